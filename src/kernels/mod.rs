@@ -1,0 +1,1 @@
+//! Convolution and its companions on CPU vectors: forward and backward.

@@ -1,0 +1,3 @@
+//! The trainer. See `gst-candle help`.
+
+fn main() {}

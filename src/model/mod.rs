@@ -1,0 +1,224 @@
+//! What a model file holds.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::graph::{Graph, Weights};
+
+/// What a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// A noisy frame in, a clean frame out.
+    Denoise,
+    /// Reconstruction of what is normal; the error is the map.
+    Anomaly,
+    /// One of several labels for a picture.
+    Classify,
+    /// A label for each pixel.
+    Segment,
+    /// A code vector for a picture.
+    Embed,
+    /// The next frame from the last ones.
+    Predict,
+}
+
+/// Colour planes that a network takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Color {
+    /// One plane.
+    Gray,
+    /// Red, green, blue.
+    Rgb,
+}
+
+impl Color {
+    /// 1 or 3.
+    pub fn channels(self) -> usize {
+        match self {
+            Self::Gray => 1,
+            Self::Rgb => 3,
+        }
+    }
+}
+
+/// How a frame is brought to a network's fixed size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resize {
+    /// Each axis by its own factor.
+    #[default]
+    Stretch,
+    /// One factor, the whole frame inside, borders filled by the edge's pixels.
+    Letterbox,
+    /// One factor, the network's size filled, what sticks out cut off evenly.
+    Crop,
+}
+
+/// What is done to values after they are in 0..1.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Normalization {
+    /// Nothing.
+    #[default]
+    None,
+    /// `(x - mean) / std`, one value a channel.
+    Fixed {
+        /// Subtracted.
+        mean: Vec<f32>,
+        /// Divided by.
+        std: Vec<f32>,
+    },
+    /// Mean and standard deviation of each picture itself, over all its channels.
+    PerFrame,
+}
+
+/// An input beside the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ExtraInput {
+    /// A plane of the noise's standard deviation, 0..1 of full scale.
+    NoiseLevel {
+        /// The plane's sides are the picture's divided by this.
+        divide: usize,
+    },
+}
+
+/// What a network takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputSpec {
+    /// Colour planes.
+    pub color: Color,
+    /// `[width, height]` in pixels, or any size.
+    pub size: Option<[usize; 2]>,
+    /// Each side must be a multiple of this; frames are padded by reflection and the result is cut back.
+    pub multiple_of: usize,
+    /// How a frame comes to `size`.
+    pub resize: Resize,
+    /// What follows.
+    pub normalization: Normalization,
+    /// Frames in the temporal window.
+    pub frames: usize,
+    /// Inputs beside the picture, in the order of the graph's inputs.
+    pub extra: Vec<ExtraInput>,
+}
+
+/// How an anomaly map is made from a picture and its reconstruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MapKind {
+    /// Multi-scale gradient-magnitude similarity, and a little colour difference.
+    Msgms,
+    /// Structural similarity.
+    Ssim,
+    /// Squared error.
+    Squared,
+    /// The network's output is the map itself, 0..1 after its last op.
+    Direct,
+}
+
+/// What turns an anomaly network's output into a decision, from good frames alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnomalyCalibration {
+    /// The map.
+    pub map: MapKind,
+    /// Side in map pixels of the mean filter on the map; 1 = none.
+    pub smooth: usize,
+    /// Raw score at and above which a frame is anomalous.
+    pub threshold: f32,
+    /// Rows of `[false-alarm rate, threshold]`, rate falling.
+    pub rates: Vec<[f32; 2]>,
+    /// Rows of `[quantile, raw score]` of good frames held out, quantile rising.
+    pub quantiles: Vec<[f32; 2]>,
+    /// Map value at and above which a pixel belongs to a region.
+    pub pixel_threshold: f32,
+    /// How many good frames this rests on.
+    pub frames: usize,
+}
+
+/// What turns logits into labels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassCalibration {
+    /// Logits are divided by this.
+    pub temperature: f32,
+    /// Least probability for each class's label to be said; below it the answer is unknown.
+    pub thresholds: Vec<f32>,
+}
+
+/// A task's constants, found after training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Calibration {
+    /// For [`Task::Anomaly`].
+    Anomaly(AnomalyCalibration),
+    /// For [`Task::Classify`].
+    Classify(ClassCalibration),
+}
+
+/// Where a model came from: what its card shows.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Training {
+    /// Name of the architecture in [`crate::nets`] and its options.
+    pub arch: String,
+    /// The command line.
+    pub command: String,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Counts and SHA-256 digest of the data.
+    pub data: String,
+    /// Day it was trained, ISO 8601.
+    pub date: String,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Machine.
+    pub hardware: String,
+    /// Figures on the validation data, by name.
+    pub metrics: std::collections::BTreeMap<String, f64>,
+    /// Version of this program.
+    pub version: String,
+    /// Terms of the data.
+    pub license: String,
+}
+
+/// A model: everything an element needs, in one file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// What it is for.
+    pub task: Task,
+    /// The network.
+    pub graph: Graph,
+    /// What it takes.
+    pub input: InputSpec,
+    /// Class names, in the order of the network's outputs; empty where there are none.
+    pub labels: Vec<String>,
+    /// Constants of the decision.
+    pub calibration: Option<Calibration>,
+    /// Where it came from.
+    pub training: Training,
+    /// The weights that the graph names, all of them and no others.
+    pub weights: Weights,
+}
+
+impl Model {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        unimplemented!("{}", path.as_ref().display())
+    }
+
+    /// Writes the file at `path`: to a temporary file beside it, then renamed.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        unimplemented!("{}", path.as_ref().display())
+    }
+
+    /// Shapes of the network's inputs for one picture of `width` x `height`, extra inputs included.
+    pub fn input_shapes(&self, width: usize, height: usize) -> Vec<Vec<usize>> {
+        unimplemented!("{width} {height}")
+    }
+}

@@ -1,0 +1,7 @@
+//! From what a network says to what a person acts on: maps, regions, calibration, decisions in time, metrics.
+
+pub mod calibration;
+pub mod decision;
+pub mod maps;
+pub mod metrics;
+pub mod regions;

@@ -4,6 +4,11 @@
 //! do not fit are a bug of the caller and panic. The same input gives the same bits for any number of threads.
 
 pub mod conv;
+pub mod gemm;
+pub mod norm;
+pub mod pointwise;
+pub mod pool;
+pub mod resample;
 mod simd;
 
 /// A shape N, C, H, W.

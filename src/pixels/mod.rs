@@ -105,7 +105,12 @@ use crate::model::{Color, Resize};
 impl Image {
     /// A picture of one value.
     pub fn filled(channels: usize, height: usize, width: usize, value: f32) -> Self {
-        Self { channels, height, width, data: vec![value; channels * height * width] }
+        Self {
+            channels,
+            height,
+            width,
+            data: vec![value; channels * height * width],
+        }
     }
 
     /// One plane, row by row.
@@ -196,7 +201,10 @@ impl<'a> Frame<'a> {
         strides: Vec<usize>,
         colorimetry: Colorimetry,
     ) -> Result<Self> {
-        unimplemented!("{format:?} {width} {height} {} {strides:?} {colorimetry:?}", planes.len())
+        unimplemented!(
+            "{format:?} {width} {height} {} {strides:?} {colorimetry:?}",
+            planes.len()
+        )
     }
 
     /// The frame as a picture in 0..1: RGB formats as they are, YUV by its matrix and range, chroma enlarged by repetition.
@@ -220,7 +228,10 @@ impl<'a> FrameMut<'a> {
         strides: Vec<usize>,
         colorimetry: Colorimetry,
     ) -> Result<Self> {
-        unimplemented!("{format:?} {width} {height} {} {strides:?} {colorimetry:?}", planes.len())
+        unimplemented!(
+            "{format:?} {width} {height} {} {strides:?} {colorimetry:?}",
+            planes.len()
+        )
     }
 
     /// Writes a picture of the frame's size, clamped to 0..1 and rounded. Alpha and padding stay as they are.

@@ -1,5 +1,7 @@
 //! Frames and tensors: formats, strides, colour, resizing.
 
+pub mod blend;
+
 /// A picture in working form: `channels` planes of `height` rows of `width` values, planes one after the other.
 /// Values are 0..1 for pictures (they may go a little beyond), anything for maps.
 #[derive(Debug, Clone, PartialEq)]

@@ -45,7 +45,12 @@ pub struct LabelState {}
 impl LabelState {
     /// Takes one frame's probabilities at `time_ns`; returns the smoothed probabilities, the label in force
     /// (`None` = unknown), and whether it changed.
-    pub fn update(&mut self, settings: &LabelSettings, probabilities: &[f32], time_ns: u64) -> (Vec<f32>, Option<usize>, bool) {
+    pub fn update(
+        &mut self,
+        settings: &LabelSettings,
+        probabilities: &[f32],
+        time_ns: u64,
+    ) -> (Vec<f32>, Option<usize>, bool) {
         unimplemented!("{settings:?} {probabilities:?} {time_ns}")
     }
 

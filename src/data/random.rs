@@ -27,7 +27,13 @@ mod tests {
     fn streams_repeat_and_differ() {
         let first = |seed, step, item| stream(seed, step, item).next_u64();
         assert_eq!(first(1, 2, 3), first(1, 2, 3));
-        let all = [first(1, 2, 3), first(1, 2, 4), first(1, 3, 3), first(2, 2, 3), first(0, 0, 0)];
+        let all = [
+            first(1, 2, 3),
+            first(1, 2, 4),
+            first(1, 3, 3),
+            first(2, 2, 3),
+            first(0, 0, 0),
+        ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b));
         }

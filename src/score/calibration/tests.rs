@@ -94,12 +94,15 @@ fn tables_are_monotone_and_hold_the_rate_asked_for() {
         vec![0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.5],
         vec![-1.0, -1.0, -1.0, -1.0, -1.0],
     ];
-    for scores in sets {
-        let calibration = calibrate(&scores, 0.003);
+    for (scores, rate) in sets
+        .iter()
+        .flat_map(|scores| [(scores, 0.003), (scores, f64::from(0.01_f32))])
+    {
+        let calibration = calibrate(scores, rate);
         let rows = &calibration.rates;
         assert!(rows.is_sorted_by(|a, b| a[0] > b[0] && a[1] <= b[1]), "{rows:?}");
-        assert!(rows.iter().all(|row| row[1].is_finite()) && rows.iter().any(|row| row[0] == 0.003));
-        assert_eq!(calibration.threshold_for(0.003), calibration.threshold);
+        assert!(rows.iter().all(|row| row[1].is_finite()) && rows.iter().any(|row| row[0] == rate as f32));
+        assert_eq!(calibration.threshold_for(rate), calibration.threshold);
         let quantiles = &calibration.quantiles;
         assert!(
             quantiles.is_sorted_by(|a, b| a[0] < b[0] && a[1] <= b[1]),

@@ -60,21 +60,33 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An input or output error on `path`.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
-        Self::Io { path: path.as_ref().to_owned(), source }
+        Self::Io {
+            path: path.as_ref().to_owned(),
+            source,
+        }
     }
 
     /// A model file that breaks the format.
     pub fn model(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        Self::Model { path: path.as_ref().to_owned(), reason: reason.into() }
+        Self::Model {
+            path: path.as_ref().to_owned(),
+            reason: reason.into(),
+        }
     }
 
     /// Data that cannot be used.
     pub fn data(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        Self::Data { path: path.as_ref().to_owned(), reason: reason.into() }
+        Self::Data {
+            path: path.as_ref().to_owned(),
+            reason: reason.into(),
+        }
     }
 
     /// An invalid node of a graph.
     pub fn graph(node: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Graph { node: node.into(), reason: reason.into() }
+        Self::Graph {
+            node: node.into(),
+            reason: reason.into(),
+        }
     }
 }

@@ -1,10 +1,17 @@
 //! A network as data: named nodes, each an [`Op`] of a small closed set, in the order they run.
 
+mod builder;
+mod check;
+mod fold;
+mod json;
+mod shapes;
+mod weights;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+pub use builder::Builder;
 
 /// Weights, buffers and what goes in and out of a network: `shape` and its values in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +103,7 @@ pub enum Op {
         /// Whether there is a bias.
         bias: bool,
     },
-    /// Batch normalisation over N, H, W with `weight`, `bias`, `running_mean`, `running_var`, all `[C]`.
+    /// Batch normalisation over N, H, W of a picture with `weight`, `bias`, `running_mean`, `running_var`, all `[C]`.
     BatchNorm {
         /// Added to the variance.
         eps: f64,
@@ -116,7 +123,7 @@ pub enum Op {
     Silu,
     /// Softmax over channels (or features).
     Softmax,
-    /// Largest of each window. Padding never wins.
+    /// Largest of each window. Padding never wins; it is at most half the kernel.
     MaxPool {
         /// Side of the window.
         kernel: usize,
@@ -125,7 +132,7 @@ pub enum Op {
         /// Pixels added at every border.
         padding: usize,
     },
-    /// Mean of each window, padding counted as zeros.
+    /// Mean of each window, padding counted as zeros; it is at most half the kernel.
     AvgPool {
         /// Side of the window.
         kernel: usize,
@@ -155,11 +162,11 @@ pub enum Op {
     },
     /// Joins channels of any number of inputs.
     Concat,
-    /// Sum of two inputs.
+    /// Sum of two inputs of the same shape.
     Add,
-    /// First input minus the second.
+    /// First input minus the second, of the same shape.
     Sub,
-    /// Product of two inputs.
+    /// Product, element by element, of two inputs of the same shape.
     Mul,
     /// `x · scale + shift`, the same for every element.
     Scale {
@@ -174,6 +181,7 @@ pub enum Op {
 
 /// One step of a network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
 pub struct Node {
     /// Unique in its graph; letters, digits, `_`, `-` and `.`.
     pub name: String,
@@ -181,39 +189,16 @@ pub struct Node {
     #[serde(flatten)]
     pub op: Op,
     /// Names of the nodes that feed it, all earlier in the list.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
 }
 
 /// A network: nodes in the order they run, and which of them leave it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Graph {
     /// The nodes, each after those that feed it.
     pub nodes: Vec<Node>,
     /// Names of the nodes whose values leave the network.
     pub outputs: Vec<String>,
-}
-
-impl Graph {
-    /// Checks names, order, arity and cycles, and infers the shape of every node's value for inputs of these shapes
-    /// (`[N, C, H, W]`, in the order of the graph's `Input` nodes). The error names the node at fault.
-    pub fn shapes(&self, inputs: &[Vec<usize>]) -> Result<BTreeMap<String, Vec<usize>>> {
-        unimplemented!("{inputs:?}")
-    }
-
-    /// Name and shape of every weight, for inputs of these shapes.
-    pub fn weight_shapes(&self, inputs: &[Vec<usize>]) -> Result<BTreeMap<String, Vec<usize>>> {
-        unimplemented!("{inputs:?}")
-    }
-
-    /// Multiply-adds of convolutions and linear layers for inputs of these shapes.
-    pub fn multiply_adds(&self, inputs: &[Vec<usize>]) -> Result<u64> {
-        unimplemented!("{inputs:?}")
-    }
-
-    /// Folds each batch norm into the convolution before it, where nothing else reads that convolution.
-    /// The folded network gives the same values in inference.
-    pub fn fold(&self, weights: &Weights) -> Result<(Graph, Weights)> {
-        unimplemented!("{}", weights.len())
-    }
 }

@@ -1,4 +1,28 @@
-//! Frames and tensors: formats, strides, colour, resizing.
+//! Frames and tensors: formats, strides, colour, resizing, fixed filters, noise level.
+//!
+//! [`Frame`] and [`FrameMut`] lend the memory of a video frame, [`Image`] is a picture in working form: planes of `f32`.
+//! Work on whole pictures is spread over rayon's threads by rows.
+
+pub mod blend;
+mod color;
+mod filter;
+mod formats;
+mod frame;
+mod frame_mut;
+mod noise_level;
+mod placement;
+mod resize;
+mod separable;
+#[cfg(test)]
+mod tests;
+
+pub use filter::{box_mean, gaussian};
+pub use frame::Frame;
+pub use frame_mut::FrameMut;
+pub use noise_level::estimate_noise;
+pub use placement::Placement;
+
+use crate::model::Color;
 
 /// A picture in working form: `channels` planes of `height` rows of `width` values, planes one after the other.
 /// Values are 0..1 for pictures (they may go a little beyond), anything for maps.
@@ -46,13 +70,16 @@ pub enum Matrix {
     Bt2020,
 }
 
-/// Which values mean black and white in YUV formats (and grey).
+/// Which values mean black and white in YUV and grey formats. RGB formats always use every code.
+///
+/// GStreamer's default for grey caps is [`Range::Limited`], as for YUV; whoever knows that a grey camera uses every code
+/// says [`Range::Full`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Range {
-    /// 16..235 for luma, 16..240 for chroma.
+    /// 16..235 for luma, 16..240 for chroma; 16 bits: 4096..60160.
     #[default]
     Limited,
-    /// 0..255.
+    /// 0..255; 16 bits: 0..65535.
     Full,
 }
 
@@ -65,47 +92,15 @@ pub struct Colorimetry {
     pub range: Range,
 }
 
-/// A frame somebody else owns. Plane `i` starts at `planes[i][0]` and has rows `strides[i]` bytes apart.
-#[derive(Debug, Clone)]
-pub struct Frame<'a> {
-    /// Layout of the planes.
-    pub format: PixelFormat,
-    /// Columns.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// One slice a plane, at least `strides[i] · (rows - 1)` plus a row long.
-    pub planes: Vec<&'a [u8]>,
-    /// Bytes from row to row, one a plane.
-    pub strides: Vec<usize>,
-    /// How to read the values.
-    pub colorimetry: Colorimetry,
-}
-
-/// A [`Frame`] to write to.
-#[derive(Debug)]
-pub struct FrameMut<'a> {
-    /// Layout of the planes.
-    pub format: PixelFormat,
-    /// Columns.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// One slice a plane.
-    pub planes: Vec<&'a mut [u8]>,
-    /// Bytes from row to row, one a plane.
-    pub strides: Vec<usize>,
-    /// How to write the values.
-    pub colorimetry: Colorimetry,
-}
-
-use crate::Result;
-use crate::model::{Color, Resize};
-
 impl Image {
     /// A picture of one value.
     pub fn filled(channels: usize, height: usize, width: usize, value: f32) -> Self {
-        Self { channels, height, width, data: vec![value; channels * height * width] }
+        Self {
+            channels,
+            height,
+            width,
+            data: vec![value; channels * height * width],
+        }
     }
 
     /// One plane, row by row.
@@ -121,156 +116,81 @@ impl Image {
     }
 
     /// As grey (BT.601 weights) or as three planes; itself where it is so already.
+    ///
+    /// # Panics
+    /// If it has neither 1 nor 3 channels.
     pub fn to_color(&self, color: Color) -> Image {
-        unimplemented!("{color:?}")
+        match (self.channels, color) {
+            (1, Color::Gray) | (3, Color::Rgb) => self.clone(),
+            (1, Color::Rgb) => Image {
+                channels: 3,
+                data: self.data.repeat(3),
+                ..*self
+            },
+            (3, Color::Gray) => {
+                let mut gray = Image::filled(1, self.height, self.width, 0.0);
+                color::luma([self.plane(0), self.plane(1), self.plane(2)], &mut gray.data);
+                gray
+            }
+            (channels, _) => panic!("a picture has 1 or 3 channels, not {channels}"),
+        }
     }
 
-    /// The part of `width` x `height` whose left top corner is (`x`, `y`); must lie inside.
+    /// The part of `width` x `height` whose left top corner is (`x`, `y`).
+    ///
+    /// # Panics
+    /// If that part does not lie inside.
     pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Image {
-        unimplemented!("{x} {y} {width} {height}")
+        assert!(
+            x + width <= self.width && y + height <= self.height,
+            "a part of {width}x{height} at ({x}, {y}) does not lie in a picture of {}x{}",
+            self.width,
+            self.height
+        );
+        let mut data = Vec::with_capacity(self.channels * height * width);
+        for channel in 0..self.channels {
+            let plane = self.plane(channel);
+            for row in y..y + height {
+                data.extend_from_slice(&plane[row * self.width + x..][..width]);
+            }
+        }
+        Image {
+            channels: self.channels,
+            height,
+            width,
+            data,
+        }
     }
 
-    /// Reflected to the right and below until both sides are multiples of `multiple`.
+    /// Reflected to the right and below, without repeating the edge, until both sides are multiples of `multiple`.
+    /// [`Image::crop`] at (0, 0) brings the picture back.
     pub fn pad_to_multiple(&self, multiple: usize) -> Image {
-        unimplemented!("{multiple}")
-    }
-
-    /// Antialiased bilinear resize (a triangle filter as wide as the step when it shrinks).
-    pub fn resize(&self, width: usize, height: usize) -> Image {
-        unimplemented!("{width} {height}")
-    }
-}
-
-impl PixelFormat {
-    /// All of them.
-    pub const ALL: [PixelFormat; 14] = [
-        Self::Gray8,
-        Self::Gray16Le,
-        Self::Rgb,
-        Self::Bgr,
-        Self::Rgbx,
-        Self::Bgrx,
-        Self::Rgba,
-        Self::Bgra,
-        Self::Argb,
-        Self::Abgr,
-        Self::I420,
-        Self::Nv12,
-        Self::Y42b,
-        Self::Y444,
-    ];
-
-    /// GStreamer's name, such as `I420`.
-    pub fn name(self) -> &'static str {
-        unimplemented!()
-    }
-
-    /// The format GStreamer calls `name`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        unimplemented!("{name}")
-    }
-
-    /// 1 for grey formats, 3 for the others; alpha is not counted.
-    pub fn components(self) -> usize {
-        unimplemented!()
-    }
-
-    /// Grey for grey formats, else RGB.
-    pub fn color(self) -> Color {
-        unimplemented!()
-    }
-
-    /// Whether components are Y, U, V.
-    pub fn is_yuv(self) -> bool {
-        unimplemented!()
+        let multiple = multiple.max(1);
+        let (width, height) = (
+            self.width.next_multiple_of(multiple),
+            self.height.next_multiple_of(multiple),
+        );
+        let mut data = Vec::with_capacity(self.channels * height * width);
+        for channel in 0..self.channels {
+            let plane = self.plane(channel);
+            for y in 0..height {
+                let row = &plane[reflect(y, self.height) * self.width..][..self.width];
+                data.extend_from_slice(row);
+                data.extend((self.width..width).map(|x| row[reflect(x, self.width)]));
+            }
+        }
+        Image {
+            channels: self.channels,
+            height,
+            width,
+            data,
+        }
     }
 }
 
-impl<'a> Frame<'a> {
-    /// Checks that the planes are as long as format, size and strides need.
-    pub fn new(
-        format: PixelFormat,
-        width: usize,
-        height: usize,
-        planes: Vec<&'a [u8]>,
-        strides: Vec<usize>,
-        colorimetry: Colorimetry,
-    ) -> Result<Self> {
-        unimplemented!("{format:?} {width} {height} {} {strides:?} {colorimetry:?}", planes.len())
-    }
-
-    /// The frame as a picture in 0..1: RGB formats as they are, YUV by its matrix and range, chroma enlarged by repetition.
-    pub fn to_image(&self, color: Color) -> Image {
-        unimplemented!("{color:?}")
-    }
-
-    /// One component (R, G, B or Y, U, V or grey) at its own resolution, code value divided by the largest code.
-    pub fn component(&self, component: usize) -> Image {
-        unimplemented!("{component}")
-    }
-}
-
-impl<'a> FrameMut<'a> {
-    /// As [`Frame::new`].
-    pub fn new(
-        format: PixelFormat,
-        width: usize,
-        height: usize,
-        planes: Vec<&'a mut [u8]>,
-        strides: Vec<usize>,
-        colorimetry: Colorimetry,
-    ) -> Result<Self> {
-        unimplemented!("{format:?} {width} {height} {} {strides:?} {colorimetry:?}", planes.len())
-    }
-
-    /// Writes a picture of the frame's size, clamped to 0..1 and rounded. Alpha and padding stay as they are.
-    pub fn write(&mut self, image: &Image) {
-        unimplemented!("{}", image.width)
-    }
-
-    /// Writes one component, the inverse of [`Frame::component`].
-    pub fn write_component(&mut self, component: usize, image: &Image) {
-        unimplemented!("{component} {}", image.width)
-    }
-
-    /// Copies the alpha or padding byte of every pixel of a frame of the same format and size; nothing where there is none.
-    pub fn copy_alpha(&mut self, from: &Frame<'_>) {
-        unimplemented!("{}", from.width)
-    }
-}
-
-/// Where a frame lies in a network's input, and how to come back.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Placement {
-    /// `[width, height]` of the frame in pixels.
-    pub frame: [usize; 2],
-    /// `[width, height]` of the network's input in pixels.
-    pub input: [usize; 2],
-    /// Input pixels a frame pixel, on each axis.
-    pub scale: [f64; 2],
-    /// Position of the frame's left top corner in the input, in input pixels; negative where cropped.
-    pub offset: [f64; 2],
-}
-
-impl Placement {
-    /// Places a frame of `frame` = `[width, height]` in an input of `input`.
-    pub fn new(frame: [usize; 2], input: [usize; 2], resize: Resize) -> Self {
-        unimplemented!("{frame:?} {input:?} {resize:?}")
-    }
-
-    /// The frame brought to the network's input size; letterbox borders repeat the edge.
-    pub fn apply(&self, image: &Image) -> Image {
-        unimplemented!("{}", image.width)
-    }
-
-    /// A map of the input's size (or any size that covers the same area) brought back to the frame's own pixels, bilinear.
-    /// Where a crop saw nothing, the map is 0.
-    pub fn restore(&self, map: &Image) -> Image {
-        unimplemented!("{}", map.width)
-    }
-}
-
-/// Standard deviation (0..1 of full scale) of the white noise in `image`, from its flat parts.
-pub fn estimate_noise(image: &Image) -> f32 {
-    unimplemented!("{}", image.width)
+/// The index inside `0..n` that a mirror at the centres of the first and the last pixel shows at `i`.
+fn reflect(i: usize, n: usize) -> usize {
+    let period = (2 * (n - 1)).max(1);
+    let i = i % period;
+    if i < n { i } else { period - i }
 }

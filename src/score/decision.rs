@@ -1,4 +1,7 @@
 //! Decisions in time: a state that does not flicker. Times are nanoseconds of running time.
+//!
+//! Frames come in the order of their times. When a time lies before the last one, the stream has started anew: the state
+//! forgets what was and begins with that frame.
 
 /// Settings of [`AlarmState`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,18 +15,42 @@ pub struct AlarmSettings {
 }
 
 /// The alarm of an anomaly element.
+///
+/// It starts with the frame that ends an unbroken row of anomalous frames as long as the least duration (the first one
+/// where that is 0), and ends with the first good frame that comes the hold duration or more after the last anomalous one.
+/// While it is on, a single anomalous frame prolongs it. A score that is not a number counts as anomalous: a frame that
+/// cannot be judged is not a good one.
 #[derive(Debug, Clone, Default)]
-pub struct AlarmState {}
+pub struct AlarmState {
+    on: bool,
+    /// Time of the first frame of the unbroken row of anomalous frames that the last frame belongs to.
+    row_start: Option<u64>,
+    last_anomalous: u64,
+    last_time: Option<u64>,
+}
 
 impl AlarmState {
     /// Takes one frame's score at `time_ns`; returns whether the alarm is on, and whether that changed.
     pub fn update(&mut self, settings: &AlarmSettings, score: f32, time_ns: u64) -> (bool, bool) {
-        unimplemented!("{settings:?} {score} {time_ns}")
+        let before = self.on;
+        if self.last_time.is_some_and(|last| time_ns < last) {
+            self.reset();
+        }
+        self.last_time = Some(time_ns);
+        if score >= settings.threshold || score.is_nan() {
+            let start = *self.row_start.get_or_insert(time_ns);
+            self.last_anomalous = time_ns;
+            self.on |= time_ns - start >= settings.min_duration_ns;
+        } else {
+            self.row_start = None;
+            self.on &= time_ns - self.last_anomalous < settings.hold_duration_ns;
+        }
+        (self.on, self.on != before)
     }
 
     /// Forgets everything, as after a flush.
     pub fn reset(&mut self) {
-        unimplemented!()
+        *self = Self::default();
     }
 }
 
@@ -39,18 +66,239 @@ pub struct LabelSettings {
 }
 
 /// The label of a classifier element.
+///
+/// The label is the class with the largest smoothed probability where that reaches the class's threshold, else unknown.
+/// A label stays for the hold duration at least; unknown gives way at once. A frame whose probabilities are not all
+/// finite leaves the running mean as it is.
 #[derive(Debug, Clone, Default)]
-pub struct LabelState {}
+pub struct LabelState {
+    smoothed: Vec<f32>,
+    label: Option<usize>,
+    /// When the label came into force.
+    since: u64,
+    last_time: Option<u64>,
+}
 
 impl LabelState {
     /// Takes one frame's probabilities at `time_ns`; returns the smoothed probabilities, the label in force
-    /// (`None` = unknown), and whether it changed.
-    pub fn update(&mut self, settings: &LabelSettings, probabilities: &[f32], time_ns: u64) -> (Vec<f32>, Option<usize>, bool) {
-        unimplemented!("{settings:?} {probabilities:?} {time_ns}")
+    /// (`None` = unknown), and whether it changed. The first frame counts as a change from unknown.
+    pub fn update(
+        &mut self,
+        settings: &LabelSettings,
+        probabilities: &[f32],
+        time_ns: u64,
+    ) -> (Vec<f32>, Option<usize>, bool) {
+        let before = self.label;
+        let back = self.last_time.is_some_and(|last| time_ns < last);
+        if back || self.smoothed.len() != probabilities.len() {
+            self.reset();
+        }
+        self.last_time = Some(time_ns);
+        self.smooth(settings.smoothing, probabilities);
+        let held = self.label.is_some() && time_ns - self.since < settings.hold_duration_ns;
+        let candidate = self.candidate(&settings.thresholds);
+        if !held && candidate != self.label {
+            self.label = candidate;
+            self.since = time_ns;
+        }
+        let nothing_yet = self.smoothed.is_empty();
+        let smoothed = if nothing_yet {
+            vec![0.0; probabilities.len()]
+        } else {
+            self.smoothed.clone()
+        };
+        (smoothed, self.label, self.label != before)
     }
 
     /// Forgets everything, as after a flush.
     pub fn reset(&mut self) {
-        unimplemented!()
+        *self = Self::default();
+    }
+
+    fn smooth(&mut self, past: f32, probabilities: &[f32]) {
+        if !probabilities.iter().all(|p| p.is_finite()) {
+            return;
+        }
+        if self.smoothed.is_empty() {
+            self.smoothed = probabilities.to_vec();
+        } else {
+            let past = past.clamp(0.0, 1.0);
+            self.smoothed
+                .iter_mut()
+                .zip(probabilities)
+                .for_each(|(mean, p)| *mean = past * *mean + (1.0 - past) * p);
+        }
+    }
+
+    fn candidate(&self, thresholds: &[f32]) -> Option<usize> {
+        let largest = |best: usize, i: usize| {
+            if self.smoothed[i] > self.smoothed[best] {
+                i
+            } else {
+                best
+            }
+        };
+        let class = (0..self.smoothed.len()).reduce(largest)?;
+        let threshold = if let [one] = thresholds {
+            *one
+        } else {
+            thresholds.get(class).copied().unwrap_or(0.0)
+        };
+        (self.smoothed[class] >= threshold).then_some(class)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALARM: AlarmSettings = AlarmSettings {
+        threshold: 0.5,
+        min_duration_ns: 20,
+        hold_duration_ns: 30,
+    };
+
+    /// Whether the alarm is on after each `(score, time)`; checks that changes are reported.
+    fn alarms(settings: &AlarmSettings, frames: &[(f32, u64)]) -> Vec<bool> {
+        let mut state = AlarmState::default();
+        let mut last = false;
+        let mut all = Vec::new();
+        for &(score, time) in frames {
+            let (on, changed) = state.update(settings, score, time);
+            assert_eq!(changed, on != last, "at {time}");
+            last = on;
+            all.push(on);
+        }
+        all
+    }
+
+    #[test]
+    fn an_alarm_needs_an_unbroken_row() {
+        let frames = [
+            (0.5, 0),
+            (0.9, 10),
+            (0.4, 15),
+            (0.5, 20),
+            (0.5, 30),
+            (0.5, 39),
+            (0.5, 40),
+        ];
+        assert_eq!(
+            alarms(&ALARM, &frames),
+            [false, false, false, false, false, false, true]
+        );
+    }
+
+    #[test]
+    fn an_alarm_holds_and_is_prolonged_by_one_frame() {
+        let frames = [
+            (1.0, 0),
+            (1.0, 20),
+            (0.0, 40),
+            (1.0, 45),
+            (0.0, 50),
+            (0.0, 74),
+            (0.0, 75),
+            (1.0, 80),
+            (0.0, 81),
+        ];
+        assert_eq!(
+            alarms(&ALARM, &frames),
+            [false, true, true, true, true, true, false, false, false]
+        );
+    }
+
+    #[test]
+    fn without_durations_the_alarm_follows_the_score() {
+        let settings = AlarmSettings {
+            min_duration_ns: 0,
+            hold_duration_ns: 0,
+            ..ALARM
+        };
+        let frames = [(0.49, 0), (0.5, 1), (0.0, 2), (f32::NAN, 3), (0.0, 3)];
+        assert_eq!(alarms(&settings, &frames), [false, true, false, true, false]);
+    }
+
+    #[test]
+    fn time_that_jumps_back_starts_anew() {
+        let frames = [(1.0, 100), (1.0, 120), (1.0, 50), (1.0, 69), (1.0, 70)];
+        assert_eq!(alarms(&ALARM, &frames), [false, true, false, false, true]);
+        let mut state = AlarmState::default();
+        state.update(&ALARM, 1.0, 0);
+        state.reset();
+        assert_eq!(state.update(&ALARM, 1.0, 20), (false, false));
+    }
+
+    fn labels(smoothing: f32, thresholds: &[f32], hold: u64) -> (LabelSettings, LabelState) {
+        let settings = LabelSettings {
+            smoothing,
+            thresholds: thresholds.to_vec(),
+            hold_duration_ns: hold,
+        };
+        (settings, LabelState::default())
+    }
+
+    #[test]
+    fn probabilities_are_an_exponential_mean() {
+        let (settings, mut state) = labels(0.75, &[0.5], 0);
+        assert_eq!(state.update(&settings, &[1.0, 0.0], 0), (vec![1.0, 0.0], Some(0), true));
+        assert_eq!(
+            state.update(&settings, &[0.0, 1.0], 1),
+            (vec![0.75, 0.25], Some(0), false)
+        );
+        assert_eq!(
+            state.update(&settings, &[0.0, 1.0], 2),
+            (vec![0.5625, 0.4375], Some(0), false)
+        );
+        assert_eq!(
+            state.update(&settings, &[f32::NAN, 1.0], 3),
+            (vec![0.5625, 0.4375], Some(0), false)
+        );
+        assert_eq!(
+            state.update(&settings, &[0.0, 1.0], 4),
+            (vec![0.421875, 0.578125], Some(1), true)
+        );
+        assert_eq!(
+            state.update(&settings, &[1.0, 0.0], 3),
+            (vec![1.0, 0.0], Some(0), true),
+            "time went back"
+        );
+        assert_eq!(
+            state.update(&settings, &[0.0, 0.0, 1.0], 5),
+            (vec![0.0, 0.0, 1.0], Some(2), true),
+            "other classes"
+        );
+    }
+
+    #[test]
+    fn below_its_threshold_a_label_is_unknown() {
+        let (settings, mut state) = labels(0.0, &[0.6, 0.4], 0);
+        let mut label = |p: f32, time| state.update(&settings, &[p, 1.0 - p], time).1;
+        assert_eq!(
+            [label(0.59, 0), label(0.6, 1), label(0.45, 2)],
+            [None, Some(0), Some(1)]
+        );
+        let (settings, mut state) = labels(0.9, &[0.6], 0);
+        assert_eq!(
+            state.update(&settings, &[f32::NAN, 0.0], 0),
+            (vec![0.0, 0.0], None, false)
+        );
+        assert_eq!(
+            state.update(&settings, &[0.0, 1.0], 1),
+            (vec![0.0, 1.0], Some(1), true),
+            "the mean starts here"
+        );
+        assert_eq!(state.update(&settings, &[], 2), (vec![], None, true));
+    }
+
+    #[test]
+    fn a_label_is_held_but_unknown_is_not() {
+        let (settings, mut state) = labels(0.0, &[0.7], 10);
+        let mut label = |p: f32, time| state.update(&settings, &[p, 1.0 - p], time).1;
+        assert_eq!([label(1.0, 0), label(0.0, 5), label(0.5, 9)], [Some(0); 3]);
+        assert_eq!(
+            [label(0.5, 10), label(0.0, 11), label(1.0, 20), label(1.0, 21)],
+            [None, Some(1), Some(1), Some(0)]
+        );
     }
 }

@@ -2,6 +2,11 @@
 
 pub mod calibration;
 pub mod decision;
+mod filter;
 pub mod maps;
 pub mod metrics;
 pub mod regions;
+mod similarity;
+
+#[cfg(test)]
+mod samples;

@@ -1,17 +1,24 @@
 //! Frames in, scores and maps out.
 
-use crate::Result;
-use crate::exec::Options;
-use crate::model::{AnomalyCalibration, Model};
+use crate::exec::{Options, Session};
+use crate::model::{AnomalyCalibration, Calibration, InputSpec, MapKind, Model, Task};
 use crate::pixels::{Image, Placement};
+use crate::score::maps;
+use crate::{Error, Result};
+
+use super::input::{batch, fit, item, normalize};
 
 /// An anomaly model ready to run.
-pub struct AnomalyDetector {}
+pub struct AnomalyDetector {
+    session: Session,
+    input: InputSpec,
+    calibration: AnomalyCalibration,
+}
 
 /// What an anomaly model says of one frame.
 #[derive(Debug, Clone)]
 pub struct Inspection {
-    /// Raw score: the map's maximum.
+    /// Raw score: the map's maximum over the frame.
     pub score: f32,
     /// One-channel map at the network's size.
     pub map: Image,
@@ -22,19 +29,42 @@ pub struct Inspection {
 }
 
 impl AnomalyDetector {
-    /// Refuses a model of another task, or one without calibration of its map.
+    /// Refuses a model of another task, or one that was never calibrated.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
-        unimplemented!("{:?} {options:?}", model.task)
+        super::require(model, Task::Anomaly)?;
+        let Some(Calibration::Anomaly(calibration)) = model.calibration.clone() else {
+            let reason = "this model was never calibrated; `gst-candle calibrate MODEL GOOD…` does it from good frames";
+            return Err(Error::Invalid(reason.into()));
+        };
+        Ok(Self {
+            session: Session::new(model, options)?,
+            input: model.input.clone(),
+            calibration,
+        })
     }
 
     /// The model's calibration.
     pub fn calibration(&self) -> &AnomalyCalibration {
-        unimplemented!()
+        &self.calibration
     }
 
     /// Inspects a picture of any size and colour.
     pub fn inspect(&mut self, image: &Image) -> Result<Inspection> {
-        unimplemented!("{}", image.width)
+        let (fitted, placement) = fit(&self.input, image);
+        let normalized = normalize(&self.input, fitted.clone());
+        let output = &self.session.run(&[batch(&[&normalized.image])])?[0];
+        let mut reconstruction = item(output, 0);
+        if self.calibration.map != MapKind::Direct {
+            normalized.restore(&mut reconstruction);
+        }
+        reconstruction.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
+        let map = maps::difference(self.calibration.map, &fitted, &reconstruction, self.calibration.smooth);
+        Ok(Inspection {
+            score: maximum_over_frame(&map, &placement),
+            map,
+            reconstruction,
+            placement,
+        })
     }
 }
 
@@ -42,5 +72,34 @@ impl Inspection {
     /// The map at the frame's own size.
     pub fn frame_map(&self) -> Image {
         self.placement.restore(&self.map)
+    }
+}
+
+/// Largest value of a map of the input's size where the frame lies: not in a letterbox's borders.
+fn maximum_over_frame(map: &Image, placement: &Placement) -> f32 {
+    let span = |axis: usize, length: usize| {
+        let start = placement.offset[axis].max(0.0).floor() as usize;
+        let end = (placement.offset[axis] + placement.scale[axis] * placement.frame[axis] as f64).ceil() as usize;
+        start.min(length - 1)..end.clamp(1, length)
+    };
+    let columns = span(0, map.width);
+    span(1, map.height)
+        .flat_map(|y| &map.data[y * map.width..][columns.clone()])
+        .fold(f32::NEG_INFINITY, |most, &value| most.max(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Resize;
+
+    #[test]
+    fn letterbox_borders_do_not_score() {
+        let placement = Placement::new([100, 50], [64, 64], Resize::Letterbox);
+        let mut map = Image::filled(1, 64, 64, 0.0);
+        map.data[3 * 64 + 10] = 1.0;
+        assert_eq!(maximum_over_frame(&map, &placement), 0.0);
+        map.data[32 * 64 + 10] = 0.5;
+        assert_eq!(maximum_over_frame(&map, &placement), 0.5);
     }
 }

@@ -1,36 +1,63 @@
 //! Frames in, labels out.
 
-use crate::Result;
-use crate::exec::Options;
-use crate::model::{ClassCalibration, Model};
+use crate::exec::{Options, Session};
+use crate::model::{Calibration, ClassCalibration, InputSpec, Model, Task};
 use crate::pixels::Image;
+use crate::score::calibration::probabilities;
+use crate::{Error, Result};
+
+use super::input::{batch, fit, normalize};
 
 /// A classifier ready to run.
-pub struct Classifier {}
+pub struct Classifier {
+    session: Session,
+    input: InputSpec,
+    labels: Vec<String>,
+    calibration: ClassCalibration,
+}
 
 impl Classifier {
-    /// Refuses a model of another task, or one whose labels do not match its network.
+    /// Refuses a model of another task or without labels. A model never calibrated gets temperature 1 and no thresholds.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
-        unimplemented!("{:?} {options:?}", model.task)
+        super::require(model, Task::Classify)?;
+        if model.labels.is_empty() {
+            return Err(Error::Invalid("this classifier has no labels; train it again".into()));
+        }
+        let calibration = match &model.calibration {
+            Some(Calibration::Classify(calibration)) => calibration.clone(),
+            _ => ClassCalibration {
+                temperature: 1.0,
+                thresholds: vec![0.0; model.labels.len()],
+            },
+        };
+        let session = Session::new(model, options)?;
+        Ok(Self {
+            session,
+            input: model.input.clone(),
+            labels: model.labels.clone(),
+            calibration,
+        })
     }
 
     /// Class names, in the order of the probabilities.
     pub fn labels(&self) -> &[String] {
-        unimplemented!()
+        &self.labels
     }
 
     /// Temperature and thresholds.
     pub fn calibration(&self) -> &ClassCalibration {
-        unimplemented!()
+        &self.calibration
     }
 
-    /// Network outputs before softmax and temperature.
+    /// Network outputs before softmax and temperature, one a label.
     pub fn logits(&mut self, image: &Image) -> Result<Vec<f32>> {
-        unimplemented!("{}", image.width)
+        let normalized = normalize(&self.input, fit(&self.input, image).0);
+        let mut outputs = self.session.run(&[batch(&[&normalized.image])])?;
+        Ok(outputs.swap_remove(0).data)
     }
 
-    /// Probabilities of a picture of any size and colour.
+    /// Probabilities of a picture of any size and colour, one a label.
     pub fn classify(&mut self, image: &Image) -> Result<Vec<f32>> {
-        unimplemented!("{}", image.width)
+        Ok(probabilities(&self.logits(image)?, self.calibration.temperature))
     }
 }

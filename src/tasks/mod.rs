@@ -3,7 +3,23 @@
 mod anomaly;
 mod classify;
 mod denoise;
+mod input;
 
 pub use anomaly::{AnomalyDetector, Inspection};
 pub use classify::Classifier;
 pub use denoise::Denoiser;
+pub use input::{Normalized, batch, fit, normalize};
+
+use crate::model::{Model, Task};
+use crate::{Error, Result};
+
+/// Refuses a model that was made for something else.
+fn require(model: &Model, task: Task) -> Result<()> {
+    if model.task == task {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "this model is for `{}`; here a model for `{task}` is needed",
+        model.task
+    )))
+}

@@ -1,0 +1,53 @@
+# Two commands do everything on a fresh Debian 12: `make demo` and `make test`.
+
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+PLUGINS := $(CURDIR)/target/gst-plugins
+# A registry of its own, so that the user's is left alone and finds nothing of a stale build.
+export GST_PLUGIN_PATH := $(PLUGINS)
+export GST_REGISTRY_1_0 := $(CURDIR)/target/gst-registry.bin
+export GST_CANDLE := $(CURDIR)/target/release/gst-candle
+PREFIX ?= /usr/local
+PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
+
+.PHONY: demo test build lint deny install models clean
+
+## demo: build, then the test source through denoise, anomaly, classify and overlay; leaves out/
+demo: build
+	pipelines/demo.sh out
+
+## test: every test
+test: build
+	cargo test --release --workspace --locked
+
+## build: the trainer and the plugins, for use from the build folder
+build:
+	scripts/setup.sh
+	cargo build --release --workspace --locked
+	mkdir -p $(PLUGINS)
+	cp -u target/release/libgstcandle.so target/release/libgstcandlepublish.so $(PLUGINS)
+
+## lint: formatting and clippy, with and without features
+lint:
+	scripts/setup.sh
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	cargo clippy --release -p gst-candle --no-default-features --all-targets --locked -- -D warnings
+	cargo clippy --release -p gst-candle --no-default-features --features train --all-targets --locked -- -D warnings
+
+## deny: licences, bans and sources of the dependencies (needs cargo-deny), and unused ones (needs cargo-machete)
+deny:
+	cargo deny --locked check
+	cargo machete
+
+## install: the trainer to PREFIX/bin, the plugins where GStreamer finds them
+install: build
+	install -D -m 755 target/release/gst-candle $(DESTDIR)$(PREFIX)/bin/gst-candle
+	install -D -m 644 -t $(DESTDIR)$(PLUGIN_DIR) target/release/libgstcandle.so target/release/libgstcandlepublish.so
+
+## models: train the shipped models again (hours; needs the data that models/README.md names)
+models: build
+	models/make.sh
+
+clean:
+	cargo clean
+	rm -rf out

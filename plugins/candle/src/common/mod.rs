@@ -1,0 +1,3 @@
+//! What the elements share.
+
+pub mod result;

@@ -1,0 +1,477 @@
+//! What the elements find, on the buffer: the custom meta `candle-result`.
+//!
+//! A buffer has at most one such meta. Its structure, named `candle-result` too, has one field for each kind of
+//! element that looked at the frame; several of one kind leave the last one's result. Positions are pixels of the
+//! frame as it was then: a reader whose frame has another size scales by the `width` and `height` given.
+//!
+//! | field | content |
+//! |---|---|
+//! | `anomaly` | structure `anomaly`, see [`AnomalyResult`] |
+//! | `classify` | structure `classify`, see [`ClassifyResult`] |
+//! | `denoise` | structure `denoise`, see [`DenoiseResult`] |
+//!
+//! | field of `anomaly` | type | meaning |
+//! |---|---|---|
+//! | `score`, `threshold` | gdouble | raw score of the frame, and the least score that is anomalous |
+//! | `normalized` | gdouble | score between 0 and 1, 0.5 at the threshold |
+//! | `anomalous` | gboolean | this frame's own verdict |
+//! | `state` | gboolean | the alarm, after `min-duration` and `hold-duration` |
+//! | `stale` | gboolean | the frame was not inferred: all values are of the last frame that was |
+//! | `width`, `height` | gint | size of the frame |
+//! | `regions` | GstValueArray of structures `region` | worst first: `x`, `y`, `width`, `height`, `area` (gint), `score` (gdouble) |
+//! | `map` | GstBuffer | heat map, one byte a pixel, rows without padding; 255 = twice the pixel threshold or more |
+//! | `map-width`, `map-height` | gint | size of the heat map |
+//! | `map-x`, `map-y`, `map-w`, `map-h` | gdouble | the rectangle of the frame that the map covers; may reach beyond the frame |
+//!
+//! | field of `classify` | type | meaning |
+//! |---|---|---|
+//! | `label` | gchararray | the label in force; `unknown` where none is sure enough |
+//! | `confidence` | gdouble | probability of the most probable label, smoothed |
+//! | `known` | gboolean | whether `label` is one of the model's |
+//! | `labels`, `confidences` | GstValueArray of gchararray, of gdouble | the `top-k` most probable, best first |
+//! | `stale` | gboolean | as above |
+//! | `width`, `height` | gint | size of the frame |
+//! | `regions` | GstValueArray of structures `region` | with `regions=metas`: `x`, `y`, `width`, `height` (gint), `label`, `confidence`, `known`, `labels`, `confidences` |
+//!
+//! | field of `denoise` | type | meaning |
+//! |---|---|---|
+//! | `noise-level` | gdouble | standard deviation of the noise, 0..255 of full scale |
+//! | `strength` | gdouble | the strength applied |
+//! | `stale` | gboolean | the frame passed as it was |
+
+use std::sync::Once;
+
+use gst::{glib, prelude::*};
+
+/// Name of the meta and of its structure.
+pub const META: &str = "candle-result";
+
+/// Registers the meta; must come before any use, and may come again.
+pub fn register() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if !gst::meta::CustomMeta::is_registered(META) {
+            gst::meta::CustomMeta::register(META, &[]);
+        }
+    });
+}
+
+/// Sets the field `kind` of the buffer's result, keeping what other kinds left there.
+pub fn attach(buffer: &mut gst::BufferRef, kind: &str, result: gst::Structure) {
+    if let Ok(mut meta) = gst::meta::CustomMeta::from_mut_buffer(buffer, META) {
+        meta.mut_structure().set(kind, result);
+        return;
+    }
+    let mut meta = gst::meta::CustomMeta::add(buffer, META).expect("the meta is registered with the plugin");
+    meta.mut_structure().set(kind, result);
+}
+
+/// The buffer's result, if any element left one.
+pub fn read(buffer: &gst::BufferRef) -> Option<gst::Structure> {
+    Some(
+        gst::meta::CustomMeta::from_buffer(buffer, META)
+            .ok()?
+            .structure()
+            .to_owned(),
+    )
+}
+
+/// A kind of result: how it stands in the meta.
+pub trait Kind: Sized {
+    /// The field, and the name of its structure.
+    const NAME: &'static str;
+
+    /// As it is written.
+    fn to_structure(&self) -> gst::Structure;
+
+    /// As it is read; `None` where a field is missing or of another type.
+    fn from_structure(structure: &gst::StructureRef) -> Option<Self>;
+
+    /// Attaches it to `buffer`.
+    fn attach(&self, buffer: &mut gst::BufferRef) {
+        attach(buffer, Self::NAME, self.to_structure());
+    }
+
+    /// Reads it from `buffer`.
+    fn read(buffer: &gst::BufferRef) -> Option<Self> {
+        let meta = gst::meta::CustomMeta::from_buffer(buffer, META).ok()?;
+        Self::from_structure(&meta.structure().get::<gst::Structure>(Self::NAME).ok()?)
+    }
+}
+
+/// An anomalous part of a frame, in its pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Region {
+    /// Left column, top row, columns, rows.
+    pub rect: [i32; 4],
+    /// Pixels that reach the threshold.
+    pub area: i32,
+    /// Largest raw value in it.
+    pub score: f64,
+}
+
+/// A heat map.
+#[derive(Debug, Clone)]
+pub struct HeatMap {
+    /// One byte a pixel, rows without padding; 255 = twice the pixel threshold or more.
+    pub data: gst::Buffer,
+    /// `[width, height]` of the map.
+    pub size: [i32; 2],
+    /// `[x, y, width, height]` of the part of the frame that the map covers.
+    pub covers: [f64; 4],
+}
+
+/// What `candleanomaly` says of a frame.
+#[derive(Debug, Clone)]
+pub struct AnomalyResult {
+    /// Raw score.
+    pub score: f64,
+    /// Least raw score that is anomalous.
+    pub threshold: f64,
+    /// Score between 0 and 1, 0.5 at the threshold.
+    pub normalized: f64,
+    /// This frame's own verdict.
+    pub anomalous: bool,
+    /// The alarm.
+    pub state: bool,
+    /// Whether this is the result of an earlier frame.
+    pub stale: bool,
+    /// `[width, height]` of the frame.
+    pub size: [i32; 2],
+    /// Worst first.
+    pub regions: Vec<Region>,
+    /// The heat map.
+    pub map: HeatMap,
+}
+
+/// A label and its runners-up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Labels {
+    /// The label in force, `unknown` where none is sure enough.
+    pub label: String,
+    /// Probability of the most probable label.
+    pub confidence: f64,
+    /// Whether `label` is one of the model's.
+    pub known: bool,
+    /// The most probable labels and their probabilities, best first.
+    pub top: Vec<(String, f64)>,
+}
+
+/// A labelled part of a frame, in its pixels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelledRegion {
+    /// Left column, top row, columns, rows.
+    pub rect: [i32; 4],
+    /// What it is.
+    pub labels: Labels,
+}
+
+/// What `candleclassify` says of a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassifyResult {
+    /// The frame's label.
+    pub labels: Labels,
+    /// Whether this is the result of an earlier frame.
+    pub stale: bool,
+    /// `[width, height]` of the frame.
+    pub size: [i32; 2],
+    /// With `regions=metas`, the regions that were on the buffer.
+    pub regions: Vec<LabelledRegion>,
+}
+
+/// What `candledenoise` says of a frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DenoiseResult {
+    /// Standard deviation of the noise, 0..255 of full scale.
+    pub noise_level: f64,
+    /// The strength applied.
+    pub strength: f64,
+    /// Whether the frame passed as it was.
+    pub stale: bool,
+}
+
+impl Region {
+    /// As it stands in an array `regions`; also the parameter on the frame's region-of-interest meta, by another `name`.
+    pub fn to_structure(self, name: &str) -> gst::Structure {
+        rect_builder(name, self.rect)
+            .field("area", self.area)
+            .field("score", self.score)
+            .build()
+    }
+
+    fn from_structure(s: &gst::StructureRef) -> Option<Self> {
+        Some(Self {
+            rect: rect(s)?,
+            area: s.get("area").ok()?,
+            score: s.get("score").ok()?,
+        })
+    }
+}
+
+impl Labels {
+    /// Sets the fields `label`, `confidence`, `known`, `labels` and `confidences`.
+    pub fn write(&self, s: &mut gst::StructureRef) {
+        s.set("label", &self.label);
+        s.set("confidence", self.confidence);
+        s.set("known", self.known);
+        s.set("labels", gst::Array::new(self.top.iter().map(|(label, _)| label)));
+        s.set(
+            "confidences",
+            gst::Array::new(self.top.iter().map(|&(_, confidence)| confidence)),
+        );
+    }
+
+    fn from_structure(s: &gst::StructureRef) -> Option<Self> {
+        let labels = s.get::<gst::ArrayRef>("labels").ok()?;
+        let confidences = s.get::<gst::ArrayRef>("confidences").ok()?;
+        let pair = |(label, confidence): (&glib::SendValue, &glib::SendValue)| {
+            Some((label.get().ok()?, confidence.get().ok()?))
+        };
+        Some(Self {
+            label: s.get("label").ok()?,
+            confidence: s.get("confidence").ok()?,
+            known: s.get("known").ok()?,
+            top: labels.iter().zip(confidences.iter()).map(pair).collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl LabelledRegion {
+    fn to_structure(&self) -> gst::Structure {
+        let mut s = rect_builder("region", self.rect).build();
+        self.labels.write(&mut s);
+        s
+    }
+
+    fn from_structure(s: &gst::StructureRef) -> Option<Self> {
+        Some(Self {
+            rect: rect(s)?,
+            labels: Labels::from_structure(s)?,
+        })
+    }
+}
+
+impl Kind for AnomalyResult {
+    const NAME: &'static str = "anomaly";
+
+    fn to_structure(&self) -> gst::Structure {
+        gst::Structure::builder(Self::NAME)
+            .field("score", self.score)
+            .field("threshold", self.threshold)
+            .field("normalized", self.normalized)
+            .field("anomalous", self.anomalous)
+            .field("state", self.state)
+            .field("stale", self.stale)
+            .field("width", self.size[0])
+            .field("height", self.size[1])
+            .field(
+                "regions",
+                gst::Array::new(self.regions.iter().map(|region| region.to_structure("region"))),
+            )
+            .field("map", &self.map.data)
+            .field("map-width", self.map.size[0])
+            .field("map-height", self.map.size[1])
+            .field("map-x", self.map.covers[0])
+            .field("map-y", self.map.covers[1])
+            .field("map-w", self.map.covers[2])
+            .field("map-h", self.map.covers[3])
+            .build()
+    }
+
+    fn from_structure(s: &gst::StructureRef) -> Option<Self> {
+        let number = |name| s.get::<f64>(name).ok();
+        Some(Self {
+            score: number("score")?,
+            threshold: number("threshold")?,
+            normalized: number("normalized")?,
+            anomalous: s.get("anomalous").ok()?,
+            state: s.get("state").ok()?,
+            stale: s.get("stale").ok()?,
+            size: [s.get("width").ok()?, s.get("height").ok()?],
+            regions: structures(s, "regions", Region::from_structure)?,
+            map: HeatMap {
+                data: s.get("map").ok()?,
+                size: [s.get("map-width").ok()?, s.get("map-height").ok()?],
+                covers: [number("map-x")?, number("map-y")?, number("map-w")?, number("map-h")?],
+            },
+        })
+    }
+}
+
+impl Kind for ClassifyResult {
+    const NAME: &'static str = "classify";
+
+    fn to_structure(&self) -> gst::Structure {
+        let mut s = gst::Structure::builder(Self::NAME)
+            .field("stale", self.stale)
+            .field("width", self.size[0])
+            .field("height", self.size[1])
+            .field(
+                "regions",
+                gst::Array::new(self.regions.iter().map(LabelledRegion::to_structure)),
+            )
+            .build();
+        self.labels.write(&mut s);
+        s
+    }
+
+    fn from_structure(s: &gst::StructureRef) -> Option<Self> {
+        Some(Self {
+            labels: Labels::from_structure(s)?,
+            stale: s.get("stale").ok()?,
+            size: [s.get("width").ok()?, s.get("height").ok()?],
+            regions: structures(s, "regions", LabelledRegion::from_structure)?,
+        })
+    }
+}
+
+impl Kind for DenoiseResult {
+    const NAME: &'static str = "denoise";
+
+    fn to_structure(&self) -> gst::Structure {
+        gst::Structure::builder(Self::NAME)
+            .field("noise-level", self.noise_level)
+            .field("strength", self.strength)
+            .field("stale", self.stale)
+            .build()
+    }
+
+    fn from_structure(s: &gst::StructureRef) -> Option<Self> {
+        Some(Self {
+            noise_level: s.get("noise-level").ok()?,
+            strength: s.get("strength").ok()?,
+            stale: s.get("stale").ok()?,
+        })
+    }
+}
+
+fn rect_builder(name: &str, rect: [i32; 4]) -> gst::structure::Builder {
+    gst::Structure::builder(name)
+        .field("x", rect[0])
+        .field("y", rect[1])
+        .field("width", rect[2])
+        .field("height", rect[3])
+}
+
+fn rect(s: &gst::StructureRef) -> Option<[i32; 4]> {
+    Some([
+        s.get("x").ok()?,
+        s.get("y").ok()?,
+        s.get("width").ok()?,
+        s.get("height").ok()?,
+    ])
+}
+
+fn structures<T>(s: &gst::StructureRef, field: &str, read: impl Fn(&gst::StructureRef) -> Option<T>) -> Option<Vec<T>> {
+    let array = s.get::<gst::ArrayRef>(field).ok()?;
+    array
+        .iter()
+        .map(|value| read(&value.get::<gst::Structure>().ok()?))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anomaly() -> AnomalyResult {
+        AnomalyResult {
+            score: 0.25,
+            threshold: 0.125,
+            normalized: 2.0 / 3.0,
+            anomalous: true,
+            state: false,
+            stale: true,
+            size: [640, 480],
+            regions: vec![
+                Region {
+                    rect: [1, 2, 3, 4],
+                    area: 5,
+                    score: 0.25,
+                },
+                Region {
+                    rect: [6, 7, 8, 9],
+                    area: 10,
+                    score: 0.2,
+                },
+            ],
+            map: HeatMap {
+                data: gst::Buffer::from_slice([1u8, 2, 3, 4, 5, 6]),
+                size: [3, 2],
+                covers: [0.5, 1.5, 2.5, 3.5],
+            },
+        }
+    }
+
+    fn labels(label: &str) -> Labels {
+        Labels {
+            label: label.into(),
+            confidence: 0.75,
+            known: true,
+            top: vec![(label.into(), 0.75), ("other".into(), 0.25)],
+        }
+    }
+
+    #[test]
+    fn every_kind_reads_back_what_it_wrote_and_keeps_the_others() {
+        gst::init().expect("GStreamer starts");
+        register();
+        register();
+        let mut buffer = gst::Buffer::new();
+        let buffer = buffer.get_mut().expect("the only reference");
+        assert!(read(buffer).is_none());
+
+        let classified = ClassifyResult {
+            labels: labels("scratch"),
+            stale: false,
+            size: [64, 48],
+            regions: vec![LabelledRegion {
+                rect: [1, 2, 3, 4],
+                labels: labels("dent"),
+            }],
+        };
+        let denoised = DenoiseResult {
+            noise_level: 12.5,
+            strength: 0.5,
+            stale: false,
+        };
+        anomaly().attach(buffer);
+        classified.attach(buffer);
+        denoised.attach(buffer);
+        AnomalyResult {
+            stale: false,
+            ..anomaly()
+        }
+        .attach(buffer);
+
+        let found = AnomalyResult::read(buffer).expect("just attached");
+        assert_eq!(found.regions, anomaly().regions);
+        assert_eq!(
+            (found.score, found.threshold, found.normalized),
+            (0.25, 0.125, 2.0 / 3.0)
+        );
+        assert_eq!((found.anomalous, found.state, found.stale), (true, false, false));
+        assert_eq!(
+            (found.size, found.map.size, found.map.covers),
+            ([640, 480], [3, 2], [0.5, 1.5, 2.5, 3.5])
+        );
+        assert_eq!(&*found.map.data.map_readable().expect("readable"), &[1, 2, 3, 4, 5, 6]);
+        assert_eq!(ClassifyResult::read(buffer), Some(classified));
+        assert_eq!(DenoiseResult::read(buffer), Some(denoised));
+        assert_eq!(buffer.iter_meta::<gst::meta::CustomMeta>().count(), 1);
+        let fields: Vec<_> = read(buffer).expect("there").fields().map(|f| f.to_string()).collect();
+        assert_eq!(fields, ["anomaly", "classify", "denoise"]);
+    }
+
+    #[test]
+    fn a_copy_of_the_buffer_keeps_the_result() {
+        gst::init().expect("GStreamer starts");
+        register();
+        let mut buffer = gst::Buffer::with_size(4).expect("memory");
+        anomaly().attach(buffer.get_mut().expect("the only reference"));
+        let copy = buffer
+            .copy_region(gst::BufferCopyFlags::META, ..)
+            .expect("metas are copied");
+        assert_eq!(AnomalyResult::read(&copy).expect("kept").regions.len(), 2);
+    }
+}

@@ -1,0 +1,172 @@
+//! `candlepublish` in pipelines: what it writes, when, and what it says when it cannot.
+
+use gst::prelude::*;
+use gst_check::Harness;
+
+fn init() {
+    use std::sync::Once;
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        gst::init().unwrap();
+        gstcandlepublish::plugin_register_static().unwrap();
+        gst::meta::CustomMeta::register("candle-result", &[]);
+    });
+}
+
+/// A buffer of frame `index` at 10 frames a second, with an alarm and a label if given.
+fn buffer(index: u64, alarm: Option<bool>, label: Option<&str>) -> gst::Buffer {
+    let mut buffer = gst::Buffer::with_size(4).unwrap();
+    let frame = buffer.get_mut().unwrap();
+    frame.set_pts(gst::ClockTime::from_mseconds(100 * index));
+    frame.set_duration(gst::ClockTime::from_mseconds(100));
+    if alarm.is_some() || label.is_some() {
+        let mut meta = gst::meta::CustomMeta::add(frame, "candle-result").unwrap();
+        if let Some(alarm) = alarm {
+            let anomaly = gst::Structure::builder("anomaly")
+                .field("score", index as f64)
+                .field("threshold", 0.5)
+                .field("anomalous", true)
+                .field("state", alarm)
+                .field("regions", gst::Array::new(Vec::<gst::Structure>::new()));
+            meta.mut_structure().set("anomaly", anomaly.build());
+        }
+        if let Some(label) = label {
+            let classify = gst::Structure::builder("classify")
+                .field("label", label)
+                .field("confidence", 0.5);
+            meta.mut_structure().set("classify", classify.build());
+        }
+    }
+    buffer
+}
+
+fn harness(launch: &str) -> Harness {
+    let mut harness = Harness::new_parse(launch);
+    harness.set_src_caps_str("video/x-raw,format=GRAY8,width=2,height=2,framerate=10/1");
+    harness
+}
+
+fn frames(text: &str) -> Vec<u64> {
+    text.lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["frame"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect()
+}
+
+fn error_of(pipeline: &gst::Element, start: bool) -> (gst::glib::Error, String) {
+    let bus = pipeline.bus().unwrap();
+    assert_eq!(pipeline.set_state(gst::State::Playing).is_err(), start);
+    let message = bus
+        .timed_pop_filtered(
+            gst::ClockTime::from_seconds(10),
+            &[gst::MessageType::Error, gst::MessageType::Eos],
+        )
+        .expect("the pipeline ends");
+    pipeline.set_state(gst::State::Null).unwrap();
+    match message.view() {
+        gst::MessageView::Error(error) => (error.error(), error.error().to_string()),
+        other => panic!("no error but {other:?}"),
+    }
+}
+
+#[test]
+fn changes_are_written_at_once_and_every_buffer_passes() {
+    init();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events.jsonl");
+    let mut harness = harness(&format!("candlepublish location={}", file.display()));
+    let read = || frames(&std::fs::read_to_string(&file).unwrap());
+    let steps = [
+        (None, None, vec![]),
+        (Some(false), Some("good"), vec![1]),
+        (Some(false), Some("good"), vec![1]),
+        (Some(true), Some("good"), vec![1, 3]),
+        (Some(true), Some("scratch"), vec![1, 3, 4]),
+        (None, None, vec![1, 3, 4]),
+        (Some(true), Some("scratch"), vec![1, 3, 4]),
+        (Some(false), Some("good"), vec![1, 3, 4, 7]),
+    ];
+    for (index, (alarm, label, written)) in steps.into_iter().enumerate() {
+        let sent = buffer(index as u64, alarm, label);
+        let address = sent.as_ptr();
+        assert_eq!(
+            harness.push_and_pull(sent).unwrap().as_ptr(),
+            address,
+            "passed on, not copied"
+        );
+        assert_eq!(read(), written, "after frame {index}");
+    }
+    assert!(harness.push_event(gst::event::Eos::new()));
+    assert_eq!(harness.buffers_received(), 8);
+}
+
+#[test]
+fn all_writes_each_result_with_its_time() {
+    init();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events.jsonl");
+    let mut harness = harness(&format!("candlepublish mode=all location={}", file.display()));
+    for index in 0..3 {
+        harness.push_and_pull(buffer(index, Some(true), None)).unwrap();
+    }
+    let mut gap = buffer(3, None, None);
+    gap.get_mut().unwrap().set_flags(gst::BufferFlags::GAP);
+    harness.push_and_pull(gap).unwrap();
+    harness.set_src_caps_str("audio/x-raw,format=S16LE,rate=8000,channels=1,layout=interleaved");
+    assert!(harness.push_event(gst::event::FlushStart::new()));
+    assert!(harness.push_event(gst::event::FlushStop::new(true)));
+    let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    segment.set_start(gst::ClockTime::from_mseconds(400));
+    segment.set_time(gst::ClockTime::from_seconds(60));
+    assert!(harness.push_event(gst::event::Segment::new(&segment)));
+    harness.push_and_pull(buffer(4, Some(true), Some("a"))).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(
+        text.lines().collect::<Vec<_>>(),
+        [
+            r#"{"time":0.0,"timestamp":0,"frame":0,"score":0.0,"threshold":0.5,"anomalous":true,"state":true,"regions":[]}"#,
+            r#"{"time":0.1,"timestamp":100000000,"frame":1,"score":1.0,"threshold":0.5,"anomalous":true,"state":true,"regions":[]}"#,
+            r#"{"time":0.2,"timestamp":200000000,"frame":2,"score":2.0,"threshold":0.5,"anomalous":true,"state":true,"regions":[]}"#,
+            r#"{"time":60.0,"timestamp":400000000,"frame":4,"score":4.0,"threshold":0.5,"anomalous":true,"state":true,"regions":[],"label":"a","confidence":0.5}"#,
+        ]
+    );
+}
+
+#[test]
+fn append_keeps_the_lines_of_the_last_run() {
+    init();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events.jsonl");
+    for (append, lines) in [("false", 1), ("true", 2), ("true", 3), ("false", 1)] {
+        let mut harness = harness(&format!("candlepublish append={append} location={}", file.display()));
+        harness.push_and_pull(buffer(0, Some(true), None)).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), lines);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_named() {
+    init();
+    let pipeline =
+        gst::parse::launch("fakesrc ! candlepublish location=/no/such/folder/events.jsonl ! fakesink").unwrap();
+    let (error, text) = error_of(&pipeline, true);
+    assert!(error.matches(gst::ResourceError::OpenWrite), "{error:?}");
+    assert!(text.contains("/no/such/folder/events.jsonl"), "{error:?}");
+}
+
+#[test]
+fn a_full_disk_is_one_error_that_names_the_file() {
+    init();
+    let pipeline =
+        gst::parse::launch("appsrc name=in ! candlepublish location=/dev/full ! fakesink async=false").unwrap();
+    let source = pipeline.downcast_ref::<gst::Bin>().unwrap().by_name("in").unwrap();
+    let source = source.downcast::<gst_app::AppSrc>().unwrap();
+    source.push_buffer(buffer(0, Some(true), None)).unwrap();
+    source.push_buffer(buffer(1, Some(false), None)).unwrap();
+    let (error, text) = error_of(&pipeline, false);
+    assert!(error.matches(gst::ResourceError::NoSpaceLeft), "{error:?}");
+    assert!(text.contains("/dev/full"), "{error:?}");
+}

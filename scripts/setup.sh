@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Installs what building and running need and the machine lacks. Does nothing the second time.
+#
+# Debian 12 or later: GStreamer 1.22 or later with its development files, and Rust 1.92 or later (by rustup).
+set -euo pipefail
+
+rust_needed=1.92
+
+packages=(
+    build-essential pkg-config curl ca-certificates jq
+    libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstreamer-plugins-bad1.0-dev libgstrtspserver-1.0-dev
+    libcairo2-dev libpango1.0-dev fonts-dejavu-core
+    gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+    gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
+)
+missing=()
+for package in "${packages[@]}"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "setup: this system has no apt-get; install by hand what matches: ${missing[*]}" >&2
+        exit 1
+    fi
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || { echo "setup: run as root, or install: ${missing[*]}" >&2; exit 1; }
+        as_root=(sudo)
+    fi
+    echo "setup: installing ${missing[*]}"
+    "${as_root[@]}" apt-get update -q
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+fi
+
+export PATH="$HOME/.cargo/bin:$PATH"
+rust_found=$(rustc --version 2>/dev/null | awk '{print $2}' || true)
+if [ "$(printf '%s\n' "$rust_needed" "${rust_found:-0}" | sort -V | head -n 1)" != "$rust_needed" ]; then
+    if command -v rustup >/dev/null; then
+        echo "setup: Rust ${rust_found:-none} is older than $rust_needed; updating by rustup"
+        rustup toolchain install stable --profile minimal --component clippy,rustfmt
+        rustup default stable
+    else
+        echo "setup: installing Rust by rustup"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --component clippy,rustfmt
+    fi
+fi

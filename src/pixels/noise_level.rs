@@ -1,0 +1,242 @@
+//! How strong the noise of a picture is.
+
+use rayon::prelude::*;
+
+use super::Image;
+
+/// Side of a block.
+const SIDE: usize = 8;
+/// About as many blocks are looked at in a plane, whatever its size.
+const BLOCKS: usize = 4096;
+/// The share of blocks, those with the least texture, that the noise is measured in.
+const FLATTEST: f64 = 0.05;
+/// The least number of blocks to measure in.
+const FEWEST: usize = 16;
+/// Pixels at 0 or 1 that make a block useless: noise that is cut off looks weaker than it is.
+const CLIPPED: usize = SIDE * SIDE / 10;
+/// DCT coefficients with the sum of their two frequencies in this range tell texture ...
+const TEXTURE: std::ops::RangeInclusive<usize> = 2..=8;
+/// ... and those from here on tell noise.
+const NOISE: usize = 9;
+
+/// Standard deviation (0..1 of full scale) of the white noise in `image`, from its flat parts; the mean of the planes' own.
+///
+/// After N. Ponomarenko et al., "An automatic approach to lossy compression of AVIRIS images" (IGARSS 2007): the noise is
+/// measured in the high frequencies of those blocks that have the least energy in the lower ones. White noise is
+/// independent from frequency to frequency, so choosing blocks by some does not bias the others. Blocks that are cut off at
+/// black or white do not count. A picture smaller than a block, or more than half of one exact value (drawn, not filmed), has
+/// no noise that could be told from its content: 0.
+pub fn estimate_noise(image: &Image) -> f32 {
+    let levels: f64 = (0..image.channels)
+        .map(|i| plane_level(image.plane(i), image.width, image.height))
+        .sum();
+    (levels / image.channels.max(1) as f64) as f32
+}
+
+fn plane_level(plane: &[f32], width: usize, height: usize) -> f64 {
+    if width < SIDE || height < SIDE {
+        return 0.0;
+    }
+    let step = ((plane.len() as f64 / BLOCKS as f64).sqrt().ceil() as usize).max(2);
+    let basis = dct_basis();
+    let rows: Vec<usize> = (0..=height - SIDE).step_by(step).collect();
+    let blocks: Vec<Block> = rows
+        .into_par_iter()
+        .with_min_len(4)
+        .flat_map_iter(|y| (0..=width - SIDE).step_by(step).map(move |x| &plane[y * width + x..]))
+        .filter_map(|corner| measure(corner, width, &basis))
+        .collect();
+
+    let constant = blocks.iter().filter(|block| block.constant).count();
+    if constant * 2 > blocks.len() {
+        return 0.0;
+    }
+    let mut blocks: Vec<Block> = blocks.into_iter().filter(|block| !block.constant).collect();
+    if blocks.is_empty() {
+        return 0.0;
+    }
+    let count = ((blocks.len() as f64 * FLATTEST) as usize)
+        .max(FEWEST)
+        .min(blocks.len());
+    blocks.select_nth_unstable_by(count - 1, |a, b| a.texture.total_cmp(&b.texture));
+    let variance = blocks[..count].iter().map(|block| f64::from(block.noise)).sum::<f64>() / count as f64;
+    if variance.is_finite() { variance.sqrt() } else { 0.0 }
+}
+
+/// What is known of a block.
+struct Block {
+    /// Energy in the lower frequencies.
+    texture: f32,
+    /// Mean square of the high frequencies.
+    noise: f32,
+    /// One value all over.
+    constant: bool,
+}
+
+/// `None` for a block that is cut off at black or white.
+fn measure(corner: &[f32], stride: usize, basis: &[[f32; SIDE]; SIDE]) -> Option<Block> {
+    let mut block = [[0.0f32; SIDE]; SIDE];
+    for (y, row) in block.iter_mut().enumerate() {
+        row.copy_from_slice(&corner[y * stride..][..SIDE]);
+    }
+    let values = block.as_flattened();
+    if values.iter().filter(|v| **v == 0.0 || **v == 1.0).count() > CLIPPED {
+        return None;
+    }
+    let constant = values.iter().all(|v| *v == values[0]);
+
+    // Down the columns, then along the rows: `dct[v][u] = sum over y, x of basis[v][y] · basis[u][x] · block[y][x]`.
+    let (mut texture, mut noise, mut count) = (0.0, 0.0, 0.0);
+    for (v, down) in basis.iter().enumerate() {
+        let mut mixed = [0.0f32; SIDE];
+        for (weight, row) in down.iter().zip(&block) {
+            for (mixed, value) in mixed.iter_mut().zip(row) {
+                *mixed += weight * value;
+            }
+        }
+        for (u, along) in basis.iter().enumerate() {
+            let value: f32 = along.iter().zip(&mixed).map(|(weight, value)| weight * value).sum();
+            if TEXTURE.contains(&(u + v)) {
+                texture += value * value;
+            } else if u + v >= NOISE {
+                noise += value * value;
+                count += 1.0;
+            }
+        }
+    }
+    Some(Block {
+        texture,
+        noise: noise / count,
+        constant,
+    })
+}
+
+/// The orthonormal DCT-II: `[frequency][position]`.
+fn dct_basis() -> [[f32; SIDE]; SIDE] {
+    let n = SIDE as f64;
+    std::array::from_fn(|u| {
+        let norm = if u == 0 { (1.0 / n).sqrt() } else { (2.0 / n).sqrt() };
+        std::array::from_fn(|x| {
+            let angle = std::f64::consts::PI * (2 * x + 1) as f64 * u as f64 / (2.0 * n);
+            (norm * angle.cos()) as f32
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_distr::{Distribution, StandardNormal};
+
+    use super::{Image, estimate_noise};
+    use crate::data::random::stream;
+
+    fn noisy(image: &Image, sigma: f32, item: u64) -> Image {
+        let mut rng = stream(11, 0, item);
+        let mut noise = || -> f32 { StandardNormal.sample(&mut rng) };
+        Image {
+            data: image.data.iter().map(|v| v + sigma / 255.0 * noise()).collect(),
+            ..image.clone()
+        }
+    }
+
+    /// Waves, an edge and a textured quarter.
+    fn scene(channels: usize, height: usize, width: usize) -> Image {
+        let mut image = Image::filled(channels, height, width, 0.0);
+        for (i, value) in image.data.iter_mut().enumerate() {
+            let (x, y) = ((i % width) as f32, (i / width % height) as f32);
+            *value = 0.5 + 0.2 * (x / 40.0).sin() + 0.1 * (y / 25.0).cos() + if x > y { 0.1 } else { 0.0 };
+            if x < width as f32 / 2.0 && y < height as f32 / 2.0 {
+                *value += 0.1 * (x * 1.9).sin() * (y * 2.3).sin();
+            }
+        }
+        image
+    }
+
+    #[test]
+    fn synthetic_pictures() {
+        println!("seed 11");
+        for (item, [channels, height, width]) in [[1, 240, 320], [3, 121, 97], [1, 64, 64]].into_iter().enumerate() {
+            for sigma in [1.0, 5.0, 15.0, 25.0, 60.0] {
+                let got = 255.0 * estimate_noise(&noisy(&scene(channels, height, width), sigma, item as u64));
+                assert!(
+                    (got / sigma - 1.0).abs() < 0.1,
+                    "{channels}x{height}x{width}: {got}, not {sigma}"
+                );
+            }
+        }
+        assert!(255.0 * estimate_noise(&scene(1, 240, 320)) < 0.1);
+    }
+
+    #[test]
+    fn cut_off_and_drawn_parts_do_not_count() {
+        // A third under-exposed to black and a third over-exposed to white: their blocks look flat and free of noise.
+        let (height, width) = (240, 360);
+        let mut image = Image::filled(1, height, width, 0.5);
+        for (i, value) in image.data.iter_mut().enumerate() {
+            *value = [-0.2, 0.5, 1.2][i % width / 120];
+        }
+        let mut image = noisy(&image, 10.0, 3);
+        image
+            .data
+            .iter_mut()
+            .for_each(|v| *v = (v.clamp(0.0, 1.0) * 255.0).round() / 255.0);
+        let got = 255.0 * estimate_noise(&image);
+        assert!((got / 10.0 - 1.0).abs() < 0.1, "{got}, not 10");
+        // Bars of one value, such as limited-range black, do not hide the noise of the rest.
+        image.plane_mut(0)[..60 * width].fill(16.0 / 255.0);
+        let got = 255.0 * estimate_noise(&image);
+        assert!((got / 10.0 - 1.0).abs() < 0.1, "with bars: {got}, not 10");
+        // A drawing has none, though its few uneven blocks are all edges.
+        let mut drawing = Image::filled(1, height, width, 0.3);
+        drawing.data.iter_mut().step_by(37).take(200).for_each(|v| *v = 0.9);
+        assert_eq!(estimate_noise(&drawing), 0.0);
+    }
+
+    #[test]
+    fn tiny_and_broken_pictures() {
+        assert_eq!(estimate_noise(&Image::filled(1, 1, 1, 0.5)), 0.0);
+        assert_eq!(estimate_noise(&Image::filled(3, 7, 4096, 0.5)), 0.0);
+        assert_eq!(estimate_noise(&Image::filled(1, 100, 100, f32::NAN)), 0.0);
+        let sigma = 255.0 * estimate_noise(&noisy(&Image::filled(1, 8, 8, 0.5), 20.0, 5));
+        assert!((10.0..30.0).contains(&sigma), "one block: {sigma}");
+    }
+
+    /// Gaussian noise on the grey BSD68 test set.
+    #[cfg(feature = "train")]
+    #[test]
+    fn natural_pictures() {
+        let data = std::env::var("GST_CANDLE_DATA").unwrap_or_else(|_| "../shared/data".into());
+        let folder = std::path::Path::new(&data).join("denoise/bsd68");
+        let Ok(files) = std::fs::read_dir(&folder) else {
+            println!("skipped: no {}", folder.display());
+            return;
+        };
+        let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        files.sort();
+        let pictures: Vec<Image> = files.iter().map(|file| read(file)).collect();
+        println!("{:>5} {:>8} {:>8} {:>8}", "sigma", "mean", "|error|", "worst");
+        for sigma in [0.0f32, 2.0, 5.0, 10.0, 15.0, 25.0, 40.0, 60.0] {
+            let pairs = pictures.iter().enumerate();
+            let got: Vec<f32> = pairs
+                .map(|(i, p)| 255.0 * estimate_noise(&noisy(p, sigma, i as u64)))
+                .collect();
+            let mean = |f: &dyn Fn(f32) -> f32| got.iter().map(|g| f(*g)).sum::<f32>() / got.len() as f32;
+            let (average, error) = (mean(&|g| g), mean(&|g| (g - sigma).abs()));
+            let worst = got.iter().map(|g| (g - sigma).abs()).fold(0.0, f32::max);
+            println!("{sigma:>5} {average:>8.2} {error:>8.2} {worst:>8.2}");
+            assert!(error < (0.1 * sigma).max(1.0), "sigma {sigma}: mean error {error}");
+        }
+    }
+
+    #[cfg(feature = "train")]
+    fn read(file: &std::path::Path) -> Image {
+        let picture = image::open(file).unwrap().into_luma8();
+        let data = picture.pixels().map(|p| f32::from(p.0[0]) / 255.0).collect();
+        Image {
+            channels: 1,
+            height: picture.height() as usize,
+            width: picture.width() as usize,
+            data,
+        }
+    }
+}

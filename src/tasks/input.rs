@@ -1,0 +1,182 @@
+//! From a picture to what a network takes. Training and inference both go through here.
+
+use crate::graph::Array;
+use crate::model::{InputSpec, Normalization};
+use crate::pixels::{Image, Placement};
+
+/// A picture in a network's value range, and the way back.
+#[derive(Debug, Clone)]
+pub struct Normalized {
+    /// The normalised picture.
+    pub image: Image,
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl Normalized {
+    /// Brings an output of the network back to the picture's range.
+    pub fn restore(&self, output: &mut Image) {
+        for channel in 0..output.channels {
+            let (mean, std) = (self.mean[channel % self.mean.len()], self.std[channel % self.std.len()]);
+            output.plane_mut(channel).iter_mut().for_each(|x| *x = *x * std + mean);
+        }
+    }
+}
+
+/// Brings a picture to the network's colour and size. For a network of any size, the picture is reflected to the
+/// right and below until its sides are multiples of `spec.multiple_of`, and the placement leaves it where it is.
+pub fn fit(spec: &InputSpec, image: &Image) -> (Image, Placement) {
+    let image = image.to_color(spec.color);
+    let frame = [image.width, image.height];
+    match spec.size {
+        Some(size) => {
+            let placement = Placement::new(frame, size, spec.resize);
+            (placement.apply(&image), placement)
+        }
+        None => {
+            let padded = image.pad_to_multiple(spec.multiple_of);
+            let input = [padded.width, padded.height];
+            (
+                padded,
+                Placement {
+                    frame,
+                    input,
+                    scale: [1.0; 2],
+                    offset: [0.0; 2],
+                },
+            )
+        }
+    }
+}
+
+/// Brings values of 0..1 to the network's range.
+pub fn normalize(spec: &InputSpec, image: Image) -> Normalized {
+    let (mean, std) = match &spec.normalization {
+        Normalization::None => (vec![0.0], vec![1.0]),
+        Normalization::Fixed { mean, std } => (mean.clone(), std.clone()),
+        Normalization::PerFrame => {
+            let count = image.data.len().max(1) as f64;
+            let mean = image.data.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+            let variance = image.data.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
+            // A flat frame has no contrast to bring out.
+            (vec![mean as f32], vec![(variance.sqrt() as f32).max(1e-3)])
+        }
+    };
+    let mut image = image;
+    for channel in 0..image.channels {
+        let (mean, scale) = (mean[channel % mean.len()], 1.0 / std[channel % std.len()]);
+        if (mean, scale) != (0.0, 1.0) {
+            image
+                .plane_mut(channel)
+                .iter_mut()
+                .for_each(|x| *x = (*x - mean) * scale);
+        }
+    }
+    Normalized { image, mean, std }
+}
+
+/// Pictures of one shape as `[N, C, H, W]`.
+///
+/// # Panics
+/// When there is no picture or their shapes differ.
+pub fn batch(images: &[&Image]) -> Array {
+    let first = images.first().expect("a batch has a picture");
+    let mut data = Vec::with_capacity(images.len() * first.data.len());
+    for image in images {
+        assert_eq!(
+            (image.channels, image.height, image.width),
+            (first.channels, first.height, first.width)
+        );
+        data.extend_from_slice(&image.data);
+    }
+    Array {
+        shape: vec![images.len(), first.channels, first.height, first.width],
+        data,
+    }
+}
+
+/// Item `index` of an `[N, C, H, W]` array.
+pub(super) fn item(array: &Array, index: usize) -> Image {
+    let [_, channels, height, width] = array.shape[..] else {
+        unreachable!("checked when the model was loaded")
+    };
+    let n = channels * height * width;
+    Image {
+        channels,
+        height,
+        width,
+        data: array.data[index * n..(index + 1) * n].to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Color, Resize};
+
+    fn spec(normalization: Normalization) -> InputSpec {
+        InputSpec {
+            color: Color::Rgb,
+            size: None,
+            multiple_of: 2,
+            resize: Resize::Stretch,
+            normalization,
+            frames: 1,
+            extra: vec![],
+        }
+    }
+
+    fn ramp() -> Image {
+        Image {
+            channels: 3,
+            height: 2,
+            width: 2,
+            data: (0..12).map(|i| i as f32 / 12.0).collect(),
+        }
+    }
+
+    #[test]
+    fn normalization_comes_back() {
+        let fixed = Normalization::Fixed {
+            mean: vec![0.1, 0.2, 0.3],
+            std: vec![0.5, 0.25, 2.0],
+        };
+        for kind in [Normalization::None, fixed, Normalization::PerFrame] {
+            let normalized = normalize(&spec(kind.clone()), ramp());
+            let mut back = normalized.image.clone();
+            normalized.restore(&mut back);
+            let worst = back
+                .data
+                .iter()
+                .zip(&ramp().data)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
+            assert!(worst < 1e-6, "{kind:?}: {worst}");
+        }
+    }
+
+    #[test]
+    fn per_frame_has_mean_zero_and_deviation_one() {
+        let image = normalize(&spec(Normalization::PerFrame), ramp()).image;
+        let n = image.data.len() as f32;
+        assert!(image.data.iter().sum::<f32>().abs() / n < 1e-6);
+        assert!((image.data.iter().map(|x| x * x).sum::<f32>() / n - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn fixed_uses_each_channels_own_constants() {
+        let fixed = Normalization::Fixed {
+            mean: vec![0.0, 1.0, 0.0],
+            std: vec![1.0, 1.0, 0.5],
+        };
+        let image = normalize(&spec(fixed), Image::filled(3, 1, 1, 0.5)).image;
+        assert_eq!(image.data, [0.5, -0.5, 1.0]);
+    }
+
+    #[test]
+    fn odd_frames_are_padded_where_they_end() {
+        let (image, placement) = fit(&spec(Normalization::None), &Image::filled(1, 3, 5, 0.25));
+        assert_eq!((image.channels, image.height, image.width), (3, 4, 6));
+        assert_eq!((placement.frame, placement.input), ([5, 3], [6, 4]));
+    }
+}

@@ -209,7 +209,7 @@ fn init(location: impl AsRef<Path>) -> Result<()> {
 
 /// `uridecodebin ! videoconvert ! appsink`, video only.
 fn build(uri: &str) -> Result<(gst::Pipeline, gst_app::AppSink), gst::glib::BoolError> {
-    let any_video = gst_video::VideoCapsBuilder::new().any_features().build();
+    let any_video = gst::Caps::builder("video/x-raw").any_features().build();
     let source = gst::ElementFactory::make("uridecodebin")
         .property("uri", uri)
         .property("caps", &any_video)

@@ -1,0 +1,128 @@
+//! Models: how they are loaded and run so that what goes wrong becomes an element's error.
+
+use std::any::Any;
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use gst_candle::exec::Options;
+use gst_candle::model::{Model, Task};
+use gst_candle::{Error, Result};
+
+use super::settings::Settings;
+
+/// Loads the model that `settings` name, checks that it is for `task`, and makes it ready to run with `new`.
+pub fn load<E>(
+    settings: &Settings,
+    task: Task,
+    new: impl FnOnce(&Model, &Options) -> Result<E>,
+) -> Result<E, gst::ErrorMessage> {
+    let Some(path) = settings.model_file.as_deref().filter(|path| !path.is_empty()) else {
+        return Err(gst::error_msg!(
+            gst::ResourceError::NotFound,
+            [
+                "No model: set the property `model-file` to a file made by `gst-candle train {}`",
+                name(task)
+            ]
+        ));
+    };
+    let options = settings.options().map_err(|error| describe(path, &error))?;
+    catch(|| {
+        let model = Model::load(path).map_err(|error| describe(path, &error))?;
+        if model.task != task {
+            return Err(gst::error_msg!(
+                gst::ResourceError::Settings,
+                [
+                    "{path}: a model for the task `{}`, not for `{}`, which this element does",
+                    name(model.task),
+                    name(task)
+                ]
+            ));
+        }
+        new(&model, &options).map_err(|error| describe(path, &error))
+    })
+}
+
+/// Runs `work` on a frame.
+pub fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T, gst::ErrorMessage> {
+    catch(|| work().map_err(|error| gst::error_msg!(gst::StreamError::Failed, ["Inference failed: {error}"])))
+}
+
+/// Runs `work`; a panic is an error like others. What `work` held must not be used again then.
+fn catch<T>(work: impl FnOnce() -> Result<T, gst::ErrorMessage>) -> Result<T, gst::ErrorMessage> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        Err(gst::error_msg!(
+            gst::LibraryError::Failed,
+            ["Inference panicked: {}", panic_text(panic.as_ref())]
+        ))
+    })
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason given")
+}
+
+/// The library's error as one of a resource; `path` is the model's file, named where the error does not.
+fn describe(path: &str, error: &Error) -> gst::ErrorMessage {
+    match error {
+        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => gst::error_msg!(
+            gst::ResourceError::NotFound,
+            ["The file named by the property `model-file` does not exist: {error}"]
+        ),
+        Error::Io { .. } => gst::error_msg!(gst::ResourceError::OpenRead, ["The model cannot be read: {error}"]),
+        Error::Model { .. } => gst::error_msg!(gst::ResourceError::Read, ["The model cannot be used: {error}"]),
+        Error::Device { .. } => {
+            gst::error_msg!(
+                gst::ResourceError::Settings,
+                ["The property `device` cannot be met: {error}"]
+            )
+        }
+        error => gst::error_msg!(
+            gst::ResourceError::Failed,
+            ["The model cannot be used: {path}: {error}"]
+        ),
+    }
+}
+
+fn name(task: Task) -> &'static str {
+    match task {
+        Task::Denoise => "denoise",
+        Task::Anomaly => "anomaly",
+        Task::Classify => "classify",
+        Task::Segment => "segment",
+        Task::Embed => "embed",
+        Task::Predict => "predict",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_while_running_is_an_error_with_its_text() {
+        gst::init().expect("GStreamer starts");
+        let error = run::<()>(|| panic!("weights of {}", "straw")).expect_err("it panicked");
+        let text = format!("{error:?}");
+        assert!(text.contains("Inference panicked: weights of straw"), "{text}");
+        assert_eq!(run(|| Ok(3)).expect("nothing went wrong"), 3);
+    }
+
+    #[test]
+    fn no_model_file_is_said_with_the_property_and_the_command() {
+        gst::init().expect("GStreamer starts");
+        for model_file in [None, Some(String::new())] {
+            let settings = Settings {
+                model_file,
+                ..Settings::default()
+            };
+            let error = load(&settings, Task::Anomaly, |_, _| Ok(())).expect_err("no model");
+            let text = format!("{error:?}");
+            assert!(
+                text.contains("`model-file`") && text.contains("train anomaly"),
+                "{text}"
+            );
+        }
+    }
+}

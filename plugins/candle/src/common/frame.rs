@@ -1,0 +1,174 @@
+//! GStreamer's video frames as the library's.
+
+use std::sync::LazyLock;
+
+use gst_candle::pixels::{Colorimetry, Frame, FrameMut, Matrix, PixelFormat, Range};
+use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameRef, VideoInfo, prelude::*};
+
+/// The formats that the elements take, and what the library calls them.
+const FORMATS: [(VideoFormat, PixelFormat); 14] = [
+    (VideoFormat::Gray8, PixelFormat::Gray8),
+    (VideoFormat::Gray16Le, PixelFormat::Gray16Le),
+    (VideoFormat::Rgb, PixelFormat::Rgb),
+    (VideoFormat::Bgr, PixelFormat::Bgr),
+    (VideoFormat::Rgbx, PixelFormat::Rgbx),
+    (VideoFormat::Bgrx, PixelFormat::Bgrx),
+    (VideoFormat::Rgba, PixelFormat::Rgba),
+    (VideoFormat::Bgra, PixelFormat::Bgra),
+    (VideoFormat::Argb, PixelFormat::Argb),
+    (VideoFormat::Abgr, PixelFormat::Abgr),
+    (VideoFormat::I420, PixelFormat::I420),
+    (VideoFormat::Nv12, PixelFormat::Nv12),
+    (VideoFormat::Y42b, PixelFormat::Y42b),
+    (VideoFormat::Y444, PixelFormat::Y444),
+];
+
+/// A sink and a source pad for raw progressive video in system memory, any size and rate.
+pub fn pad_templates() -> &'static [gst::PadTemplate] {
+    static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+        let caps = gst_video::VideoCapsBuilder::new()
+            .format_list(FORMATS.map(|(format, _)| format))
+            .field("interlace-mode", "progressive")
+            .build();
+        [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
+            .map(|(name, direction)| {
+                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps)
+                    .expect("an always pad's template is valid")
+            })
+            .into()
+    });
+    &TEMPLATES
+}
+
+/// Caps with `interlace-mode=progressive` where they leave it out, which means the same.
+pub fn progressive_by_default(caps: &gst::Caps) -> gst::Caps {
+    let mut caps = caps.clone();
+    for s in caps.make_mut().iter_mut().filter(|s| !s.has_field("interlace-mode")) {
+        s.set("interlace-mode", "progressive");
+    }
+    caps
+}
+
+/// A mapped frame as the library reads it.
+pub fn view<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>) -> gst_candle::Result<Frame<'a>> {
+    let info = frame.info();
+    let n = frame.n_planes() as usize;
+    let [width, height] = size(info);
+    Frame::new(
+        pixel_format(info)?,
+        width,
+        height,
+        frame.planes_data().into_iter().take(n).collect(),
+        strides(frame)?,
+        colorimetry(info),
+    )
+}
+
+/// A mapped frame as the library writes it.
+pub fn view_mut<'a>(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>) -> gst_candle::Result<FrameMut<'a>> {
+    let format = pixel_format(frame.info())?;
+    let [width, height] = size(frame.info());
+    let colorimetry = colorimetry(frame.info());
+    let strides = strides(frame)?;
+    let n = frame.n_planes() as usize;
+    let planes = frame.planes_data_mut().into_iter().take(n).collect();
+    FrameMut::new(format, width, height, planes, strides, colorimetry)
+}
+
+/// `[width, height]` in pixels.
+pub fn size(info: &VideoInfo) -> [usize; 2] {
+    [info.width() as usize, info.height() as usize]
+}
+
+fn pixel_format(info: &VideoInfo) -> gst_candle::Result<PixelFormat> {
+    let found = FORMATS.iter().find(|(format, _)| *format == info.format());
+    found
+        .map(|&(_, format)| format)
+        .ok_or_else(|| gst_candle::Error::Invalid(format!("frames of the format {} cannot be read", info.format())))
+}
+
+fn strides(frame: &impl VideoFrameExt) -> gst_candle::Result<Vec<usize>> {
+    let strides = frame.plane_stride().iter().take(frame.n_planes() as usize);
+    strides
+        .map(|&stride| usize::try_from(stride))
+        .collect::<Result<_, _>>()
+        .map_err(|_| gst_candle::Error::Invalid("frames stored from the bottom up cannot be read".into()))
+}
+
+/// How the values are to be read; where the caps leave it open, grey is full range and YUV limited, by BT.601 up to
+/// 576 rows and BT.709 above.
+pub fn colorimetry(info: &VideoInfo) -> Colorimetry {
+    let given = info.colorimetry();
+    let matrix = match given.matrix() {
+        VideoColorMatrix::Bt601 | VideoColorMatrix::Fcc => Matrix::Bt601,
+        VideoColorMatrix::Bt709 | VideoColorMatrix::Smpte240m => Matrix::Bt709,
+        VideoColorMatrix::Bt2020 => Matrix::Bt2020,
+        _ if info.height() > 576 => Matrix::Bt709,
+        _ => Matrix::Bt601,
+    };
+    let range = match given.range() {
+        VideoColorRange::Range0_255 => Range::Full,
+        VideoColorRange::Range16_235 => Range::Limited,
+        _ if info.format_info().is_gray() => Range::Full,
+        _ => Range::Limited,
+    };
+    Colorimetry { matrix, range }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(caps: &str) -> Colorimetry {
+        gst::init().expect("GStreamer starts");
+        let caps: gst::Caps = format!("video/x-raw,framerate=1/1,{caps}").parse().expect("valid caps");
+        colorimetry(&VideoInfo::from_caps(&caps).expect("fixed caps"))
+    }
+
+    #[test]
+    fn colorimetry_comes_from_the_caps_and_from_custom_where_they_are_silent() {
+        let pair = |caps| {
+            let c = of(caps);
+            (c.matrix, c.range)
+        };
+        assert_eq!(
+            pair("format=I420,width=720,height=576"),
+            (Matrix::Bt601, Range::Limited)
+        );
+        assert_eq!(
+            pair("format=I420,width=1280,height=720"),
+            (Matrix::Bt709, Range::Limited)
+        );
+        assert_eq!(
+            pair("format=NV12,width=64,height=48,colorimetry=bt709"),
+            (Matrix::Bt709, Range::Limited)
+        );
+        assert_eq!(
+            pair("format=Y444,width=64,height=48,colorimetry=bt2020"),
+            (Matrix::Bt2020, Range::Limited)
+        );
+        assert_eq!(
+            pair("format=I420,width=64,height=48,colorimetry=1:4:0:0"),
+            (Matrix::Bt601, Range::Full)
+        );
+        assert_eq!(of("format=GRAY8,width=64,height=48").range, Range::Full);
+        assert_eq!(
+            of("format=GRAY8,width=64,height=48,colorimetry=2:4:5:1").range,
+            Range::Limited
+        );
+        assert_eq!(of("format=RGB,width=64,height=48").range, Range::Full);
+    }
+
+    #[test]
+    fn caps_without_a_scan_are_progressive_and_others_stay() {
+        gst::init().expect("GStreamer starts");
+        let template = pad_templates()[0].caps();
+        let caps = |scan: &str| {
+            format!("video/x-raw,format=RGB,width=8,height=8,framerate=1/1{scan}")
+                .parse()
+                .expect("caps")
+        };
+        assert!(progressive_by_default(&caps("")).is_subset(template));
+        assert!(!progressive_by_default(&caps(",interlace-mode=interleaved")).can_intersect(template));
+    }
+}

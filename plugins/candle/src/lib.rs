@@ -1,9 +1,15 @@
 //! GStreamer elements that run small convolutional networks over live video.
 
+mod anomaly;
+mod classify;
 mod common;
+mod denoise;
 
-fn plugin_init(_plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
+fn plugin_init(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
     common::result::register();
+    denoise::register(plugin)?;
+    anomaly::register(plugin)?;
+    classify::register(plugin)?;
     Ok(())
 }
 

@@ -64,6 +64,24 @@ pub fn view<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>) -> gst_candle::Result
     )
 }
 
+/// Maps a buffer to read it.
+pub fn map<'a>(buffer: &'a gst::BufferRef, info: &VideoInfo) -> gst_candle::Result<VideoFrameRef<&'a gst::BufferRef>> {
+    VideoFrameRef::from_buffer_ref_readable(buffer, info)
+        .map_err(|_| gst_candle::Error::Invalid("the frame's memory cannot be read".into()))
+}
+
+/// Draws on a buffer; where somebody else reads the same memory, on a copy of it.
+pub fn draw(
+    buffer: &mut gst::BufferRef,
+    info: &VideoInfo,
+    draw: impl FnOnce(&mut FrameMut<'_>),
+) -> gst_candle::Result<()> {
+    let mut mapped = VideoFrameRef::from_buffer_ref_writable(buffer, info)
+        .map_err(|_| gst_candle::Error::Invalid("the frame's memory cannot be written".into()))?;
+    draw(&mut view_mut(&mut mapped)?);
+    Ok(())
+}
+
 /// A mapped frame as the library writes it.
 pub fn view_mut<'a>(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>) -> gst_candle::Result<FrameMut<'a>> {
     let format = pixel_format(frame.info())?;

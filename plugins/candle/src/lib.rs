@@ -5,22 +5,27 @@ mod classify;
 mod common;
 mod denoise;
 
-fn plugin_init(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
-    common::result::register();
-    denoise::register(plugin)?;
-    anomaly::register(plugin)?;
-    classify::register(plugin)?;
-    Ok(())
-}
+pub use plugin::plugin_register_static;
 
-gst::plugin_define!(
-    candle,
-    env!("CARGO_PKG_DESCRIPTION"),
-    plugin_init,
-    concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
-    "MIT/X11",
-    env!("CARGO_PKG_NAME"),
-    env!("CARGO_PKG_NAME"),
-    env!("CARGO_PKG_REPOSITORY"),
-    env!("BUILD_REL_DATE")
-);
+#[expect(missing_docs, reason = "the macro writes public items without docs")]
+mod plugin {
+    fn init(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
+        super::common::result::register();
+        super::denoise::register(plugin)?;
+        super::anomaly::register(plugin)?;
+        super::classify::register(plugin)?;
+        Ok(())
+    }
+
+    gst::plugin_define!(
+        candle,
+        env!("CARGO_PKG_DESCRIPTION"),
+        init,
+        concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
+        "MIT/X11",
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_REPOSITORY"),
+        env!("BUILD_REL_DATE")
+    );
+}

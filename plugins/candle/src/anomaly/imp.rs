@@ -9,7 +9,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use gst_candle::model::Task;
 use gst_candle::score::decision::{AlarmSettings, AlarmState};
-use gst_video::{VideoFrameRef, VideoInfo, VideoRegionOfInterestMeta};
+use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
 
 use super::inspect::{Finding, Inspector};
 use super::paint::paint;
@@ -135,7 +135,7 @@ impl CandleAnomaly {
         let begin = Instant::now();
         let finding = engine::run(|| {
             let mapped = frame::map(buffer, info)?;
-            state.inspector.inspect(&frame::view(&mapped)?, settings)
+            state.inspector.inspect(&frame::frame(&mapped)?, settings)
         })?;
         lock(&self.stats).record(begin.elapsed());
         let alarm = AlarmSettings {
@@ -217,7 +217,7 @@ impl ObjectImpl for CandleAnomaly {
         self.parent_constructed();
         let obj = self.obj();
         // Frames that come too late for the sink still leave, and gaps stay gaps.
-        obj.set_qos_enabled(false);
+        obj.set_qos(false);
         obj.set_gap_aware(true);
     }
 

@@ -128,7 +128,7 @@ impl CandleClassify {
         let size = [info.width() as i32, info.height() as i32];
         let (labels, regions) = engine::run(|| {
             let mapped = frame::map(buffer, info)?;
-            let frame = frame::view(&mapped)?;
+            let frame = frame::frame(&mapped)?;
             match settings.regions {
                 Regions::Frame => {
                     let time_ns = times.running.map_or(0, gst::ClockTime::nseconds);
@@ -167,15 +167,19 @@ impl CandleClassify {
     }
 }
 
-/// The regions of interest on the buffer.
+/// The regions of interest on the buffer, the truth about it left out.
 fn region_metas(buffer: &gst::BufferRef) -> Vec<[u32; 4]> {
     let metas = buffer.iter_meta::<VideoRegionOfInterestMeta>();
-    metas.map(|meta| meta.rect().into()).collect()
+    metas
+        .filter(|meta| meta.roi_type() != frame::TRUTH)
+        .map(|meta| meta.rect().into())
+        .collect()
 }
 
 /// Adds each region's labels to its meta, as the parameter `candle-classify`.
 fn label_metas(buffer: &mut gst::BufferRef, regions: &[Option<LabelledRegion>]) {
-    for (mut meta, region) in buffer.iter_meta_mut::<VideoRegionOfInterestMeta>().zip(regions) {
+    let metas = buffer.iter_meta_mut::<VideoRegionOfInterestMeta>();
+    for (mut meta, region) in metas.filter(|meta| meta.roi_type() != frame::TRUTH).zip(regions) {
         if let Some(region) = region {
             let mut param = gst::Structure::new_empty("candle-classify");
             region.labels.write(&mut param);
@@ -201,7 +205,7 @@ impl ObjectImpl for CandleClassify {
         self.parent_constructed();
         let obj = self.obj();
         // Frames that come too late for the sink still leave, and gaps stay gaps.
-        obj.set_qos_enabled(false);
+        obj.set_qos(false);
         obj.set_gap_aware(true);
     }
 

@@ -29,9 +29,8 @@ pub fn load<E>(
             return Err(gst::error_msg!(
                 gst::ResourceError::Settings,
                 [
-                    "{path}: a model for the task `{}`, not for `{}`, which this element does",
-                    name(model.task),
-                    name(task)
+                    "{path}: a model for the task `{}`, not for `{task}`, which this element does",
+                    model.task
                 ]
             ));
         }

@@ -89,7 +89,7 @@ pub fn post(element: &impl IsA<gst::Element>, name: &str, times: Times, fields: 
         structure.set_value(field, value.clone());
     }
     // Fails only where there is no bus, which means that nobody listens.
-    let _ = element.post_message(gst::message::Element::builder(structure).src(element).build());
+    let _ = element.post_message(gst::message::Element::builder(structure).src(element.as_ref()).build());
 }
 
 #[cfg(test)]

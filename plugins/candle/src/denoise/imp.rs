@@ -9,8 +9,8 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use gst_candle::model::Task;
 use gst_candle::tasks::Denoiser;
-use gst_video::VideoFrameRef;
 use gst_video::subclass::prelude::*;
+use gst_video::{VideoFrameExt, VideoFrameRef};
 
 use super::settings::Settings;
 use crate::common::messages::{self, Poster, Times};
@@ -113,10 +113,10 @@ impl CandleDenoise {
         let noise_level = (settings.noise_level >= 0.0).then_some(settings.noise_level);
         let begin = Instant::now();
         let level = engine::run(|| {
-            let mut output = frame::view_mut(outframe)?;
+            let mut output = frame::frame_mut(outframe)?;
             state
                 .denoiser
-                .process(&frame::view(inframe)?, &mut output, noise_level, settings.strength)
+                .process(&frame::frame(inframe)?, &mut output, noise_level, settings.strength)
         })?;
         lock(&self.stats).record(begin.elapsed());
         let strength = f64::from(settings.strength);
@@ -147,7 +147,7 @@ impl ObjectImpl for CandleDenoise {
         self.parent_constructed();
         let obj = self.obj();
         // Frames that come too late for the sink still leave, and gaps stay gaps.
-        obj.set_qos_enabled(false);
+        obj.set_qos(false);
         obj.set_gap_aware(true);
     }
 

@@ -1,3 +1,5 @@
 //! The trainer. See `gst-candle help`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    gst_candle::cli::main()
+}

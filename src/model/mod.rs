@@ -1,10 +1,10 @@
 //! What a model file holds.
 
-use std::path::Path;
+mod check;
+mod file;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::graph::{Graph, Weights};
 
 /// What a model is for.
@@ -220,18 +220,38 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads and checks the file at `path`.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        unimplemented!("{}", path.as_ref().display())
-    }
-
-    /// Writes the file at `path`: to a temporary file beside it, then renamed.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        unimplemented!("{}", path.as_ref().display())
-    }
-
     /// Shapes of the network's inputs for one picture of `width` x `height`, extra inputs included.
     pub fn input_shapes(&self, width: usize, height: usize) -> Vec<Vec<usize>> {
-        unimplemented!("{width} {height}")
+        self.input.shapes(width, height)
+    }
+}
+
+impl InputSpec {
+    /// Shapes of the network's inputs for one picture of `width` x `height`: the picture, then the extra inputs.
+    pub fn shapes(&self, width: usize, height: usize) -> Vec<Vec<usize>> {
+        let picture = vec![1, self.color.channels().saturating_mul(self.frames), height, width];
+        let extra = self.extra.iter().map(|&ExtraInput::NoiseLevel { divide }| {
+            let divide = divide.max(1);
+            vec![1, 1, height / divide, width / divide]
+        });
+        std::iter::once(picture).chain(extra).collect()
+    }
+
+    /// Side in pixels of a picture to check a network with that takes any size.
+    pub(crate) fn nominal_side(&self) -> usize {
+        64usize.next_multiple_of(self.multiple_of.max(1))
+    }
+}
+
+impl std::fmt::Display for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Denoise => "denoise",
+            Self::Anomaly => "anomaly",
+            Self::Classify => "classify",
+            Self::Segment => "segment",
+            Self::Embed => "embed",
+            Self::Predict => "predict",
+        })
     }
 }

@@ -94,11 +94,7 @@ impl Taps {
 
     /// The inputs that any output needs.
     fn span(&self) -> std::ops::Range<usize> {
-        let used = || {
-            (0..self.len())
-                .map(|i| self.at(i))
-                .filter(|(_, weights)| !weights.is_empty())
-        };
+        let used = || self.iter().filter(|(_, weights)| !weights.is_empty());
         let start = used().map(|(first, _)| first).min().unwrap_or(0);
         start
             ..used()
@@ -135,8 +131,7 @@ pub(super) fn resample(image: &Image, columns: &Taps, rows: &Taps) -> Image {
                     *mixed += weight * (value - base);
                 }
             }
-            for (x, out) in out.iter_mut().enumerate() {
-                let (first, weights) = columns.at(x);
+            for (out, (first, weights)) in out.iter_mut().zip(columns.iter()) {
                 if let [_, others @ ..] = weights {
                     let values = &mixed[first - span.start..][..weights.len()];
                     let base = values[0];

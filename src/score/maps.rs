@@ -105,7 +105,7 @@ fn msgms(a: &Image, b: &Image) -> Vec<f32> {
 /// The two coarse positions that position `i` at double resolution lies between, the nearer one first (weights ¾ and ¼).
 fn doubled(i: usize, coarse: usize) -> (usize, usize) {
     let near = i / 2;
-    let far = if i % 2 == 0 {
+    let far = if i.is_multiple_of(2) {
         near.saturating_sub(1)
     } else {
         (near + 1).min(coarse - 1)

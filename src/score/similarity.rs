@@ -1,8 +1,6 @@
 //! Structural similarity (Wang, Bovik, Sheikh, Simoncelli: Image quality assessment, 2004), for maps and for the metric.
 
-use rayon::prelude::*;
-
-use super::filter::{ROWS_AT_LEAST, gaussian, separable};
+use super::filter::{gaussian, separable};
 
 /// Half of the window's side, rounded down: 11 pixels in all.
 pub(super) const RADIUS: usize = 5;
@@ -12,29 +10,27 @@ const C1: f32 = 1e-4;
 const C2: f32 = 9e-4;
 
 /// Local structural similarity of two planes of rows of `width`, edges replicated.
+///
+/// With d = a − b, 2·a·b = a² + b² − d² turns both factors into 1 − share of d, so that nothing is lost to rounding where
+/// the planes are nearly equal: (1 − d̄² / (ā² + b̄² + c₁)) · (1 − var d / (var a + var b + c₂)).
 pub(super) fn ssim_map(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
     let taps = gaussian(SIGMA, RADIUS);
-    let blurred = |f: fn(f32, f32) -> f32| {
-        let plane: Vec<f32> = a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect();
-        separable(&plane, width, &taps)
-    };
-    let mean_a = separable(a, width, &taps);
-    let mean_b = separable(b, width, &taps);
-    // The two variances only enter as a sum, so one filter serves both.
-    let squares = blurred(|a, b| a * a + b * b);
-    let mut map = blurred(|a, b| a * b);
-    map.par_chunks_mut(width)
-        .with_min_len(ROWS_AT_LEAST)
-        .enumerate()
-        .for_each(|(y, out)| {
-            let row = y * width..(y + 1) * width;
-            let means = mean_a[row.clone()].iter().zip(&mean_b[row.clone()]);
-            for ((product, (&a, &b)), &squares) in out.iter_mut().zip(means).zip(&squares[row]) {
-                let means_squared = a * a + b * b;
-                let covariance = *product - a * b;
-                let variances = squares - means_squared;
-                *product = ((2.0 * a * b + C1) * (2.0 * covariance + C2)) / ((means_squared + C1) * (variances + C2));
-            }
-        });
+    let filtered = |plane: Vec<f32>| separable(&plane, width, &taps);
+    let mut map = separable(a, width, &taps);
+    let difference = filtered(pairwise(a, b, |a, b| a - b));
+    let difference_squares = filtered(pairwise(a, b, |a, b| (a - b) * (a - b)));
+    let squares = filtered(pairwise(a, b, |a, b| a * a + b * b));
+    let moments = difference.iter().zip(&difference_squares).zip(&squares);
+    for (value, ((&d, &d_squares), &squares)) in map.iter_mut().zip(moments) {
+        let a = *value;
+        let means_squared = a * a + (a - d) * (a - d);
+        let luminance = 1.0 - d * d / (means_squared + C1);
+        let structure = 1.0 - (d_squares - d * d) / (squares - means_squared + C2);
+        *value = luminance * structure;
+    }
     map
+}
+
+fn pairwise(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> Vec<f32> {
+    a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect()
 }

@@ -30,11 +30,11 @@ pub fn anomaly(scores: &[f32], false_alarm_rate: f64, map: MapKind, smooth: usiz
     check(scores, false_alarm_rate)?;
     let mut sorted: Vec<f64> = scores.iter().map(|&score| f64::from(score)).collect();
     sorted.sort_by(f64::total_cmp);
+    // A rate that came as f32 is not quite one of the table's, but must not give a second row with the same f32.
     let mut rates = RATES.to_vec();
-    if !rates.contains(&false_alarm_rate) {
-        rates.push(false_alarm_rate);
-        rates.sort_by(|a, b| b.total_cmp(a));
-    }
+    rates.retain(|&rate| rate as f32 != false_alarm_rate as f32);
+    rates.push(false_alarm_rate);
+    rates.sort_by(|a, b| b.total_cmp(a));
     let tail = Tail::fit(&sorted);
     let mut least = f32::NEG_INFINITY;
     let mut table = Vec::with_capacity(rates.len());

@@ -2,19 +2,15 @@ use super::*;
 use crate::score::samples::pictures;
 
 /// Mean, maximum, and the values at the first, the n/3-th and the last pixel.
-fn figures(map: &Image) -> [f32; 5] {
+fn figures(map: &Image) -> [f64; 5] {
     let n = map.data.len();
     let mean = map.data.iter().map(|&v| f64::from(v)).sum::<f64>() / n as f64;
-    [
-        mean as f32,
-        map.data.iter().copied().fold(f32::MIN, f32::max),
-        map.data[0],
-        map.data[n / 3],
-        map.data[n - 1],
-    ]
+    let largest = map.data.iter().copied().fold(f32::MIN, f32::max);
+    let [largest, first, third, last] = [largest, map.data[0], map.data[n / 3], map.data[n - 1]].map(f64::from);
+    [mean, largest, first, third, last]
 }
 
-fn assert_map(kind: MapKind, [channels, height, width]: [usize; 3], smooth: usize, expected: [f32; 5]) {
+fn assert_map(kind: MapKind, [channels, height, width]: [usize; 3], smooth: usize, expected: [f64; 5]) {
     let (a, b) = pictures(channels, height, width);
     let map = difference(kind, &a, &b, smooth);
     assert_eq!(

@@ -54,11 +54,12 @@ struct Defects {
 
 /// Sorted pixels of the regions, and sorted keys of all other pixels.
 fn gather(maps: &[Image], masks: &[Image]) -> (Defects, Vec<u32>) {
-    let defective = |mask: &Image| mask.plane(0).iter().filter(|&&v| v > 0.5).count();
+    let is_defect = |mask: f32| mask > 0.5;
     let normal_pixels = masks
         .iter()
-        .map(|mask| mask.width * mask.height - defective(mask))
-        .sum();
+        .flat_map(|mask| mask.plane(0))
+        .filter(|&&mask| !is_defect(mask))
+        .count();
     let mut normal = Vec::with_capacity(normal_pixels);
     let mut defects = Defects {
         pixels: Vec::new(),
@@ -71,23 +72,18 @@ fn gather(maps: &[Image], masks: &[Image]) -> (Defects, Vec<u32>) {
             "a mask has its map's size"
         );
         let (values, mask) = (map.plane(0), mask.plane(0));
+        let pixels = values.iter().zip(mask);
         normal.extend(
-            values
-                .iter()
-                .zip(mask)
-                .filter(|(_, mask)| !(**mask > 0.5))
+            pixels
+                .filter(|(_, mask)| !is_defect(**mask))
                 .map(|(&value, _)| key(value)),
         );
-        for_each_component(
-            map.width,
-            map.height,
-            |i| mask[i] > 0.5,
-            |pixels| {
-                let region = defects.areas.len() as u32;
-                defects.areas.push(pixels.len() as u32);
-                defects.pixels.extend(pixels.iter().map(|&i| (key(values[i]), region)));
-            },
-        );
+        let add_region = |pixels: &[usize]| {
+            let region = defects.areas.len() as u32;
+            defects.areas.push(pixels.len() as u32);
+            defects.pixels.extend(pixels.iter().map(|&i| (key(values[i]), region)));
+        };
+        for_each_component(map.width, map.height, |i| is_defect(mask[i]), add_region);
     }
     defects.pixels.par_sort_unstable();
     normal.par_sort_unstable();

@@ -1,0 +1,148 @@
+//! `gst-candle bench`.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use rand::RngExt;
+use serde_json::{Map, Value, json};
+
+use super::common::{Machine, print_table, size, write_json};
+use crate::data::random::stream;
+use crate::exec::{Precision, Session};
+use crate::graph::Array;
+use crate::model::Model;
+
+/// Runs and time of a measurement, whichever is reached last.
+const LEAST_RUNS: usize = 20;
+const LEAST_TIME: Duration = Duration::from_secs(3);
+/// Runs before it.
+const WARM_UP: usize = 3;
+/// Sides of the square matrices whose product gives the machine's peak: two of them and their product lie in a core's L2.
+const PEAK_SIDES: [usize; 3] = [256, 384, 512];
+
+/// Measure how fast a model runs on this machine
+///
+/// ms is the median of at least 20 runs and 3 seconds after warm-up; gflops counts two operations a multiply-add; peak_share
+/// is gflops by the best rate of an f32 matrix product of cached matrices on the same threads, measured now.
+///
+/// Example: gst-candle bench camera.safetensors --size 1280x720 --json -
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model file
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Size of the frames; a model of one size ignores it
+    #[arg(long, value_parser = size, default_value = "1280x720", value_name = "WxH")]
+    size: [usize; 2],
+    /// Write the figures as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// Measures and prints.
+pub fn main(args: &Args) -> Result<()> {
+    let name = || args.model.display().to_string();
+    let model = Model::load(&args.model)?;
+    let options = args.machine.options()?;
+    let multiple = model.input.multiple_of;
+    let [width, height] = model
+        .input
+        .size
+        .unwrap_or(args.size.map(|side| side.next_multiple_of(multiple)));
+    let shapes = model.input_shapes(width, height);
+    let work = model.graph.multiply_adds(&shapes).with_context(name)?;
+    let mut session = Session::new(&model, &options).with_context(name)?;
+    let mut rng = stream(0, 0, 0);
+    let inputs: Vec<Array> = shapes
+        .into_iter()
+        .map(|shape| Array {
+            data: (0..shape.iter().product()).map(|_| rng.random()).collect(),
+            shape,
+        })
+        .collect();
+    let mut times = Vec::new();
+    let mut start = Instant::now();
+    while times.len() < WARM_UP + LEAST_RUNS || start.elapsed() < LEAST_TIME {
+        if times.len() == WARM_UP {
+            start = Instant::now();
+        }
+        let begun = Instant::now();
+        session.run(&inputs).with_context(name)?;
+        times.push(begun.elapsed().as_secs_f64());
+    }
+    times.drain(..WARM_UP);
+    times.sort_by(f64::total_cmp);
+    let seconds = times[times.len() / 2];
+    let gflops = 2.0 * work as f64 / seconds / 1e9;
+    let figures: Map<String, Value> = [
+        ("ms", json!(seconds * 1e3)),
+        ("gflops", json!(gflops)),
+        ("peak_share", json!(gflops / peak_gflops()?)),
+        // `auto` is f32 until there is a faster format that keeps the quality.
+        (
+            "precision",
+            json!(if options.precision == Precision::Bf16 {
+                "bf16"
+            } else {
+                "f32"
+            }),
+        ),
+        ("isa", json!(isa())),
+        ("threads", json!(rayon::current_num_threads())),
+        ("width", json!(width)),
+        ("height", json!(height)),
+        ("runs", json!(times.len())),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect();
+    print_table(&figures, args.json.as_ref())?;
+    match &args.json {
+        Some(target) => write_json(target, &figures),
+        None => Ok(()),
+    }
+}
+
+/// Best f32 rate of this machine's threads together, in GFLOP/s: each multiplies matrices of its own.
+fn peak_gflops() -> Result<f64> {
+    let rates = rayon::broadcast(|_| -> candle_core::Result<f64> {
+        let mut best: f64 = 0.0;
+        for side in PEAK_SIDES {
+            let a = Tensor::full(0.5f32, (side, side), &Device::Cpu)?;
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(150) {
+                let begun = Instant::now();
+                a.matmul(&a)?;
+                best = best.max(2.0 * (side as f64).powi(3) / begun.elapsed().as_secs_f64() / 1e9);
+            }
+        }
+        Ok(best)
+    });
+    Ok(rates.into_iter().sum::<candle_core::Result<f64>>()?)
+}
+
+/// The widest vector instructions of this processor that kernels may use.
+fn isa() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let widest = [
+            ("avx512", is_x86_feature_detected!("avx512f")),
+            (
+                "avx2",
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            ),
+        ];
+        if let Some((name, _)) = widest.into_iter().find(|(_, here)| *here) {
+            return name;
+        }
+    }
+    if cfg!(target_arch = "aarch64") {
+        "neon"
+    } else {
+        "portable"
+    }
+}

@@ -1,0 +1,88 @@
+//! `gst-candle calibrate`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use super::common::{Frames, Machine, check_writable, rate};
+use crate::data::layout::{Dataset, Split};
+use crate::model::{Calibration, Model, Task};
+use crate::train::samples::{at_least, is_good};
+use crate::train::{anomaly, classify};
+
+/// Set a model's threshold anew, from good pictures alone
+///
+/// Anomaly models need good pictures that they were not trained on, from the camera and light they will see; the more, the rarer the
+/// false alarms that can be promised. Classifiers need pictures in folders named by class.
+///
+/// Example: gst-candle calibrate part.safetensors good-from-this-week/ --false-alarm-rate 0.001
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model file
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Folders of good pictures, video files or URIs; of a data set with splits, val/
+    #[arg(required = true, value_name = "GOOD")]
+    good: Vec<String>,
+    /// Share of good frames that may be flagged
+    #[arg(long, value_parser = rate, default_value = "0.01", value_name = "R")]
+    false_alarm_rate: f64,
+    /// The model file to write [default: MODEL itself]
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    frames: Frames,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// Calibrates and saves.
+pub fn main(args: &Args) -> Result<()> {
+    let mut model = Model::load(&args.model)?;
+    let output = args.output.as_ref().unwrap_or(&args.model);
+    check_writable(output)?;
+    let options = args.machine.options()?;
+    let mut data = open(args)?;
+    let name = args.model.display().to_string();
+    match model.task {
+        Task::Anomaly => {
+            data.samples.retain(is_good);
+            at_least(5, &data, &args.good, "good pictures")?;
+            let Some(Calibration::Anomaly(start)) = model.calibration.clone() else {
+                bail!("{name}: it does not say how its map is made; train it again");
+            };
+            anomaly::calibrate(&mut model, start, &data, args.false_alarm_rate, &options)?;
+        }
+        Task::Classify => classify::calibrate(&mut model, &data, &args.good[0], &options)?,
+        other => bail!("{name}: a model for `{other}` has nothing to calibrate"),
+    }
+    model.save(output).with_context(|| format!("{name} is as it was"))?;
+    match &model.calibration {
+        Some(Calibration::Anomaly(found)) => {
+            eprintln!(
+                "{}: threshold {:.6} from {} good pictures",
+                output.display(),
+                found.threshold,
+                found.frames
+            );
+        }
+        Some(Calibration::Classify(found)) => {
+            eprintln!(
+                "{}: temperature {:.4} from {} pictures",
+                output.display(),
+                found.temperature,
+                data.samples.len()
+            );
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// `val/` where there is one, else everything (of a data set with `train/`, that).
+fn open(args: &Args) -> Result<Dataset> {
+    match Dataset::open(&args.good, Split::Val, args.frames.limits()) {
+        Ok(data) if !data.samples.is_empty() => Ok(data),
+        _ => Ok(Dataset::open(&args.good, Split::Train, args.frames.limits())?),
+    }
+}

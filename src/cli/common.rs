@@ -1,0 +1,185 @@
+//! Options and helpers that several commands share.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::{Map, Value};
+
+use crate::data::layout::VideoLimits;
+use crate::exec::{DeviceSpec, Options, Precision};
+use crate::train::checkpoint::write_atomically;
+
+/// Where and how a network runs.
+#[derive(Args, Clone)]
+pub struct Machine {
+    /// Where to run: auto, cpu, or cuda:N (in a build with CUDA)
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Number format of the arithmetic
+    #[arg(long, default_value = "auto", value_parser = precision, value_name = "auto|f32|bf16")]
+    pub precision: Precision,
+    /// CPU threads; 0 = all cores
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+}
+
+/// What is taken of videos among the data.
+#[derive(Args, Clone)]
+pub struct Frames {
+    /// Of videos, take every N-th frame
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+    /// Of each video, take at most N frames; 0 = all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    max_frames: usize,
+}
+
+impl Frames {
+    /// As the data want it.
+    pub fn limits(&self) -> VideoLimits {
+        VideoLimits {
+            every: self.every as usize,
+            max: self.max_frames,
+        }
+    }
+}
+
+impl Machine {
+    /// Sets the thread pool up and gives the options of a model's session.
+    pub fn options(&self) -> Result<Options> {
+        if self.threads > 0 {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads);
+            pool.build_global().context("the thread pool cannot be set up")?;
+        }
+        Ok(Options {
+            device: self.device,
+            precision: self.precision,
+            threads: self.threads,
+        })
+    }
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "auto" => Ok(Precision::Auto),
+        "f32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        _ => Err("expected auto, f32 or bf16".into()),
+    }
+}
+
+/// `WIDTHxHEIGHT`, each 1 to 16384.
+pub fn size(text: &str) -> Result<[usize; 2], String> {
+    let side = |s: &str| s.parse().ok().filter(|n| (1..=16384).contains(n));
+    let sides = text.split_once('x').and_then(|(w, h)| Some([side(w)?, side(h)?]));
+    sides.ok_or_else(|| "expected WIDTHxHEIGHT in pixels, such as 256x256".into())
+}
+
+/// A number within `low..=high`.
+pub fn number(text: &str, low: f64, high: f64) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|x| (low..=high).contains(x));
+    value.ok_or_else(|| format!("expected a number from {low} to {high}"))
+}
+
+/// A false-alarm rate.
+pub fn rate(text: &str) -> Result<f64, String> {
+    number(text, 1e-6, 0.5)
+}
+
+/// A noise level in 0..255.
+pub fn sigma(text: &str) -> Result<f32, String> {
+    number(text, 0.0, 255.0).map(|x| x as f32)
+}
+
+/// Fails when a file at `path` could not be written: found out before hours of work, not after.
+pub fn check_writable(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        bail!("{}: it is a folder; name a file", path.display());
+    }
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        bail!("{}: there is no folder {}", path.display(), folder.display());
+    }
+    tempfile::tempfile_in(folder)
+        .map(drop)
+        .with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+/// Makes the folder `path` where there is none.
+pub fn make_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("{}: the folder cannot be made", path.display()))
+}
+
+/// Writes figures as one JSON object to `target`, `-` being standard output.
+pub fn write_json(target: &Path, figures: &Map<String, Value>) -> Result<()> {
+    let text = serde_json::to_string_pretty(figures)? + "\n";
+    if target == Path::new("-") {
+        print(&text)
+    } else {
+        Ok(write_atomically(target, text.as_bytes())?)
+    }
+}
+
+/// Standard output that may be closed early, as by `head`.
+pub fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("standard output"),
+    }
+}
+
+/// Figures as a table for a person; on standard error when standard output carries the JSON.
+pub fn print_table(figures: &Map<String, Value>, json: Option<&PathBuf>) -> Result<()> {
+    let width = figures.keys().map(String::len).max().unwrap_or(0);
+    let value = |v: &Value| match v {
+        Value::Number(n) if n.is_f64() => format!("{:.4}", n.as_f64().unwrap_or(f64::NAN)),
+        Value::Null => "-".into(),
+        Value::String(s) => s.clone(),
+        other => other.to_string(),
+    };
+    let text: String = figures
+        .iter()
+        .map(|(k, v)| format!("{k:width$}  {}\n", value(v)))
+        .collect();
+    if json.is_some_and(|target| target == Path::new("-")) {
+        eprint!("{text}");
+        return Ok(());
+    }
+    print(&text)
+}
+
+/// A figure that may be missing or infinite: JSON has no word for either but null.
+pub fn figure(value: impl Into<Option<f64>>) -> Value {
+    value.into().map_or(Value::Null, Value::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_numbers() {
+        assert_eq!(size("640x480"), Ok([640, 480]));
+        for bad in ["640", "0x4", "x", "1x-1", "99999x2", "4x4x4"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        assert!(rate("0.01").is_ok() && rate("nan").is_err() && rate("0.9").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_said_before() {
+        let folder = tempfile::tempdir().unwrap();
+        check_writable(&folder.path().join("a")).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        for bad in [folder.path().to_owned(), folder.path().join("no/a")] {
+            let message = format!("{:#}", check_writable(&bad).unwrap_err());
+            assert!(message.starts_with(&bad.display().to_string()), "{message}");
+        }
+    }
+}

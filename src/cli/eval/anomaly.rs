@@ -1,0 +1,196 @@
+//! Anomaly detectors: of whole pictures, of pixels, and at the model's threshold.
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+
+use super::super::common::figure;
+use super::{Args, Outcome};
+use crate::data::layout::{Dataset, Sample, Split};
+use crate::data::pictures;
+use crate::exec::Options;
+use crate::model::{Color, Model};
+use crate::pixels::Image;
+use crate::score::metrics;
+use crate::tasks::AnomalyDetector;
+use crate::train::samples::is_good;
+
+/// False-positive rate up to which AU-PRO integrates (Bergmann 2021).
+const PRO_LIMIT: f64 = 0.3;
+/// Most pixels of all maps together that are judged at the frames' own size (about 1 GB while the curves are made).
+const MOST_PIXELS: usize = 24 << 20;
+/// Longest side of the maps else: maps are averaged down, masks sampled at the nearest pixel.
+const REDUCED_SIDE: usize = 256;
+
+/// Maps and masks of all pictures, at the frames' own size, or reduced when they would be too many.
+#[derive(Default)]
+struct Pixels {
+    maps: Vec<Image>,
+    masks: Vec<Image>,
+    masked: bool,
+    reduced: bool,
+    pixels: usize,
+}
+
+/// Scores every test picture; a picture is anomalous when its class is not `good` or its mask is not empty.
+pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome> {
+    let data = Dataset::open(&args.data, Split::Test, args.frames.limits())?;
+    if data.samples.is_empty() {
+        bail!("{}: no pictures found", args.data[0]);
+    }
+    let mut detector = AnomalyDetector::new(model, options).with_context(|| args.model.display().to_string())?;
+    let threshold = detector.calibration().threshold;
+    let (mut scores, mut anomalous) = (Vec::new(), Vec::new());
+    let mut pixels = Pixels::default();
+    for sample in &data.samples {
+        let image = data.read(sample)?;
+        let inspection = detector.inspect(&image)?;
+        let mask = read_mask(sample, &image)?;
+        let bad = match &sample.class {
+            Some(_) => !is_good(sample),
+            None => mask.as_ref().is_some_and(|m| m.data.iter().any(|&x| x > 0.5)),
+        };
+        scores.push(inspection.score);
+        anomalous.push(bad);
+        // Without its mask, a defect cannot be told from its surroundings; a good picture is all background.
+        if mask.is_some() || !bad {
+            pixels.add(inspection.frame_map(), mask);
+        }
+    }
+    let share = |of: bool, flagged: bool| {
+        let all: Vec<f32> = scores
+            .iter()
+            .zip(&anomalous)
+            .filter(|(_, a)| **a == of)
+            .map(|(s, _)| *s)
+            .collect();
+        let hits = all.iter().filter(|s| (**s >= threshold) == flagged).count();
+        (!all.is_empty()).then(|| hits as f64 / all.len() as f64)
+    };
+    let [pixel_auroc, pixel_ap, aupro] = pixels.figures();
+    let named = [
+        ("image_auroc", metrics::auroc(&scores, &anomalous)),
+        ("image_ap", metrics::average_precision(&scores, &anomalous)),
+        ("f1_max", metrics::f1_max(&scores, &anomalous).map(|(f1, _)| f1)),
+        ("pixel_auroc", pixel_auroc),
+        ("pixel_ap", pixel_ap),
+        ("aupro", aupro),
+        ("false_alarm_rate", share(false, true)),
+        ("miss_rate", share(true, false)),
+        ("threshold", Some(f64::from(threshold))),
+    ];
+    let figures: Map<String, Value> = named
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), figure(value)))
+        .collect();
+    let bad = anomalous.iter().filter(|a| **a).count();
+    let mut text = format!("{} good pictures, {bad} with defects\n", anomalous.len() - bad);
+    if pixels.reduced {
+        text.push_str(&format!(
+            "pixel figures on maps reduced to {REDUCED_SIDE} pixels a side\n"
+        ));
+    }
+    Ok(Outcome {
+        figures,
+        images: scores.len(),
+        text,
+    })
+}
+
+/// The sample's mask, one plane of the picture's size.
+fn read_mask(sample: &Sample, image: &Image) -> Result<Option<Image>> {
+    let Some(path) = &sample.mask else { return Ok(None) };
+    let mask = pictures::read(path)?.to_color(Color::Gray);
+    if (mask.width, mask.height) != (image.width, image.height) {
+        let sizes = [mask.width, mask.height, image.width, image.height];
+        bail!(
+            "{}: the mask has {}x{} pixels, its picture {}x{}",
+            path.display(),
+            sizes[0],
+            sizes[1],
+            sizes[2],
+            sizes[3]
+        );
+    }
+    Ok(Some(mask))
+}
+
+impl Pixels {
+    fn add(&mut self, map: Image, mask: Option<Image>) {
+        self.masked |= mask.is_some();
+        let mask = mask.unwrap_or_else(|| Image::filled(1, map.height, map.width, 0.0));
+        self.pixels += map.data.len();
+        self.maps.push(map);
+        self.masks.push(mask);
+        if self.pixels > MOST_PIXELS && !self.reduced {
+            self.reduced = true;
+            self.maps.iter_mut().for_each(reduce_map);
+            self.masks.iter_mut().for_each(reduce_mask);
+        } else if self.reduced {
+            self.maps.last_mut().into_iter().for_each(reduce_map);
+            self.masks.last_mut().into_iter().for_each(reduce_mask);
+        }
+    }
+
+    /// Pixel AUROC, pixel AP, AU-PRO; none without masks.
+    fn figures(&self) -> [Option<f64>; 3] {
+        if !self.masked {
+            return [None; 3];
+        }
+        let scores: Vec<f32> = self.maps.iter().flat_map(|m| m.data.iter().copied()).collect();
+        let positive: Vec<bool> = self
+            .masks
+            .iter()
+            .flat_map(|m| m.data.iter().map(|&x| x > 0.5))
+            .collect();
+        [
+            metrics::auroc(&scores, &positive),
+            metrics::average_precision(&scores, &positive),
+            metrics::aupro(&self.maps, &self.masks, PRO_LIMIT),
+        ]
+    }
+}
+
+/// `[width, height]` with sides of at most [`REDUCED_SIDE`].
+fn reduced_size(image: &Image) -> [usize; 2] {
+    [image.width.min(REDUCED_SIDE), image.height.min(REDUCED_SIDE)]
+}
+
+fn reduce_map(map: &mut Image) {
+    let [width, height] = reduced_size(map);
+    *map = map.resize(width, height);
+}
+
+fn reduce_mask(mask: &mut Image) {
+    let [width, height] = reduced_size(mask);
+    let at = |i: usize, from: usize, to: usize| (2 * i + 1) * from / (2 * to);
+    let rows = (0..height).map(|y| at(y, mask.height, height) * mask.width);
+    let data = rows
+        .flat_map(|row| (0..width).map(move |x| (row, x)))
+        .map(|(row, x)| mask.data[row + at(x, mask.width, width)]);
+    *mask = Image {
+        channels: 1,
+        height,
+        width,
+        data: data.collect(),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_are_sampled_at_the_nearest_pixel() {
+        let data = (0..1024 * 2).map(|i| (i % 1024) as f32).collect();
+        let mut mask = Image {
+            channels: 1,
+            height: 2,
+            width: 1024,
+            data,
+        };
+        reduce_mask(&mut mask);
+        assert_eq!((mask.width, mask.height), (256, 2));
+        assert_eq!(mask.data[..3], [2.0, 6.0, 10.0]);
+        assert_eq!(mask.data[256 + 255], 1022.0);
+    }
+}

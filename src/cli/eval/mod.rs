@@ -1,0 +1,102 @@
+//! `gst-candle eval`.
+
+mod anomaly;
+mod classify;
+mod denoise;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use serde_json::{Map, Value};
+
+use super::common::{Frames, Machine, print_table, sigma, write_json};
+use crate::model::{Model, Task};
+
+/// Judge a model on test data
+///
+/// What comes out is one flat object: denoise: psnr, psnr_noisy, ssim; anomaly: image_auroc, image_ap, f1_max, pixel_auroc,
+/// pixel_ap, aupro (needs masks), and false_alarm_rate and miss_rate at the model's threshold; classify: accuracy, ece; and
+/// images, seconds. Figures that the data do not allow are null.
+///
+/// Examples:
+///   gst-candle eval part.safetensors test-parts/ --json -
+///   gst-candle eval camera.safetensors photos/ --sigma 25
+///   gst-candle eval camera.safetensors --noisy shots/noisy --clean shots/clean
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The model file
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Folders of pictures, video files or URIs; of a data set with splits, test/
+    #[arg(value_name = "DATA")]
+    data: Vec<String>,
+    /// Denoise: add white noise of this standard deviation (0..255) to clean pictures
+    #[arg(long, value_parser = sigma, value_name = "S")]
+    sigma: Option<f32>,
+    /// Denoise: noisy pictures; --clean has the same names
+    #[arg(long, value_name = "DIR", requires = "clean", conflicts_with_all = ["data", "sigma"])]
+    noisy: Option<PathBuf>,
+    /// Denoise: the clean pictures of --noisy
+    #[arg(long, value_name = "DIR", requires = "noisy")]
+    clean: Option<PathBuf>,
+    /// Denoise: seed of the added noise
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Write the figures as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    frames: Frames,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// What an evaluation gives: its figures, and text for a person beside them.
+struct Outcome {
+    figures: Map<String, Value>,
+    images: usize,
+    text: String,
+}
+
+/// Judges and prints.
+pub fn main(args: &Args) -> Result<()> {
+    let model = Model::load(&args.model)?;
+    let pairs = args.noisy.is_some();
+    if args.data.is_empty() && !pairs {
+        bail!("{}: no DATA given to judge it on", args.model.display());
+    }
+    if model.task != Task::Denoise && (pairs || args.sigma.is_some()) {
+        bail!(
+            "{}: --sigma, --noisy and --clean are for denoisers; this model is for `{}`",
+            args.model.display(),
+            model.task
+        );
+    }
+    let options = args.machine.options()?;
+    let start = Instant::now();
+    let Outcome {
+        mut figures,
+        images,
+        text,
+    } = match model.task {
+        Task::Denoise => denoise::evaluate(args, &model, &options)?,
+        Task::Anomaly => anomaly::evaluate(args, &model, &options)?,
+        Task::Classify => classify::evaluate(args, &model, &options)?,
+        other => bail!(
+            "{}: this version cannot judge models for `{other}`",
+            args.model.display()
+        ),
+    };
+    figures.insert("images".into(), images.into());
+    figures.insert("seconds".into(), start.elapsed().as_secs_f64().into());
+    if !text.is_empty() {
+        eprint!("{text}");
+    }
+    print_table(&figures, args.json.as_ref())?;
+    match &args.json {
+        Some(target) => write_json(target, &figures),
+        None => Ok(()),
+    }
+}

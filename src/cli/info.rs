@@ -1,0 +1,99 @@
+//! `gst-candle info`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+use super::common::{print_table, write_json};
+use crate::graph::Op;
+use crate::model::{Calibration, Model};
+
+/// Show a model's card: what it is for, what it takes, and where it came from
+///
+/// Example: gst-candle info part.safetensors
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model file
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Write the card as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Prints the card.
+pub fn main(args: &Args) -> Result<()> {
+    let model = Model::load(&args.model)?;
+    let card = card(args, &model)?;
+    if let Some(target) = &args.json {
+        return write_json(target, &card);
+    }
+    let mut flat = Map::new();
+    for (key, value) in card {
+        flatten(&mut flat, key, value);
+    }
+    print_table(&flat, None)
+}
+
+fn card(args: &Args, model: &Model) -> Result<Map<String, Value>> {
+    let layers = model
+        .graph
+        .nodes
+        .iter()
+        .filter(|n| matches!(n.op, Op::Conv2d { .. } | Op::ConvTranspose2d { .. } | Op::Linear { .. }));
+    let [width, height] = model.input.size.unwrap_or([1280, 720]);
+    let shapes = model.input_shapes(width, height);
+    let work = model
+        .graph
+        .multiply_adds(&shapes)
+        .with_context(|| args.model.display().to_string())?;
+    let card = json!({
+        "file": args.model.display().to_string(),
+        "task": model.task,
+        "arch": model.training.arch,
+        "layers": layers.count(),
+        "parameters": model.weights.values().map(|a| a.data.len()).sum::<usize>(),
+        format!("multiply_adds_{width}x{height}"): work,
+        "input": model.input,
+        "labels": model.labels,
+        "calibration": calibration(model),
+        "training": model.training,
+    });
+    let Value::Object(card) = card else {
+        unreachable!("the macro above makes an object")
+    };
+    Ok(card)
+}
+
+/// The calibration's constants without its tables.
+fn calibration(model: &Model) -> Value {
+    match &model.calibration {
+        Some(Calibration::Anomaly(c)) => json!({
+            "map": c.map, "smooth": c.smooth, "threshold": c.threshold, "pixel_threshold": c.pixel_threshold, "frames": c.frames,
+        }),
+        Some(Calibration::Classify(c)) => json!(c),
+        None => Value::Null,
+    }
+}
+
+/// Nested objects as `outer.inner`; lists and what is left out in a word.
+fn flatten(into: &mut Map<String, Value>, key: String, value: Value) {
+    match value {
+        Value::Object(inner) if !inner.is_empty() => {
+            for (name, value) in inner {
+                flatten(into, format!("{key}.{name}"), value);
+            }
+        }
+        Value::Array(list) if list.iter().all(|v| !v.is_object()) => {
+            let words: Vec<String> = list
+                .iter()
+                .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+                .collect();
+            into.insert(key, words.join(", ").into());
+        }
+        other => {
+            into.insert(key, other);
+        }
+    }
+}

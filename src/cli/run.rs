@@ -1,0 +1,307 @@
+//! `gst-candle run`.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use super::common::{Frames, Machine, make_folder, sigma};
+use super::overlay::heat_map;
+use crate::data::layout::{Dataset, Source, Split};
+use crate::data::pictures;
+use crate::exec::Options;
+use crate::model::{Model, Task};
+use crate::score::regions;
+use crate::tasks::{AnomalyDetector, Classifier, Denoiser};
+
+/// Extensions of video files that can be written.
+const VIDEO: [&str; 4] = ["mp4", "mov", "mkv", "avi"];
+
+/// Run a model on pictures or a video, offline
+///
+/// Denoise: denoised pictures into the folder OUT, or a denoised video when OUT ends in .mp4, .mov, .mkv or .avi. Anomaly: a
+/// picture with its heat map for each picture (of a video, for each anomalous frame) and OUT/results.jsonl, a line
+/// a picture. Classify: OUT/results.jsonl. With OUT = -, the lines go to standard output and no pictures are written.
+///
+/// Example: gst-candle run part.safetensors shots/ -o found/
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model file
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Folders of pictures, pictures, video files or URIs
+    #[arg(required = true, value_name = "INPUT")]
+    input: Vec<String>,
+    /// Folder for pictures and results, or a video file
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Denoise: the noise's standard deviation, 0..255 [default: estimated for each picture]
+    #[arg(long, value_parser = sigma, value_name = "S")]
+    sigma: Option<f32>,
+    #[command(flatten)]
+    frames: Frames,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// Runs the model on everything.
+pub fn main(args: &Args) -> Result<()> {
+    let model = Model::load(&args.model)?;
+    let options = args.machine.options()?;
+    let extension = args.output.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
+    let video = extension.is_some_and(|e| VIDEO.contains(&e.as_str()));
+    match (model.task, video) {
+        (Task::Denoise, true) => denoise_video(args, &model, &options),
+        (Task::Denoise, false) => denoise_pictures(args, &model, &options),
+        (task, true) => bail!(
+            "{}: a model for `{task}` writes into a folder; give one to -o",
+            args.output.display()
+        ),
+        (Task::Anomaly, false) => inspect(args, &model, &options),
+        (Task::Classify, false) => classify(args, &model, &options),
+        (other, false) => bail!("{}: this version cannot run models for `{other}`", args.model.display()),
+    }
+}
+
+/// All samples of the inputs.
+fn open(args: &Args) -> Result<Dataset> {
+    let data = Dataset::open(&args.input, Split::Test, args.frames.limits())?;
+    if data.samples.is_empty() {
+        bail!("{}: no pictures found", args.input[0]);
+    }
+    Ok(data)
+}
+
+/// Names of results: the picture's own, or the video's with the frame's number; told apart by a number where two would be the same.
+#[derive(Default)]
+struct Names(HashSet<String>);
+
+impl Names {
+    fn take(&mut self, source: &Source) -> String {
+        let stem = |path: &Path| {
+            path.file_stem()
+                .map_or("picture".into(), |s| s.to_string_lossy().into_owned())
+        };
+        let name = match source {
+            Source::Picture(path) => stem(path),
+            Source::Frame { video, index } => format!("{}-{index:06}", stem(Path::new(video))),
+        };
+        let mut unique = name.clone();
+        let mut number = 2;
+        while !self.0.insert(unique.clone()) {
+            unique = format!("{name}-{number}");
+            number += 1;
+        }
+        unique
+    }
+}
+
+/// Where a result came from, for a reader.
+fn describe(source: &Source) -> String {
+    match source {
+        Source::Picture(path) => path.display().to_string(),
+        Source::Frame { video, index } => format!("{video}#{index}"),
+    }
+}
+
+fn denoise_pictures(args: &Args, model: &Model, options: &Options) -> Result<()> {
+    let data = open(args)?;
+    let mut denoiser = Denoiser::new(model, options).with_context(|| args.model.display().to_string())?;
+    make_folder(&args.output)?;
+    let mut names = Names::default();
+    for sample in &data.samples {
+        let (output, _) = denoiser.denoise(&data.read(sample)?, args.sigma)?;
+        pictures::write(&args.output.join(names.take(&sample.source) + ".png"), &output)?;
+    }
+    Ok(())
+}
+
+#[cfg(feature = "video")]
+fn denoise_video(args: &Args, model: &Model, options: &Options) -> Result<()> {
+    use crate::data::video::{VideoReader, VideoWriter};
+
+    let [input] = args.input.as_slice() else {
+        bail!(
+            "{}: one video is made from one video; give one INPUT",
+            args.output.display()
+        );
+    };
+    super::common::check_writable(&args.output)?;
+    let mut denoiser = Denoiser::new(model, options).with_context(|| args.model.display().to_string())?;
+    let mut frames = VideoReader::open(input)?.peekable();
+    let mut writer: Option<VideoWriter> = None;
+    while let Some(frame) = frames.next() {
+        let frame = frame?;
+        let (output, _) = denoiser.denoise(&frame.image, args.sigma)?;
+        if writer.is_none() {
+            let next = frames.peek().and_then(|f| f.as_ref().ok()).and_then(|f| f.time_ns);
+            let fps = frame_rate(frame.time_ns, next);
+            writer = Some(VideoWriter::create(&args.output, output.width, output.height, fps)?);
+        }
+        writer
+            .as_mut()
+            .expect("made before the first frame is written")
+            .write(&output)?;
+    }
+    let writer = writer.with_context(|| format!("{input}: no frames in it"))?;
+    Ok(writer.finish()?)
+}
+
+#[cfg(not(feature = "video"))]
+fn denoise_video(args: &Args, _: &Model, _: &Options) -> Result<()> {
+    bail!("{}: this program was built without video", args.output.display())
+}
+
+/// Frames a second as a fraction, from the first two frames' times; 25 where there are none.
+#[cfg(feature = "video")]
+fn frame_rate(first: Option<u64>, second: Option<u64>) -> (i32, i32) {
+    match (first, second) {
+        (Some(a), Some(b)) if b > a => {
+            let rate = 1e9 / (b - a) as f64;
+            // 29.97 and its relatives are 30000/1001 and so on; times come rounded to nanoseconds or milliseconds.
+            let whole = rate.round();
+            let ntsc = whole * 1000.0 / 1001.0;
+            if (rate - whole).abs() <= (rate - ntsc).abs() || whole < 1.0 {
+                if (rate - whole).abs() < 0.05 {
+                    (whole as i32, 1)
+                } else {
+                    ((rate * 1000.0).round() as i32, 1000)
+                }
+            } else {
+                (whole as i32 * 1000, 1001)
+            }
+        }
+        _ => (25, 1),
+    }
+}
+
+/// Lines of JSON, to `OUT/results.jsonl` or standard output. The file gets its name when it is complete.
+enum Lines {
+    Stdout,
+    File {
+        part: PathBuf,
+        path: PathBuf,
+        writer: BufWriter<File>,
+    },
+}
+
+impl Lines {
+    fn open(args: &Args) -> Result<Self> {
+        if args.output == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        make_folder(&args.output)?;
+        let (part, path) = (
+            args.output.join("results.jsonl.part"),
+            args.output.join("results.jsonl"),
+        );
+        let file = File::create(&part).with_context(|| part.display().to_string())?;
+        Ok(Self::File {
+            part,
+            path,
+            writer: BufWriter::new(file),
+        })
+    }
+
+    fn write(&mut self, line: &serde_json::Value) -> Result<()> {
+        match self {
+            Self::Stdout => super::common::print(&format!("{line}\n")),
+            Self::File { part, writer, .. } => writeln!(writer, "{line}").with_context(|| part.display().to_string()),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        if let Self::File { part, path, mut writer } = self {
+            writer.flush().with_context(|| part.display().to_string())?;
+            std::fs::rename(&part, &path).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
+}
+
+fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
+    let data = open(args)?;
+    let mut detector = AnomalyDetector::new(model, options).with_context(|| args.model.display().to_string())?;
+    let (threshold, pixel_threshold) = (detector.calibration().threshold, detector.calibration().pixel_threshold);
+    let mut lines = Lines::open(args)?;
+    let mut names = Names::default();
+    for sample in &data.samples {
+        let image = data.read(sample)?;
+        let inspection = detector.inspect(&image)?;
+        let anomalous = inspection.score >= threshold;
+        let map = inspection.frame_map();
+        let name = names.take(&sample.source);
+        let found = if anomalous {
+            regions::find(&map, pixel_threshold, 1)
+        } else {
+            Vec::new()
+        };
+        let found: Vec<_> = found.iter().map(|r| json!([r.x, r.y, r.width, r.height])).collect();
+        lines.write(&json!({
+            "source": describe(&sample.source), "score": inspection.score, "threshold": threshold, "anomalous": anomalous,
+            "regions": found,
+        }))?;
+        let draw = anomalous || matches!(sample.source, Source::Picture(_));
+        if draw && args.output != Path::new("-") {
+            pictures::write(
+                &args.output.join(name + ".png"),
+                &heat_map(&image, &map, pixel_threshold),
+            )?;
+        }
+    }
+    lines.finish()
+}
+
+fn classify(args: &Args, model: &Model, options: &Options) -> Result<()> {
+    let data = open(args)?;
+    let mut classifier = Classifier::new(model, options).with_context(|| args.model.display().to_string())?;
+    let thresholds = classifier.calibration().thresholds.clone();
+    let mut lines = Lines::open(args)?;
+    for sample in &data.samples {
+        let probabilities = classifier.classify(&data.read(sample)?)?;
+        let mut order: Vec<usize> = (0..probabilities.len()).collect();
+        order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+        let best = order[0];
+        let known = thresholds.get(best).is_none_or(|&t| probabilities[best] >= t);
+        let labels: Vec<&str> = order.iter().map(|&i| model.labels[i].as_str()).collect();
+        let confidences: Vec<f32> = order.iter().map(|&i| probabilities[i]).collect();
+        lines.write(&json!({
+            "source": describe(&sample.source), "label": known.then_some(labels[0]), "confidence": confidences[0],
+            "labels": labels, "confidences": confidences,
+        }))?;
+    }
+    lines.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_never_meet() {
+        let mut names = Names::default();
+        let picture = |p: &str| Source::Picture(p.into());
+        assert_eq!(names.take(&picture("a/x.png")), "x");
+        assert_eq!(names.take(&picture("b/x.jpg")), "x-2");
+        assert_eq!(
+            names.take(&Source::Frame {
+                video: "c/v.mp4".into(),
+                index: 7
+            }),
+            "v-000007"
+        );
+    }
+
+    #[cfg(feature = "video")]
+    #[test]
+    fn frame_rates_are_the_usual_fractions() {
+        assert_eq!(frame_rate(Some(0), Some(40_000_000)), (25, 1));
+        assert_eq!(frame_rate(Some(0), Some(33_366_667)), (30_000, 1001));
+        assert_eq!(frame_rate(Some(0), Some(33_333_333)), (30, 1));
+        assert_eq!(frame_rate(Some(0), Some(400_000_000)), (2500, 1000));
+        assert_eq!(frame_rate(None, None), (25, 1));
+    }
+}

@@ -1,0 +1,381 @@
+//! `gst-candle train`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Subcommand, ValueEnum};
+
+use super::common::{Frames, Machine, check_writable, number, rate, sigma, size};
+use crate::exec::{self, Precision};
+use crate::model::{Color, MapKind, Resize};
+use crate::nets::NetOptions;
+use crate::train::checkpoint::path_for;
+use crate::train::common::{Common, Product};
+use crate::train::losses::PictureLoss;
+use crate::train::samples::Sources;
+use crate::train::schedule::Budget;
+use crate::train::{anomaly, card, classify, denoise};
+
+/// Set by Ctrl-C.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Train a model on your own pictures or videos
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    task: TaskArgs,
+}
+
+#[derive(Subcommand)]
+enum TaskArgs {
+    Denoise(DenoiseArgs),
+    Anomaly(AnomalyArgs),
+    Classify(ClassifyArgs),
+}
+
+/// Learn to remove noise: from clean pictures (noise is made), or from pairs in noisy/ and clean/
+///
+/// Example: gst-candle train denoise photos/ --minutes 30 -o camera.safetensors
+#[derive(clap::Args)]
+struct DenoiseArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Train for one noise level, 0..255 of full scale
+    #[arg(long, value_parser = sigma, value_name = "S")]
+    sigma: Option<f32>,
+    /// Else train for levels from 0 to this
+    #[arg(long, value_parser = sigma, default_value = "55", value_name = "S")]
+    sigma_max: f32,
+    /// Side of the square training patches in pixels
+    #[arg(long, default_value_t = 64, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(16..=512))]
+    patch: u16,
+    /// What makes the network's picture differ from the clean one
+    #[arg(long, default_value = "l1")]
+    loss: Loss,
+}
+
+/// Learn what good parts look like, from good pictures alone, and set the threshold
+///
+/// Example: gst-candle train anomaly good-parts/ --minutes 20 -o part.safetensors
+#[derive(clap::Args)]
+struct AnomalyArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Size of the network's input
+    #[arg(long, value_parser = size, default_value = "256x256", value_name = "WxH")]
+    size: [usize; 2],
+    /// How a frame comes to that size
+    #[arg(long, default_value = "stretch")]
+    resize: ResizeArg,
+    /// Length of an autoencoder's code, in channels at its smallest level
+    #[arg(long, value_name = "N")]
+    code_size: Option<usize>,
+    /// What makes the restored picture differ from the good one
+    #[arg(long, default_value = "l2+ssim")]
+    loss: Loss,
+    /// How the anomaly map is made
+    #[arg(long, default_value = "msgms")]
+    map: Map,
+    /// Side of the map's mean filter in pixels [default: 21 at 256x256, in proportion]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=255))]
+    smooth: Option<u16>,
+    /// Parts may lie mirrored: flip pictures at random
+    #[arg(long)]
+    flip: bool,
+    /// Share of good frames that may be flagged
+    #[arg(long, value_parser = rate, default_value = "0.01", value_name = "R")]
+    false_alarm_rate: f64,
+}
+
+/// Learn to name pictures, from folders named by class
+///
+/// Example: gst-candle train classify parts-by-class/ --minutes 20 -o names.safetensors
+#[derive(clap::Args)]
+struct ClassifyArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Size of the network's input [default: the architecture's]
+    #[arg(long, value_parser = size, value_name = "WxH")]
+    size: Option<[usize; 2]>,
+    /// How a frame comes to that size
+    #[arg(long, default_value = "stretch")]
+    resize: ResizeArg,
+    /// Never mirror pictures: for letters, digits, and whatever has a left and a right
+    #[arg(long)]
+    no_flip: bool,
+    /// Share of each target spread over all classes
+    #[arg(long, value_parser = |s: &str| number(s, 0.0, 0.9), default_value = "0.1", value_name = "SHARE")]
+    label_smoothing: f64,
+}
+
+#[derive(clap::Args)]
+struct CommonArgs {
+    /// Folders of pictures, video files or URIs
+    #[arg(required = true, value_name = "DATA")]
+    data: Vec<String>,
+    /// The model file to write
+    #[arg(short, long, value_name = "MODEL")]
+    output: PathBuf,
+    /// Architecture [default: the task's; a wrong name lists them]
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
+    /// Channels of the first level
+    #[arg(long, value_name = "N")]
+    width: Option<usize>,
+    /// Layers or levels
+    #[arg(long, value_name = "N")]
+    depth: Option<usize>,
+    #[command(flatten)]
+    length: Length,
+    /// Pictures or patches a step
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Largest learning rate
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Weight decay, decoupled
+    #[arg(long, value_name = "DECAY", value_parser = |s: &str| number(s, 0.0, 1.0))]
+    weight_decay: Option<f64>,
+    /// Fixes all random numbers: the same seed gives the same file
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Colour of the network's pictures [default: grey if all pictures are]
+    #[arg(long, value_name = "gray|rgb", value_parser = color)]
+    color: Option<Color>,
+    /// Validation data [default: val/ beside train/, or a part held out]
+    #[arg(long, value_name = "DATA")]
+    val: Vec<String>,
+    #[command(flatten)]
+    frames: Frames,
+    /// Go on from MODEL.ckpt, with the same options and data
+    #[arg(long)]
+    resume: bool,
+    /// Seconds between two checkpoints (MODEL.ckpt)
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = |s: &str| number(s, 0.0, 1e6))]
+    checkpoint_every: f64,
+    /// Write the run's figures to DIR/train.csv
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
+    /// Terms of the data, for the model's card
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    license: String,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Length {
+    /// Train for so many steps
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    steps: Option<u64>,
+    /// Train for so many passes over the data
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1e-6, 1e6))]
+    epochs: Option<f64>,
+    /// Train for so many minutes [default: 10]; prints the steps it planned
+    #[arg(long, value_name = "N", value_parser = |s: &str| number(s, 1e-3, 1e5))]
+    minutes: Option<f64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Loss {
+    /// Mean absolute difference
+    L1,
+    /// Mean squared difference
+    L2,
+    /// Structural similarity
+    Ssim,
+    /// Gradient-magnitude similarity
+    Msgms,
+    /// Squared difference and structural similarity
+    #[value(name = "l2+ssim")]
+    L2Ssim,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Map {
+    /// Multi-scale gradient-magnitude similarity
+    Msgms,
+    /// Structural similarity
+    Ssim,
+    /// Squared difference
+    Squared,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ResizeArg {
+    /// Each axis by its own factor
+    Stretch,
+    /// One factor, the whole frame inside
+    Letterbox,
+    /// One factor, what sticks out cut off
+    Crop,
+}
+
+impl From<Loss> for PictureLoss {
+    fn from(loss: Loss) -> Self {
+        match loss {
+            Loss::L1 => Self::L1,
+            Loss::L2 => Self::L2,
+            Loss::Ssim => Self::Ssim,
+            Loss::Msgms => Self::Msgms,
+            Loss::L2Ssim => Self::L2Ssim,
+        }
+    }
+}
+
+impl From<Map> for MapKind {
+    fn from(map: Map) -> Self {
+        match map {
+            Map::Msgms => Self::Msgms,
+            Map::Ssim => Self::Ssim,
+            Map::Squared => Self::Squared,
+        }
+    }
+}
+
+impl From<ResizeArg> for Resize {
+    fn from(resize: ResizeArg) -> Self {
+        match resize {
+            ResizeArg::Stretch => Self::Stretch,
+            ResizeArg::Letterbox => Self::Letterbox,
+            ResizeArg::Crop => Self::Crop,
+        }
+    }
+}
+
+fn color(text: &str) -> Result<Color, String> {
+    match text {
+        "gray" | "grey" => Ok(Color::Gray),
+        "rgb" => Ok(Color::Rgb),
+        _ => Err("expected gray or rgb".into()),
+    }
+}
+
+impl CommonArgs {
+    fn prepare(&self, size: Option<[usize; 2]>, code_size: Option<usize>) -> Result<(Common, exec::Options)> {
+        if self.machine.precision == Precision::Bf16 {
+            bail!("--precision bf16: training runs in f32; the finished model can run in bf16");
+        }
+        check_writable(&self.output)?;
+        let exec = self.machine.options()?;
+        let budget = match (self.length.steps, self.length.epochs) {
+            (Some(steps), _) => Budget::Steps(steps),
+            (_, Some(epochs)) => Budget::Epochs(epochs),
+            _ => Budget::Minutes(self.length.minutes.unwrap_or(10.0)),
+        };
+        let net = NetOptions {
+            width: self.width,
+            depth: self.depth,
+            code_size,
+            classes: 0,
+            color: self.color,
+            size,
+        };
+        let common = Common {
+            sources: Sources {
+                train: self.data.clone(),
+                val: self.val.clone(),
+                limits: self.frames.limits(),
+            },
+            arch: self.arch.clone(),
+            net,
+            budget,
+            batch: self.batch,
+            learning_rate: self.lr,
+            weight_decay: self.weight_decay,
+            seed: self.seed,
+            device: crate::train::device::open(self.machine.device)?,
+            output: self.output.clone(),
+            checkpoint_every: Duration::from_secs_f64(self.checkpoint_every),
+            resume: self.resume,
+            log: self.log.clone(),
+            license: self.license.clone(),
+            command: card::command(std::env::args_os().map(|a| a.to_string_lossy().into_owned())),
+        };
+        Ok((common, exec))
+    }
+}
+
+/// Trains and saves.
+pub fn main(args: Args) -> Result<ExitCode> {
+    // A second Ctrl-C ends the program at once.
+    let stop = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(stop).context("Ctrl-C cannot be caught")?;
+    let (common, product) = match args.task {
+        TaskArgs::Denoise(args) => {
+            let (common, _) = args.common.prepare(None, None)?;
+            let options = denoise::Options {
+                sigma: args.sigma,
+                sigma_max: args.sigma_max,
+                patch: args.patch.into(),
+                loss: args.loss.into(),
+            };
+            let product = denoise::train(&common, &options, &STOP)?;
+            (common, product)
+        }
+        TaskArgs::Anomaly(args) => {
+            let (common, exec) = args.common.prepare(Some(args.size), args.code_size)?;
+            let options = anomaly::Options {
+                loss: args.loss.into(),
+                map: args.map.into(),
+                smooth: args.smooth.map(usize::from),
+                resize: args.resize.into(),
+                flip: args.flip,
+                false_alarm_rate: args.false_alarm_rate,
+            };
+            let product = anomaly::train(&common, &options, &exec, &STOP)?;
+            (common, product)
+        }
+        TaskArgs::Classify(args) => {
+            let (common, exec) = args.common.prepare(args.size, None)?;
+            let options = classify::Options {
+                label_smoothing: args.label_smoothing as f32,
+                resize: args.resize.into(),
+                flip: !args.no_flip,
+            };
+            let product = classify::train(&common, &options, &exec, &STOP)?;
+            (common, product)
+        }
+    };
+    finish(&common, product)
+}
+
+fn finish(common: &Common, product: Product) -> Result<ExitCode> {
+    let checkpoint = path_for(&common.output);
+    match product {
+        Product::Interrupted { step, total } => {
+            eprintln!(
+                "stopped after step {step} of {total}; go on with the same command and --resume (from {})",
+                checkpoint.display()
+            );
+            Ok(ExitCode::from(130))
+        }
+        Product::Model(model) => {
+            model.save(&common.output)?;
+            if checkpoint.exists() {
+                std::fs::remove_file(&checkpoint).with_context(|| checkpoint.display().to_string())?;
+            }
+            let metrics: Vec<String> = model
+                .training
+                .metrics
+                .iter()
+                .map(|(k, v)| format!("{k} {v:.4}"))
+                .collect();
+            eprintln!(
+                "{}: {} steps, {}",
+                common.output.display(),
+                model.training.steps,
+                metrics.join(", ")
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

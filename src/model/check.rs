@@ -1,0 +1,265 @@
+//! Whether the parts of a model fit together.
+
+use std::collections::HashSet;
+
+use super::{AnomalyCalibration, Calibration, ClassCalibration, ExtraInput, InputSpec, MapKind, Model, Normalization};
+use super::{Task, Training};
+use crate::{Error, Result};
+
+/// Longest side of a network's input in pixels.
+const MAX_SIDE: usize = 16_384;
+/// Largest `multiple_of`, divisor of an extra input and side of a mean filter.
+const MAX_MULTIPLE: usize = 1_024;
+
+/// What is wrong, opening with the metadata key or the tensor.
+type Checked<T = ()> = std::result::Result<T, String>;
+
+impl Model {
+    /// Checks that input, graph, weights, labels and calibration fit the task and each other, and that every weight
+    /// is finite. The error names the metadata key or the tensor at fault. [`Model::load`] and [`Model::save`] call it.
+    pub fn check(&self) -> Result<()> {
+        let check = || {
+            check_input(&self.input).map_err(|reason| format!("key `input`: {reason}"))?;
+            self.check_graph().map_err(|reason| format!("key `graph`: {reason}"))?;
+            self.check_labels()
+                .map_err(|reason| format!("key `labels`: {reason}"))?;
+            self.check_calibration()
+                .map_err(|reason| format!("key `calibration`: {reason}"))?;
+            check_training(&self.training).map_err(|reason| format!("key `training`: {reason}"))?;
+            self.check_weights()
+        };
+        check().map_err(Error::Invalid)
+    }
+
+    /// Shapes of the inputs to check with: the fixed size, or any that the network must take.
+    fn nominal_inputs(&self) -> Vec<Vec<usize>> {
+        let [width, height] = self.input.size.unwrap_or([self.input.nominal_side(); 2]);
+        self.input.shapes(width, height)
+    }
+
+    fn check_graph(&self) -> Checked {
+        let inputs = self.nominal_inputs();
+        let text = |e: Error| e.to_string();
+        let shapes = self.graph.shapes(&inputs).map_err(text)?;
+        if self.input.size.is_none() {
+            let side = 2 * self.input.nominal_side();
+            let larger = self.graph.weight_shapes(&self.input.shapes(side, side)).map_err(text)?;
+            if larger != self.graph.weight_shapes(&inputs).map_err(text)? {
+                return Err("its weights depend on the picture's size, but the input has no fixed size".into());
+            }
+        }
+        let single = matches!(self.task, Task::Denoise | Task::Anomaly | Task::Classify);
+        if single && self.graph.outputs.len() != 1 {
+            return Err(format!(
+                "a network for {} has one output, not {}",
+                self.task,
+                self.graph.outputs.len()
+            ));
+        }
+        let (picture, output) = (&inputs[0], &shapes[&self.graph.outputs[0]]);
+        let one_plane = [1, 1, picture[2], picture[3]];
+        let direct = match &self.calibration {
+            Some(Calibration::Anomaly(calibration)) => Some(calibration.map == MapKind::Direct),
+            _ => None,
+        };
+        let (fits, wanted) = match self.task {
+            Task::Denoise => (output == picture, "the picture's shape"),
+            Task::Anomaly => match direct {
+                Some(true) => (*output == one_plane, "one plane of the picture's size"),
+                Some(false) => (output == picture, "the picture's shape"),
+                None => (
+                    output == picture || *output == one_plane,
+                    "the picture's shape or one plane of its size",
+                ),
+            },
+            Task::Classify => (output.len() == 2, "[N, classes]"),
+            Task::Segment | Task::Embed | Task::Predict => (true, ""),
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(format!(
+                "its output for a picture {picture:?} has shape {output:?}; {} wants {wanted}",
+                self.task
+            ))
+        }
+    }
+
+    fn check_labels(&self) -> Checked {
+        let mut seen = HashSet::new();
+        for (i, label) in self.labels.iter().enumerate() {
+            if label.is_empty() {
+                return Err(format!("label {i} is empty"));
+            }
+            if !seen.insert(label) {
+                return Err(format!("`{label}` is there twice"));
+            }
+        }
+        match self.task {
+            Task::Classify => {
+                let shapes = self.graph.shapes(&self.nominal_inputs()).map_err(|e| e.to_string())?;
+                let outputs = shapes[&self.graph.outputs[0]][1];
+                if outputs == self.labels.len() {
+                    Ok(())
+                } else {
+                    Err(format!(
+                        "{} labels for a network of {outputs} outputs",
+                        self.labels.len()
+                    ))
+                }
+            }
+            Task::Denoise | Task::Anomaly if !self.labels.is_empty() => {
+                Err(format!("{} labels; {} has none", self.labels.len(), self.task))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_calibration(&self) -> Checked {
+        match (&self.calibration, self.task) {
+            (None, _) => Ok(()),
+            (Some(Calibration::Anomaly(calibration)), Task::Anomaly) => check_anomaly(calibration),
+            (Some(Calibration::Classify(calibration)), Task::Classify) => {
+                check_classify(calibration, self.labels.len())
+            }
+            (Some(Calibration::Anomaly(_)), task) => Err(format!("is for anomaly, the model for {task}")),
+            (Some(Calibration::Classify(_)), task) => Err(format!("is for classify, the model for {task}")),
+        }
+    }
+
+    fn check_weights(&self) -> Checked {
+        let wanted = self
+            .graph
+            .weight_shapes(&self.nominal_inputs())
+            .map_err(|e| format!("key `graph`: {e}"))?;
+        if let Some(name) = wanted.keys().find(|name| !self.weights.contains_key(*name)) {
+            return Err(format!("tensor `{name}` is missing"));
+        }
+        for (name, array) in &self.weights {
+            let Some(shape) = wanted.get(name) else {
+                return Err(format!("tensor `{name}` is not in the graph"));
+            };
+            if array.shape != *shape {
+                return Err(format!(
+                    "tensor `{name}` has shape {:?}; the graph wants {shape:?}",
+                    array.shape
+                ));
+            }
+            if array.data.len() != shape.iter().product::<usize>() {
+                return Err(format!(
+                    "tensor `{name}` holds {} values for shape {shape:?}",
+                    array.data.len()
+                ));
+            }
+            if let Some(i) = array.data.iter().position(|value| !value.is_finite()) {
+                return Err(format!("tensor `{name}`: value {i} is {}", array.data[i]));
+            }
+            if name.ends_with(".running_var")
+                && let Some(i) = array.data.iter().position(|&value| value < 0.0)
+            {
+                return Err(format!(
+                    "tensor `{name}`: value {i} is a negative variance {}",
+                    array.data[i]
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_input(input: &InputSpec) -> Checked {
+    let multiple = input.multiple_of;
+    if !(1..=MAX_MULTIPLE).contains(&multiple) {
+        return Err(format!("multiple_of {multiple} is not in 1..={MAX_MULTIPLE}"));
+    }
+    for side in input.size.iter().flatten() {
+        if !(1..=MAX_SIDE).contains(side) {
+            return Err(format!("size {side} is not in 1..={MAX_SIDE}"));
+        }
+        if !side.is_multiple_of(multiple) {
+            return Err(format!("size {side} is not a multiple of {multiple}"));
+        }
+    }
+    if input.frames != 1 {
+        return Err(format!(
+            "frames {}: this version takes one frame at a time",
+            input.frames
+        ));
+    }
+    if let Normalization::Fixed { mean, std } = &input.normalization {
+        let channels = input.color.channels();
+        if mean.len() != channels || std.len() != channels {
+            return Err(format!(
+                "normalization has {} means and {} stds for {channels} channels",
+                mean.len(),
+                std.len()
+            ));
+        }
+        if !mean.iter().chain(std).all(|value| value.is_finite()) || !std.iter().all(|&value| value > 0.0) {
+            return Err("normalization: means are finite, stds finite and above 0".into());
+        }
+    }
+    for &ExtraInput::NoiseLevel { divide } in &input.extra {
+        if !(1..=MAX_MULTIPLE).contains(&divide) || !multiple.is_multiple_of(divide) {
+            return Err(format!(
+                "a noise-level plane divided by {divide} needs sides that are multiples of it"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_anomaly(calibration: &AnomalyCalibration) -> Checked {
+    let AnomalyCalibration {
+        smooth,
+        threshold,
+        rates,
+        quantiles,
+        pixel_threshold,
+        ..
+    } = calibration;
+    if !(1..=MAX_MULTIPLE).contains(smooth) {
+        return Err(format!("smooth {smooth} is not in 1..={MAX_MULTIPLE}"));
+    }
+    for (name, value) in [("threshold", threshold), ("pixel_threshold", pixel_threshold)] {
+        if !value.is_finite() {
+            return Err(format!("{name} is {value}"));
+        }
+    }
+    let in_range = |row: &[f32; 2]| (0.0..=1.0).contains(&row[0]) && row[1].is_finite();
+    if !rates.iter().all(in_range) || !rates.is_sorted_by(|a, b| a[0] > b[0] && a[1] <= b[1]) {
+        return Err("rates are rows of [rate in 0..1, threshold], rate falling and threshold not falling".into());
+    }
+    if !quantiles.iter().all(in_range) || !quantiles.is_sorted_by(|a, b| a[0] < b[0] && a[1] <= b[1]) {
+        return Err("quantiles are rows of [quantile in 0..1, score], quantile rising and score not falling".into());
+    }
+    Ok(())
+}
+
+fn check_classify(calibration: &ClassCalibration, labels: usize) -> Checked {
+    let ClassCalibration {
+        temperature,
+        thresholds,
+    } = calibration;
+    if !(temperature.is_finite() && *temperature > 0.0) {
+        return Err(format!("temperature {temperature} is not above 0"));
+    }
+    if thresholds.len() != labels {
+        return Err(format!("{} thresholds for {labels} labels", thresholds.len()));
+    }
+    match thresholds.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+        Some(value) => Err(format!("threshold {value} is not in 0..1")),
+        None => Ok(()),
+    }
+}
+
+/// JSON has no infinities: such a figure would be written and not read again.
+fn check_training(training: &Training) -> Checked {
+    match training.metrics.iter().find(|(_, value)| !value.is_finite()) {
+        Some((name, value)) => Err(format!("metric `{name}` is {value}")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

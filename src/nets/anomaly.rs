@@ -1,0 +1,134 @@
+//! Reconstructions of what is normal: where one fails, something is not.
+
+use super::{Checked, Net, fixed_size};
+use crate::Result;
+use crate::graph::{Array, Builder, Interpolation, Op, Padding, Weights};
+use crate::model::{Color, Normalization};
+
+/// Frequency-aware image restoration (FAIR, Liu 2023): a U-Net restores the picture from its edges alone, so that
+/// what it has never seen it cannot restore.
+///
+/// The edges are Sobel's, both directions of every channel, as one frozen convolution. Widths w, 2w, 4w, 8w, 8w, two
+/// conv-BN-ReLU a level, 2x2 max-pools; on the way up enlargement and conv-BN-ReLU, then the skip is added, and the
+/// second of the next two conv-BN-ReLU narrows to the next level's width. The output is linear, not clamped to 0..1.
+pub(super) fn fair(o: &Checked) -> Result<Net> {
+    o.without(&["code size", "depth"])?;
+    let (w, size, color) = (o.width(16)?, o.size(256, 16)?, o.color());
+    let mut b = Builder::new();
+    let input = b.input("input", color.channels());
+    let mut x = b.node("highpass", highpass(color), &[&input]);
+    let widths = [w, 2 * w, 4 * w, 8 * w, 8 * w];
+    let mut skips = Vec::new();
+    for (level, &width) in widths.iter().enumerate() {
+        if level > 0 {
+            skips.push(x.clone());
+            x = b.node(
+                format!("down{level}"),
+                Op::MaxPool {
+                    kernel: 2,
+                    stride: 2,
+                    padding: 0,
+                },
+                &[&x],
+            );
+        }
+        x = conv_norm_relu(&mut b, &format!("encode{level}.0"), &x, width);
+        x = conv_norm_relu(&mut b, &format!("encode{level}.1"), &x, width);
+    }
+    for (level, skip) in skips.iter().enumerate().rev() {
+        x = b.node(
+            format!("enlarge{level}"),
+            Op::Upsample {
+                factor: 2,
+                mode: Interpolation::Nearest,
+            },
+            &[&x],
+        );
+        x = conv_norm_relu(&mut b, &format!("up{level}"), &x, widths[level]);
+        x = b.node(format!("skip{level}"), Op::Add, &[&x, skip]);
+        x = conv_norm_relu(&mut b, &format!("decode{level}.0"), &x, widths[level]);
+        x = conv_norm_relu(&mut b, &format!("decode{level}.1"), &x, widths[level.saturating_sub(1)]);
+    }
+    x = b.conv("output", &x, color.channels(), 3, true);
+    let fixed = Weights::from([("highpass.weight".to_owned(), sobel(color))]);
+    Ok(Net {
+        graph: b.finish(&[&x]),
+        input: fixed_size(color, size, 16, Normalization::None),
+        fixed,
+    })
+}
+
+/// Two filters for each channel; the edge pixels repeated beyond the border, so that the border is no edge.
+fn highpass(color: Color) -> Op {
+    Op::Conv2d {
+        out: 2 * color.channels(),
+        kernel: 3,
+        stride: 1,
+        padding: 1,
+        padding_mode: Padding::Replicate,
+        dilation: 1,
+        groups: color.channels(),
+        bias: false,
+        frozen: true,
+    }
+}
+
+/// Sobel's horizontal and vertical derivative, scaled so that a step by 1 gives 1.
+fn sobel(color: Color) -> Array {
+    const X: [f32; 9] = [-0.25, 0.0, 0.25, -0.5, 0.0, 0.5, -0.25, 0.0, 0.25];
+    const Y: [f32; 9] = [-0.25, -0.5, -0.25, 0.0, 0.0, 0.0, 0.25, 0.5, 0.25];
+    Array {
+        shape: vec![2 * color.channels(), 1, 3, 3],
+        data: [X, Y].concat().repeat(color.channels()),
+    }
+}
+
+fn conv_norm_relu(b: &mut Builder, name: &str, x: &str, width: usize) -> String {
+    let x = b.conv(format!("{name}.conv"), x, width, 3, false);
+    let x = b.batch_norm(format!("{name}.norm"), &x);
+    b.node(format!("{name}.relu"), Op::Relu, &[&x])
+}
+
+/// The teaching baseline: `depth` strided convolutions down to a code of `code_size` channels, and back up by
+/// nearest-neighbour enlargement and convolutions. The first level has `width` channels, each further one twice as
+/// many up to 8 `width`. The output is in 0..1 by a sigmoid.
+pub(super) fn autoencoder(o: &Checked) -> Result<Net> {
+    let (width, depth, code) = (o.width(16)?, o.depth(4, 1..=8)?, o.code_size(64)?);
+    let (size, color) = (o.size(256, 1 << depth)?, o.color());
+    let widths: Vec<usize> = (0..depth).map(|level| width << level.min(3)).collect();
+    let mut b = Builder::new();
+    let mut x = b.input("input", color.channels());
+    for (level, &channels) in widths.iter().enumerate() {
+        x = b.strided_conv(format!("encode{level}.conv"), &x, channels, [4, 2, 1], false);
+        x = norm_leaky(&mut b, &format!("encode{level}"), &x);
+    }
+    x = b.conv("code", &x, code, 1, true);
+    x = b.conv("decode.conv", &x, widths[depth - 1], 1, false);
+    x = norm_leaky(&mut b, "decode", &x);
+    for level in (0..depth).rev() {
+        let channels = widths[level.saturating_sub(1)];
+        x = b.node(
+            format!("enlarge{level}"),
+            Op::Upsample {
+                factor: 2,
+                mode: Interpolation::Nearest,
+            },
+            &[&x],
+        );
+        x = b.conv(format!("decode{level}.conv"), &x, channels, 3, false);
+        x = norm_leaky(&mut b, &format!("decode{level}"), &x);
+    }
+    x = b.conv("output.conv", &x, color.channels(), 3, true);
+    x = b.node("output", Op::Sigmoid, &[&x]);
+    let input = fixed_size(color, size, 1 << depth, Normalization::None);
+    Ok(Net {
+        graph: b.finish(&[&x]),
+        input,
+        fixed: Weights::new(),
+    })
+}
+
+fn norm_leaky(b: &mut Builder, name: &str, x: &str) -> String {
+    let x = b.batch_norm(format!("{name}.norm"), x);
+    b.node(format!("{name}.relu"), Op::LeakyRelu { slope: 0.2 }, &[&x])
+}

@@ -1,0 +1,246 @@
+//! Training of classifiers from pictures in folders named by their class.
+
+use std::sync::atomic::AtomicBool;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use serde_json::{Map, json};
+
+use super::arrays::{first_output, infer, stack};
+use super::card::{self, purpose};
+use super::common::{Common, DataCard, Defaults, Product};
+use super::feed::Batch;
+use super::losses::{cross_entropy, smooth_targets};
+use super::packed::{self, Packed};
+use super::run::{Metrics, Objective, Outcome, run};
+use super::samples::{Sets, at_least, indices};
+use crate::data::augment::{self, CameraSettings};
+use crate::data::layout::Dataset;
+use crate::data::random::stream;
+use crate::exec;
+use crate::exec::candle::Network;
+use crate::graph::Array;
+use crate::model::{Calibration, InputSpec, Model, Resize, Task};
+use crate::pixels::{Image, Placement};
+use crate::score::{calibration, metrics};
+use crate::tasks::{Classifier, normalize};
+use crate::{Error, Result};
+
+/// Pictures that go through the network at once in a validation.
+const VAL_BATCH: usize = 32;
+/// Most pictures of a validation on the way.
+const VAL_PICTURES: usize = 512;
+
+/// Options of this task.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Share of each target spread over all classes.
+    pub label_smoothing: f32,
+    /// How a picture comes to the network's size.
+    pub resize: Resize,
+    /// Whether pictures may be mirrored.
+    pub flip: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            label_smoothing: 0.1,
+            resize: Resize::Stretch,
+            flip: true,
+        }
+    }
+}
+
+/// Trains and calibrates a classifier.
+pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, stop: &AtomicBool) -> Result<Product> {
+    let (train, apart) = common.sources.open(|_| true)?;
+    let name = common.sources.train.first().map_or("DATA", String::as_str);
+    if train.classes.len() < 2 {
+        let reason = format!(
+            "{} classes found: a classifier needs two folders of pictures or more, one a class",
+            train.classes.len()
+        );
+        return Err(Error::data(name, reason));
+    }
+    at_least(2 * train.classes.len(), &train, &common.sources.train, "pictures")?;
+    let digest = card::digest(&[&train].into_iter().chain(&apart).collect::<Vec<_>>())?;
+    let all = train.clone();
+    let sets = Sets::new(train, apart, 0.15, common.seed);
+    let data = DataCard {
+        summary: card::summary(&all, sets.val.samples.len(), &digest),
+        digest,
+    };
+    let classes = all.classes;
+    let truth = labels_of(&sets.train, &classes, name)?;
+    let val_truth = labels_of(&sets.val, &classes, name)?;
+
+    // Pictures are kept at the network's size, which does not depend on the colour.
+    let probe = common.build(Task::Classify, crate::model::Color::Gray, classes.len())?;
+    let size = probe
+        .input
+        .size
+        .ok_or_else(|| Error::Invalid("this classifier has no input size: give --size WxH".into()))?;
+    let fit = |image: Image| Placement::new([image.width, image.height], size, options.resize).apply(&image);
+    let mut pictures = packed::load(&sets.train, &sets.train.samples, fit)?;
+    let mut held_out = packed::load(&sets.val, &sets.val.samples, fit)?;
+    let color = common.net.color.unwrap_or(packed::color_of(&pictures));
+    packed::to_color(&mut pictures, color);
+    packed::to_color(&mut held_out, color);
+    let net = common.build(Task::Classify, color, classes.len())?;
+    let input = InputSpec {
+        resize: options.resize,
+        ..net.input.clone()
+    };
+
+    let defaults = Defaults {
+        batch: 32,
+        learning_rate: 2e-3,
+        weight_decay: 1e-2,
+    };
+    let extra = json!({ "label-smoothing": options.label_smoothing, "resize": options.resize, "flip": options.flip });
+    let settings = common.settings(
+        Task::Classify,
+        defaults,
+        &data,
+        extra.as_object().cloned().unwrap_or_else(Map::new),
+    )?;
+    let objective = Classifying {
+        options: *options,
+        classes: classes.len(),
+        pictures,
+        truth,
+        held_out,
+        val_truth,
+        input: input.clone(),
+        batch: settings.batch,
+        seed: common.seed,
+        device: common.device.clone(),
+    };
+    match run(&objective, &net, &settings, stop)? {
+        Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
+        Outcome::Finished(trained) => {
+            let mut model = common.model(Task::Classify, &net, input, classes, *trained, &data);
+            calibrate(&mut model, &sets.val, name, exec_options)?;
+            Ok(Product::Model(Box::new(model)))
+        }
+    }
+}
+
+/// Index of each sample's class among `classes`; the error names the data and the class that is not there.
+pub fn labels_of(data: &Dataset, classes: &[String], name: &str) -> Result<Vec<usize>> {
+    let index = |sample: &crate::data::layout::Sample| {
+        let class = sample.class.as_deref();
+        let class =
+            class.ok_or_else(|| Error::data(name, "pictures without a class: expected folders named by class"))?;
+        classes.iter().position(|c| c == class).ok_or_else(|| {
+            let reason = format!("class `{class}` is not among the labels {}", classes.join(", "));
+            Error::data(name, reason)
+        })
+    };
+    data.samples.iter().map(index).collect()
+}
+
+/// Finds the model's temperature and thresholds anew from labelled pictures.
+pub fn calibrate(model: &mut Model, data: &Dataset, name: &str, options: &exec::Options) -> Result<()> {
+    let truth = labels_of(data, &model.labels, name)?;
+    let mut classifier = Classifier::new(model, options)?;
+    let logits = data
+        .samples
+        .iter()
+        .map(|s| classifier.logits(&data.read(s)?))
+        .collect::<Result<Vec<_>>>()?;
+    model.calibration = Some(Calibration::Classify(calibration::classify(&logits, &truth)?));
+    Ok(())
+}
+
+/// Pictures and their classes.
+struct Classifying {
+    options: Options,
+    classes: usize,
+    pictures: Vec<Packed>,
+    truth: Vec<usize>,
+    held_out: Vec<Packed>,
+    val_truth: Vec<usize>,
+    input: InputSpec,
+    batch: usize,
+    seed: u64,
+    device: Device,
+}
+
+impl Classifying {
+    fn item(&self, index: usize, step: u64, item: usize) -> Image {
+        let mut rng = stream(purpose::seed(self.seed, purpose::AUGMENT), step, item as u64);
+        let settings = CameraSettings {
+            shift: 0.1,
+            scale: 0.1,
+            exposure: 0.2,
+            noise: 0.03,
+            blur: 1.0,
+            flip: self.options.flip,
+        };
+        let image = augment::camera(&self.pictures[index].image(), &settings, &mut rng);
+        normalize(&self.input, image).image
+    }
+}
+
+impl Objective for Classifying {
+    fn epoch_items(&self) -> u64 {
+        self.pictures.len() as u64
+    }
+
+    fn batch(&self, step: u64) -> Result<Batch> {
+        let order = indices(
+            purpose::seed(self.seed, purpose::ORDER),
+            step,
+            self.batch,
+            self.pictures.len(),
+        );
+        let images: Vec<Image> = order
+            .par_iter()
+            .enumerate()
+            .map(|(item, &i)| self.item(i, step, item))
+            .collect();
+        let smoothing = self.options.label_smoothing;
+        let rows = order
+            .iter()
+            .flat_map(|&i| smooth_targets(self.truth[i], self.classes, smoothing))
+            .collect();
+        Ok(vec![
+            stack(&images),
+            Array {
+                shape: vec![order.len(), self.classes],
+                data: rows,
+            },
+        ])
+    }
+
+    fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
+        let [images, targets] = batch else {
+            return Err(Error::Invalid("a batch is pictures and their classes".into()));
+        };
+        cross_entropy(&first_output(network, std::slice::from_ref(images), true)?, targets)
+    }
+
+    fn validate(&self, network: &Network) -> Result<Metrics> {
+        // Held-out samples lie class by class: a stride keeps every class in the sample.
+        let stride = self.held_out.len().div_ceil(VAL_PICTURES).max(1);
+        let chosen: Vec<usize> = (0..self.held_out.len()).step_by(stride).collect();
+        let (mut truth, mut predicted) = (Vec::new(), Vec::new());
+        for chunk in chosen.chunks(VAL_BATCH) {
+            let images: Vec<Image> = chunk
+                .iter()
+                .map(|&i| normalize(&self.input, self.held_out[i].image()).image)
+                .collect();
+            let logits: Vec<Vec<f32>> = infer(network, &[stack(&images)], &self.device)?.to_vec2()?;
+            truth.extend(chunk.iter().map(|&i| self.val_truth[i]));
+            predicted.extend(logits.iter().map(|row| largest(row)));
+        }
+        Ok(vec![("val_accuracy", metrics::accuracy(&truth, &predicted))])
+    }
+}
+
+/// Index of the largest value.
+fn largest(row: &[f32]) -> usize {
+    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0)
+}

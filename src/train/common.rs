@@ -1,0 +1,198 @@
+//! What all trainings share: options, the run's settings, the model's card.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use candle_core::Device;
+use serde_json::{Map, Value, json};
+
+use super::card;
+use super::checkpoint::path_for;
+use super::run::{Settings, Trained};
+use super::samples::Sources;
+use super::schedule::Budget;
+use crate::model::{Color, InputSpec, Model, Task, Training};
+use crate::nets::{self, Net, NetOptions};
+use crate::{Error, Result};
+
+/// Options of every training; `None` = the task's own default.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// The data.
+    pub sources: Sources,
+    /// Name of the architecture.
+    pub arch: Option<String>,
+    /// Its options; colour and classes are filled in from the data.
+    pub net: NetOptions,
+    /// How long.
+    pub budget: Budget,
+    /// Items a batch.
+    pub batch: Option<usize>,
+    /// Largest learning rate.
+    pub learning_rate: Option<f64>,
+    /// Decoupled weight decay.
+    pub weight_decay: Option<f64>,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Where to train.
+    pub device: Device,
+    /// The model file to make; the checkpoint lies beside it.
+    pub output: PathBuf,
+    /// Time between two checkpoints.
+    pub checkpoint_every: Duration,
+    /// Whether to go on from the checkpoint.
+    pub resume: bool,
+    /// Folder of `train.csv`.
+    pub log: Option<PathBuf>,
+    /// Terms of the data, for the card.
+    pub license: String,
+    /// Command line, for the card.
+    pub command: String,
+}
+
+/// A task's defaults.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// Items a batch.
+    pub batch: usize,
+    /// Largest learning rate.
+    pub learning_rate: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+}
+
+/// What a training ends with.
+#[derive(Debug)]
+pub enum Product {
+    /// The model, not yet saved.
+    Model(Box<Model>),
+    /// Stopped from outside after so many steps of so many; its checkpoint is written.
+    Interrupted {
+        /// Steps done.
+        step: u64,
+        /// Steps of the whole run.
+        total: u64,
+    },
+}
+
+/// Counts and digest of the data.
+#[derive(Debug, Clone)]
+pub struct DataCard {
+    /// For the card.
+    pub summary: String,
+    /// SHA-256.
+    pub digest: String,
+}
+
+impl Common {
+    /// The architecture's name.
+    pub fn arch(&self, task: Task) -> &str {
+        self.arch.as_deref().unwrap_or(nets::names(task)[0])
+    }
+
+    /// Builds the network for pictures of `color` (an option given wins) and `classes` labels.
+    pub fn build(&self, task: Task, color: Color, classes: usize) -> Result<Net> {
+        let options = NetOptions {
+            color: self.net.color.or(Some(color)),
+            classes,
+            ..self.net.clone()
+        };
+        nets::build(task, self.arch(task), &options)
+    }
+
+    /// The run's settings. `extra` are the task's own options that decide the result.
+    pub fn settings(
+        &self,
+        task: Task,
+        defaults: Defaults,
+        data: &DataCard,
+        extra: Map<String, Value>,
+    ) -> Result<Settings> {
+        let batch = self.batch.unwrap_or(defaults.batch);
+        let learning_rate = self.learning_rate.unwrap_or(defaults.learning_rate);
+        let weight_decay = self.weight_decay.unwrap_or(defaults.weight_decay);
+        if batch == 0 {
+            return Err(Error::Invalid("--batch must be at least 1".into()));
+        }
+        if !(learning_rate > 0.0 && learning_rate.is_finite()) {
+            return Err(Error::Invalid(format!("--lr {learning_rate} must be above 0")));
+        }
+        let budget = match self.budget {
+            Budget::Steps(n) => json!({ "steps": n }),
+            Budget::Epochs(n) => json!({ "epochs": n }),
+            Budget::Minutes(n) => json!({ "minutes": n }),
+        };
+        let identity = json!({
+            "task": task, "arch": self.arch(task), "width": self.net.width, "depth": self.net.depth,
+            "code-size": self.net.code_size, "size": self.net.size, "color": self.net.color, "batch": batch,
+            "lr": learning_rate, "weight-decay": weight_decay, "seed": self.seed, "length": budget, "data": data.digest,
+        });
+        let Value::Object(mut identity) = identity else {
+            unreachable!("the macro above makes an object")
+        };
+        identity.extend(extra);
+        Ok(Settings {
+            budget: self.budget,
+            batch,
+            learning_rate,
+            weight_decay,
+            seed: self.seed,
+            device: self.device.clone(),
+            checkpoint: path_for(&self.output),
+            checkpoint_every: self.checkpoint_every,
+            resume: self.resume,
+            log: self.log.clone(),
+            command: self.command.clone(),
+            identity,
+        })
+    }
+
+    /// The model without calibration.
+    pub fn model(
+        &self,
+        task: Task,
+        net: &Net,
+        input: InputSpec,
+        labels: Vec<String>,
+        trained: Trained,
+        data: &DataCard,
+    ) -> Model {
+        let mut arch = self.arch(task).to_owned();
+        let named = [
+            ("width", self.net.width),
+            ("depth", self.net.depth),
+            ("code-size", self.net.code_size),
+        ];
+        for (name, value) in named {
+            if let Some(value) = value {
+                arch.push_str(&format!(" {name}={value}"));
+            }
+        }
+        let training = Training {
+            arch,
+            command: trained.command,
+            seed: self.seed,
+            data: data.summary.clone(),
+            date: trained.date,
+            steps: trained.steps,
+            hardware: card::hardware(),
+            metrics: trained
+                .metrics
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            license: self.license.clone(),
+        };
+        let weights = trained.weights;
+        Model {
+            task,
+            graph: net.graph.clone(),
+            input,
+            labels,
+            calibration: None,
+            training,
+            weights,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Losses on candle tensors, from primitive operations whose gradients are right (see `tests`, which compare with finite
+//! differences). All are means over the batch.
+
+use candle_core::{D, Device, Tensor};
+
+use crate::{Error, Result};
+
+/// Side of SSIM's Gaussian window.
+const WINDOW: usize = 11;
+/// Its standard deviation in pixels.
+const SIGMA: f64 = 1.5;
+/// SSIM's constants for values in 0..1 (Wang 2004).
+const C1: f64 = 0.01 * 0.01;
+const C2: f64 = 0.03 * 0.03;
+/// MSGMS's constant for values in 0..1 (Zavrtanik 2021).
+const GMS_C: f64 = 0.0026;
+/// Resolutions MSGMS looks at.
+const GMS_SCALES: usize = 2;
+
+/// A loss between pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PictureLoss {
+    /// Mean absolute difference.
+    L1,
+    /// Mean squared difference.
+    L2,
+    /// 1 − structural similarity.
+    Ssim,
+    /// 1 − multi-scale gradient-magnitude similarity.
+    Msgms,
+    /// [`PictureLoss::L2`] + [`PictureLoss::Ssim`], as FAIR trains.
+    L2Ssim,
+}
+
+impl PictureLoss {
+    /// Name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::L1 => "l1",
+            Self::L2 => "l2",
+            Self::Ssim => "ssim",
+            Self::Msgms => "msgms",
+            Self::L2Ssim => "l2+ssim",
+        }
+    }
+
+    /// The loss of `output` against `target`, both `[N, C, H, W]` with values about 0..1: a scalar.
+    /// SSIM and MSGMS need sides of at least 11 and 6 pixels.
+    pub fn compute(self, output: &Tensor, target: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::L1 => Ok((output - target)?.abs()?.mean_all()?),
+            Self::L2 => Ok((output - target)?.sqr()?.mean_all()?),
+            Self::Ssim => one_minus(&ssim(output, target)?),
+            Self::Msgms => one_minus(&msgms(output, target)?),
+            Self::L2Ssim => Ok((Self::L2.compute(output, target)? + Self::Ssim.compute(output, target)?)?),
+        }
+    }
+}
+
+fn one_minus(x: &Tensor) -> Result<Tensor> {
+    Ok(x.affine(-1.0, 1.0)?)
+}
+
+/// Mean structural similarity (Wang 2004) over the positions where the window lies inside, as a scalar tensor.
+pub fn ssim(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (_, _, height, width) = a.dims4()?;
+    if height < WINDOW || width < WINDOW {
+        return Err(Error::Invalid(format!(
+            "the SSIM loss needs pictures of {WINDOW}x{WINDOW} pixels or more"
+        )));
+    }
+    let along_width = band(width, a.device())?;
+    let along_height = band(height, a.device())?;
+    let blur = |x: &Tensor| blur(x, &along_width, &along_height);
+    let (mean_a, mean_b) = (blur(a)?, blur(b)?);
+    let product = (&mean_a * &mean_b)?;
+    let squares = (mean_a.sqr()? + mean_b.sqr()?)?;
+    let covariance = (blur(&(a * b)?)? - &product)?;
+    let variances = (blur(&(a.sqr()? + b.sqr()?)?)? - &squares)?;
+    let above = (product.affine(2.0, C1)? * covariance.affine(2.0, C2)?)?;
+    let below = (squares.affine(1.0, C1)? * variances.affine(1.0, C2)?)?;
+    Ok((above / below)?.mean_all()?)
+}
+
+/// `x` blurred by SSIM's window, without padding: `[N, C, W − 10, H − 10]` with the axes swapped, which a mean does not see.
+/// Each axis is one matrix product with a banded matrix: quick on every device, and its gradient is the product's.
+fn blur(x: &Tensor, along_width: &Tensor, along_height: &Tensor) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let rows = x.contiguous()?.reshape((n * c * h, w))?.matmul(along_width)?;
+    let columns = rows.reshape((n, c, h, w + 1 - WINDOW))?.transpose(2, 3)?.contiguous()?;
+    let blurred = columns.reshape((n * c * (w + 1 - WINDOW), h))?.matmul(along_height)?;
+    Ok(blurred.reshape((n, c, w + 1 - WINDOW, h + 1 - WINDOW))?)
+}
+
+/// `[length, length − 10]`: column j holds the Gaussian window from row j on.
+fn band(length: usize, device: &Device) -> Result<Tensor> {
+    let centre = (WINDOW / 2) as f64;
+    let taps: Vec<f64> = (0..WINDOW)
+        .map(|i| (-(i as f64 - centre).powi(2) / (2.0 * SIGMA * SIGMA)).exp())
+        .collect();
+    let sum: f64 = taps.iter().sum();
+    let columns = length + 1 - WINDOW;
+    let mut data = vec![0f32; length * columns];
+    for j in 0..columns {
+        for (i, tap) in taps.iter().enumerate() {
+            data[(i + j) * columns + j] = (tap / sum) as f32;
+        }
+    }
+    Ok(Tensor::from_vec(data, (length, columns), device)?)
+}
+
+/// Mean gradient-magnitude similarity over [`GMS_SCALES`] resolutions, as a scalar tensor.
+pub fn msgms(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (_, _, height, width) = a.dims4()?;
+    if height.min(width) < 3 << (GMS_SCALES - 1) {
+        return Err(Error::Invalid(
+            "the MSGMS loss needs pictures of 6x6 pixels or more".into(),
+        ));
+    }
+    let (mut a, mut b) = (a.clone(), b.clone());
+    let mut sum: Option<Tensor> = None;
+    for scale in 0..GMS_SCALES {
+        if scale > 0 {
+            (a, b) = (halve(&a)?, halve(&b)?);
+        }
+        let (ga, gb) = (gradient_magnitude(&a)?, gradient_magnitude(&b)?);
+        let above = (&ga * &gb)?.affine(2.0, GMS_C)?;
+        let below = (ga.sqr()? + gb.sqr()?)?.affine(1.0, GMS_C)?;
+        let mean = (above / below)?.mean_all()?;
+        sum = Some(match sum {
+            Some(sum) => (sum + mean)?,
+            None => mean,
+        });
+    }
+    let sum = sum.expect("there is at least one scale");
+    Ok((sum / GMS_SCALES as f64)?)
+}
+
+/// Means of 2x2 cells; an odd last row or column is left out.
+fn halve(x: &Tensor) -> Result<Tensor> {
+    let (_, _, height, width) = x.dims4()?;
+    let x = x
+        .narrow(2, 0, height / 2 * 2)?
+        .narrow(3, 0, width / 2 * 2)?
+        .contiguous()?;
+    Ok(x.avg_pool2d(2)?)
+}
+
+/// Magnitude of Prewitt's gradient inside the border: `[N, C, H − 2, W − 2]`.
+fn gradient_magnitude(x: &Tensor) -> Result<Tensor> {
+    let gx = smooth_and_differ(x, 2, 3)?;
+    let gy = smooth_and_differ(x, 3, 2)?;
+    // The small constant keeps the root's gradient finite where the picture is flat.
+    Ok((gx.sqr()? + gy.sqr()?)?.affine(1.0, 1e-8)?.sqrt()?)
+}
+
+fn smooth_and_differ(x: &Tensor, smooth: usize, differ: usize) -> Result<Tensor> {
+    let n = x.dim(smooth)? - 2;
+    let mean = ((x.narrow(smooth, 0, n)? + x.narrow(smooth, 1, n)?)? + x.narrow(smooth, 2, n)?)?;
+    let n = x.dim(differ)? - 2;
+    Ok(((mean.narrow(differ, 2, n)? - mean.narrow(differ, 0, n)?)? / 3.0)?)
+}
+
+/// Cross-entropy of `logits` `[N, K]` against `targets` `[N, K]`, each row a distribution (see [`smooth_targets`]): a scalar.
+pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    let log_probabilities = shifted.broadcast_sub(&log_sum)?;
+    let per_sample = (log_probabilities * targets)?.sum(D::Minus1)?;
+    Ok(per_sample.mean_all()?.neg()?)
+}
+
+/// The distribution that label smoothing aims at (Szegedy 2016): `1 − smoothing` on the true class and `smoothing` spread over all.
+pub fn smooth_targets(class: usize, classes: usize, smoothing: f32) -> Vec<f32> {
+    let mut row = vec![smoothing / classes as f32; classes];
+    row[class] += 1.0 - smoothing;
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Var;
+    use rand::RngExt;
+
+    fn random(seed: u64, shape: &[usize]) -> Vec<f32> {
+        let mut rng = crate::data::random::stream(seed, 0, 0);
+        (0..shape.iter().product())
+            .map(|_| rng.random_range(0.1f32..0.9))
+            .collect()
+    }
+
+    fn tensor(data: &[f32], shape: &[usize]) -> Tensor {
+        Tensor::from_slice(data, shape, &Device::Cpu).unwrap()
+    }
+
+    /// The gradient by autograd against central differences at a few places.
+    fn check_gradient(loss: impl Fn(&Tensor) -> Result<Tensor>, shape: &[usize], seed: u64) {
+        let data = random(seed, shape);
+        let var = Var::from_tensor(&tensor(&data, shape)).unwrap();
+        let gradients = loss(var.as_tensor()).unwrap().backward().unwrap();
+        let gradient: Vec<f32> = gradients.get(&var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let largest = gradient.iter().fold(0f32, |a, g| a.max(g.abs()));
+        for i in (0..data.len()).step_by(data.len() / 17 + 1) {
+            let at = |delta: f32| {
+                let mut moved = data.clone();
+                moved[i] += delta;
+                loss(&tensor(&moved, shape)).unwrap().to_scalar::<f32>().unwrap()
+            };
+            let expected = (at(1e-2) - at(-1e-2)) / 2e-2;
+            assert!(
+                (gradient[i] - expected).abs() < 0.05 * largest + 2e-4,
+                "seed {seed}, element {i}: {} by autograd, {expected} by differences",
+                gradient[i]
+            );
+        }
+    }
+
+    #[test]
+    fn ssim_matches_the_definition() {
+        let shape = [2, 1, 14, 13];
+        let (a, b) = (random(1, &shape), random(2, &shape));
+        let mut sum = 0.0;
+        let taps: Vec<f64> = (0..11).map(|i| (-(f64::from(i) - 5.0).powi(2) / 4.5).exp()).collect();
+        let norm: f64 = taps.iter().sum::<f64>().powi(2);
+        for (n, y, x) in (0..2).flat_map(|n| (0..4).flat_map(move |y| (0..3).map(move |x| (n, y, x)))) {
+            let mut s = [0.0f64; 5];
+            for (i, j) in (0..11).flat_map(|i| (0..11).map(move |j| (i, j))) {
+                let at = n * 14 * 13 + (y + i) * 13 + x + j;
+                let (p, q, g) = (f64::from(a[at]), f64::from(b[at]), taps[i] * taps[j] / norm);
+                for (s, v) in s.iter_mut().zip([p, q, p * p, q * q, p * q]) {
+                    *s += g * v;
+                }
+            }
+            let (ma, mb, va, vb, cov) = (s[0], s[1], s[2] - s[0] * s[0], s[3] - s[1] * s[1], s[4] - s[0] * s[1]);
+            sum += (2.0 * ma * mb + 1e-4) * (2.0 * cov + 9e-4) / ((ma * ma + mb * mb + 1e-4) * (va + vb + 9e-4));
+        }
+        let found = ssim(&tensor(&a, &shape), &tensor(&b, &shape))
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap();
+        assert!((f64::from(found) - sum / 24.0).abs() < 1e-5, "{found} {}", sum / 24.0);
+        assert!(
+            ssim(
+                &tensor(&a, &[2, 1, 13, 14]).narrow(2, 0, 10).unwrap(),
+                &tensor(&b, &shape)
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn equal_pictures_cost_nothing() {
+        let shape = [1, 3, 16, 12];
+        let a = tensor(&random(3, &shape), &shape);
+        let all = [
+            PictureLoss::L1,
+            PictureLoss::L2,
+            PictureLoss::Ssim,
+            PictureLoss::Msgms,
+            PictureLoss::L2Ssim,
+        ];
+        for loss in all {
+            let value = loss.compute(&a, &a).unwrap().to_scalar::<f32>().unwrap();
+            assert!(value.abs() < 1e-5, "{} {value}", loss.name());
+        }
+    }
+
+    #[test]
+    fn picture_gradients_match_finite_differences() {
+        let shape = [2, 2, 15, 13];
+        let target = tensor(&random(4, &shape), &shape);
+        for (i, loss) in [PictureLoss::L2, PictureLoss::Ssim, PictureLoss::Msgms]
+            .into_iter()
+            .enumerate()
+        {
+            check_gradient(|x| Ok((loss.compute(x, &target)? * 100.0)?), &shape, 5 + i as u64);
+        }
+    }
+
+    #[test]
+    fn msgms_of_a_ramp_and_a_flat_picture() {
+        // Gradient magnitude 0.1 against 0 at every place; the ramp keeps 0.2 a pixel at half resolution.
+        let ramp: Vec<f32> = (0..64).map(|i| 0.1 * (i % 8) as f32).collect();
+        let found = msgms(&tensor(&ramp, &[1, 1, 8, 8]), &tensor(&[0.5; 64], &[1, 1, 8, 8])).unwrap();
+        let gms = |g: f64| GMS_C / (g * g + GMS_C);
+        // Prewitt's taps are two pixels apart.
+        let expected = (gms(0.2) + gms(0.4)) / 2.0;
+        assert!(
+            (f64::from(found.to_scalar::<f32>().unwrap()) - expected).abs() < 2e-3,
+            "{found} {expected}"
+        );
+    }
+
+    #[test]
+    fn cross_entropy_matches_the_formula_and_its_gradient() {
+        let logits = [1.0f32, 2.0, 0.5, -1.0, 30.0, 0.0];
+        let targets = [smooth_targets(1, 3, 0.1), smooth_targets(0, 3, 0.1)].concat();
+        assert!((targets[1] - (0.9 + 0.1 / 3.0)).abs() < 1e-6);
+        let mut expected = 0.0;
+        for row in 0..2 {
+            let row_logits = &logits[3 * row..3 * row + 3];
+            let sum: f64 = row_logits.iter().map(|&x| f64::from(x).exp()).sum();
+            for k in 0..3 {
+                expected -= f64::from(targets[3 * row + k]) * (f64::from(row_logits[k]) - sum.ln()) / 2.0;
+            }
+        }
+        let targets = tensor(&targets, &[2, 3]);
+        let found = cross_entropy(&tensor(&logits, &[2, 3]), &targets)
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap();
+        assert!((f64::from(found) - expected).abs() < 1e-4, "{found} {expected}");
+        check_gradient(|x| cross_entropy(x, &targets), &[2, 3], 9);
+    }
+}

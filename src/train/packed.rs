@@ -1,0 +1,137 @@
+//! Training pictures kept in memory, a byte a value.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::data::layout::{Dataset, Sample};
+use crate::model::Color;
+use crate::pixels::Image;
+
+/// A picture in 8 bits: a quarter of an [`Image`]'s memory, and exact for 8-bit files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Packed {
+    channels: usize,
+    height: usize,
+    width: usize,
+    data: Vec<u8>,
+}
+
+impl Packed {
+    /// Rounds to 8 bits, clamped to 0..1.
+    pub fn new(image: &Image) -> Self {
+        let data = image
+            .data
+            .iter()
+            .map(|&x| (x.clamp(0.0, 1.0) * 255.0).round() as u8)
+            .collect();
+        Self {
+            channels: image.channels,
+            height: image.height,
+            width: image.width,
+            data,
+        }
+    }
+
+    /// `[width, height]`.
+    pub fn size(&self) -> [usize; 2] {
+        [self.width, self.height]
+    }
+
+    /// The whole picture.
+    pub fn image(&self) -> Image {
+        self.crop([0, 0], self.size())
+    }
+
+    /// The part of `size` = `[width, height]` whose left top corner is `at` = `[x, y]`; must lie inside.
+    pub fn crop(&self, at: [usize; 2], size: [usize; 2]) -> Image {
+        let [width, height] = size;
+        let mut data = Vec::with_capacity(self.channels * width * height);
+        for channel in 0..self.channels {
+            for row in at[1]..at[1] + height {
+                let start = (channel * self.height + row) * self.width + at[0];
+                data.extend(self.data[start..start + width].iter().map(|&x| f32::from(x) / 255.0));
+            }
+        }
+        Image {
+            channels: self.channels,
+            height,
+            width,
+            data,
+        }
+    }
+
+    /// Whether it has one plane or three equal ones.
+    pub fn is_gray(&self) -> bool {
+        let plane = self.height * self.width;
+        self.channels == 1
+            || (self.data[..plane] == self.data[plane..2 * plane] && self.data[..plane] == self.data[2 * plane..])
+    }
+
+    fn to_color(&self, color: Color) -> Self {
+        if self.channels == color.channels() {
+            return self.clone();
+        }
+        Self::new(&self.image().to_color(color))
+    }
+}
+
+/// Reads all of `samples`, each passed through `fit`. The first unreadable picture is the error.
+pub fn load(data: &Dataset, samples: &[Sample], fit: impl Fn(Image) -> Image + Sync) -> Result<Vec<Packed>> {
+    samples
+        .par_iter()
+        .map(|sample| Ok(Packed::new(&fit(data.read(sample)?))))
+        .collect()
+}
+
+/// Grey when all the pictures are grey, else colour.
+pub fn color_of(pictures: &[Packed]) -> Color {
+    if pictures.iter().all(Packed::is_gray) {
+        Color::Gray
+    } else {
+        Color::Rgb
+    }
+}
+
+/// All the pictures in `color`.
+pub fn to_color(pictures: &mut [Packed], color: Color) {
+    pictures
+        .par_iter_mut()
+        .for_each(|picture| *picture = picture.to_color(color));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crops_are_the_picture() {
+        let data: Vec<f32> = (0..24).map(|i| i as f32 / 255.0).collect();
+        let packed = Packed::new(&Image {
+            channels: 2,
+            height: 3,
+            width: 4,
+            data: data.clone(),
+        });
+        assert_eq!(packed.image().data, data);
+        let crop = packed.crop([1, 2], [2, 1]);
+        let expected: Vec<f32> = [9, 10, 21, 22].iter().map(|&i| i as f32 / 255.0).collect();
+        assert_eq!((crop.channels, crop.width, crop.height, crop.data), (2, 2, 1, expected));
+    }
+
+    #[test]
+    fn grey_is_seen_in_three_planes() {
+        let plane = [0.1f32, 0.5, 2.0];
+        let rgb = |last: f32| {
+            let mut data = [plane, plane, plane].concat();
+            data[8] = last;
+            Packed::new(&Image {
+                channels: 3,
+                height: 1,
+                width: 3,
+                data,
+            })
+        };
+        assert_eq!(color_of(&[rgb(2.0)]), Color::Gray);
+        assert_eq!(color_of(&[rgb(2.0), rgb(0.2)]), Color::Rgb);
+    }
+}

@@ -1,0 +1,133 @@
+//! Which samples are learned from, which are held out, and in which order they come.
+
+use std::ops::Range;
+
+use rand::RngExt;
+
+use crate::data::layout::{Dataset, Sample, Split, VideoLimits};
+use crate::data::random::stream;
+use crate::{Error, Result};
+
+/// Class names that mean "without defect".
+pub const GOOD: [&str; 4] = ["good", "ok", "normal", "none"];
+
+/// Where training data come from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// DATA arguments.
+    pub train: Vec<String>,
+    /// Validation data given apart.
+    pub val: Vec<String>,
+    /// Limits on videos.
+    pub limits: VideoLimits,
+}
+
+/// Training and held-out data.
+#[derive(Debug, Clone)]
+pub struct Sets {
+    /// To learn from.
+    pub train: Dataset,
+    /// Held out.
+    pub val: Dataset,
+}
+
+impl Sources {
+    /// Opens training data, without a split yet; `keep` says which samples are wanted.
+    pub fn open(&self, keep: impl Fn(&Sample) -> bool) -> Result<(Dataset, Option<Dataset>)> {
+        let mut train = Dataset::open(&self.train, Split::Train, self.limits)?;
+        let apart = if self.val.is_empty() {
+            // A `val/` folder beside `train/` is used; layouts without one give the training samples again, or nothing.
+            Dataset::open(&self.train, Split::Val, self.limits)
+                .ok()
+                .filter(|val| val.samples != train.samples)
+        } else {
+            Some(Dataset::open(&self.val, Split::Val, self.limits)?)
+        };
+        train.samples.retain(&keep);
+        let apart = apart.map(|mut val| {
+            val.samples.retain(&keep);
+            val
+        });
+        Ok((train, apart.filter(|val| !val.samples.is_empty())))
+    }
+}
+
+impl Sets {
+    /// Takes validation data given apart, or splits off `share` of the training data.
+    pub fn new(train: Dataset, apart: Option<Dataset>, share: f64, seed: u64) -> Self {
+        let (train, val) = match apart {
+            Some(val) => (train, val),
+            None => train.split_off(share, seed),
+        };
+        Self { train, val }
+    }
+}
+
+/// Whether the sample is without defect, by its class (none is good) or its mask's absence.
+pub fn is_good(sample: &Sample) -> bool {
+    match &sample.class {
+        Some(class) => GOOD.contains(&class.to_lowercase().as_str()),
+        None => sample.mask.is_none(),
+    }
+}
+
+/// Fails, naming the data, when there are fewer than `least` samples.
+pub fn at_least(least: usize, data: &Dataset, arguments: &[String], what: &str) -> Result<()> {
+    if data.samples.len() >= least {
+        return Ok(());
+    }
+    let name = arguments.first().map_or("DATA", String::as_str);
+    Err(Error::data(
+        name,
+        format!("{} {what} found, at least {least} are needed", data.samples.len()),
+    ))
+}
+
+/// Indices of the samples that batch `step` of `batch` items takes, of `count` samples: each once in every pass, in an order
+/// drawn anew for each pass.
+pub fn indices(seed: u64, step: u64, batch: usize, count: usize) -> Vec<usize> {
+    let items: Range<u64> = step * batch as u64..(step + 1) * batch as u64;
+    let mut pass = None;
+    items
+        .map(|item| {
+            let number = item / count as u64;
+            if pass.as_ref().is_none_or(|(n, _)| *n != number) {
+                pass = Some((number, permutation(seed, number, count)));
+            }
+            let (_, order) = pass.as_ref().expect("it was set just now");
+            order[(item % count as u64) as usize]
+        })
+        .collect()
+}
+
+/// Fisher-Yates shuffle.
+fn permutation(seed: u64, pass: u64, count: usize) -> Vec<usize> {
+    let mut rng = stream(seed, pass, 0);
+    let mut order: Vec<usize> = (0..count).collect();
+    for i in (1..count).rev() {
+        order.swap(i, rng.random_range(0..=i));
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_pass_takes_every_sample_once() {
+        let all: Vec<usize> = (0..5).flat_map(|step| indices(3, step, 4, 10)).collect();
+        for pass in all.chunks(10) {
+            let mut sorted = pass.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+        }
+        assert_ne!(all[..10], all[10..], "passes have orders of their own");
+        assert_eq!(
+            indices(3, 2, 4, 10),
+            &all[8..12],
+            "any step can be asked for at any time"
+        );
+        assert_eq!(indices(3, 0, 5, 2).len(), 5, "a batch may be longer than a pass");
+    }
+}

@@ -5,6 +5,7 @@
 
 pub mod blend;
 mod color;
+pub mod colormap;
 mod filter;
 mod formats;
 mod frame;

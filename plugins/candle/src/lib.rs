@@ -1,20 +1,31 @@
 //! GStreamer elements that run small convolutional networks over live video.
 
+mod anomaly;
+mod classify;
 mod common;
+mod denoise;
 
-fn plugin_init(_plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
-    common::result::register();
-    Ok(())
+pub use plugin::plugin_register_static;
+
+#[expect(missing_docs, reason = "the macro writes public items without docs")]
+mod plugin {
+    fn init(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
+        super::common::result::register();
+        super::denoise::register(plugin)?;
+        super::anomaly::register(plugin)?;
+        super::classify::register(plugin)?;
+        Ok(())
+    }
+
+    gst::plugin_define!(
+        candle,
+        env!("CARGO_PKG_DESCRIPTION"),
+        init,
+        concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
+        "MIT/X11",
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_REPOSITORY"),
+        env!("BUILD_REL_DATE")
+    );
 }
-
-gst::plugin_define!(
-    candle,
-    env!("CARGO_PKG_DESCRIPTION"),
-    plugin_init,
-    concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
-    "MIT/X11",
-    env!("CARGO_PKG_NAME"),
-    env!("CARGO_PKG_NAME"),
-    env!("CARGO_PKG_REPOSITORY"),
-    env!("BUILD_REL_DATE")
-);

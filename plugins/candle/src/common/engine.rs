@@ -19,10 +19,7 @@ pub fn load<E>(
     let Some(path) = settings.model_file.as_deref().filter(|path| !path.is_empty()) else {
         return Err(gst::error_msg!(
             gst::ResourceError::NotFound,
-            [
-                "No model: set the property `model-file` to a file made by `gst-candle train {}`",
-                name(task)
-            ]
+            ["No model: set the property `model-file` to a file made by `gst-candle train {task}`"]
         ));
     };
     let options = settings.options().map_err(|error| describe(path, &error))?;
@@ -32,9 +29,8 @@ pub fn load<E>(
             return Err(gst::error_msg!(
                 gst::ResourceError::Settings,
                 [
-                    "{path}: a model for the task `{}`, not for `{}`, which this element does",
-                    name(model.task),
-                    name(task)
+                    "{path}: a model for the task `{}`, not for `{task}`, which this element does",
+                    model.task
                 ]
             ));
         }
@@ -47,7 +43,8 @@ pub fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T, gst::ErrorMessage> 
     catch(|| work().map_err(|error| gst::error_msg!(gst::StreamError::Failed, ["Inference failed: {error}"])))
 }
 
-/// Runs `work`; a panic is an error like others. What `work` held must not be used again then.
+/// Runs `work`; a panic is an error like others. Inference keeps nothing from frame to frame, so a
+/// model that panicked may be used again.
 fn catch<T>(work: impl FnOnce() -> Result<T, gst::ErrorMessage>) -> Result<T, gst::ErrorMessage> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         Err(gst::error_msg!(
@@ -82,17 +79,6 @@ fn describe(path: &str, error: &Error) -> gst::ErrorMessage {
             gst::ResourceError::Failed,
             ["The model cannot be used: {path}: {error}"]
         ),
-    }
-}
-
-fn name(task: Task) -> &'static str {
-    match task {
-        Task::Denoise => "denoise",
-        Task::Anomaly => "anomaly",
-        Task::Classify => "classify",
-        Task::Segment => "segment",
-        Task::Embed => "embed",
-        Task::Predict => "predict",
     }
 }
 

@@ -5,31 +5,42 @@ use std::sync::LazyLock;
 use gst_candle::pixels::{Colorimetry, Frame, FrameMut, Matrix, PixelFormat, Range};
 use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameRef, VideoInfo, prelude::*};
 
-/// The formats that the elements take, and what the library calls them.
-const FORMATS: [(VideoFormat, PixelFormat); 14] = [
-    (VideoFormat::Gray8, PixelFormat::Gray8),
-    (VideoFormat::Gray16Le, PixelFormat::Gray16Le),
-    (VideoFormat::Rgb, PixelFormat::Rgb),
-    (VideoFormat::Bgr, PixelFormat::Bgr),
-    (VideoFormat::Rgbx, PixelFormat::Rgbx),
-    (VideoFormat::Bgrx, PixelFormat::Bgrx),
-    (VideoFormat::Rgba, PixelFormat::Rgba),
-    (VideoFormat::Bgra, PixelFormat::Bgra),
-    (VideoFormat::Argb, PixelFormat::Argb),
-    (VideoFormat::Abgr, PixelFormat::Abgr),
-    (VideoFormat::I420, PixelFormat::I420),
-    (VideoFormat::Nv12, PixelFormat::Nv12),
-    (VideoFormat::Y42b, PixelFormat::Y42b),
-    (VideoFormat::Y444, PixelFormat::Y444),
+/// Type of the region-of-interest metas that say what is true of a frame: for tests and eyes, not for elements that
+/// find things.
+pub const TRUTH: &str = "truth";
+
+/// The parameter structure on such a meta.
+pub const TRUTH_PARAM: &str = "candle-truth";
+
+/// The formats all elements take, the one that comes first where nothing else decides first.
+const FORMATS: [VideoFormat; 14] = [
+    VideoFormat::Rgb,
+    VideoFormat::Bgr,
+    VideoFormat::Rgbx,
+    VideoFormat::Bgrx,
+    VideoFormat::Rgba,
+    VideoFormat::Bgra,
+    VideoFormat::Argb,
+    VideoFormat::Abgr,
+    VideoFormat::I420,
+    VideoFormat::Nv12,
+    VideoFormat::Y42b,
+    VideoFormat::Y444,
+    VideoFormat::Gray8,
+    VideoFormat::Gray16Le,
 ];
 
-/// A sink and a source pad for raw progressive video in system memory, any size and rate.
+/// The elements' caps: raw progressive video in system memory, in any of the formats.
+pub fn caps() -> gst_video::VideoCapsBuilder<gst::caps::NoFeature> {
+    gst_video::VideoCapsBuilder::new()
+        .format_list(FORMATS)
+        .field("interlace-mode", "progressive")
+}
+
+/// A sink and a source pad for [`caps`].
 pub fn pad_templates() -> &'static [gst::PadTemplate] {
     static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-        let caps = gst_video::VideoCapsBuilder::new()
-            .format_list(FORMATS.map(|(format, _)| format))
-            .field("interlace-mode", "progressive")
-            .build();
+        let caps = caps().build();
         [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
             .map(|(name, direction)| {
                 gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps)
@@ -49,50 +60,55 @@ pub fn progressive_by_default(caps: &gst::Caps) -> gst::Caps {
     caps
 }
 
-/// A mapped frame as the library reads it.
-pub fn view<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>) -> gst_candle::Result<Frame<'a>> {
+/// A mapped frame for the library to read.
+pub fn frame<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>) -> gst_candle::Result<Frame<'a>> {
     let info = frame.info();
-    let n = frame.n_planes() as usize;
-    let [width, height] = size(info);
-    Frame::new(
-        pixel_format(info)?,
-        width,
-        height,
-        frame.planes_data().into_iter().take(n).collect(),
-        strides(frame)?,
-        colorimetry(info),
-    )
+    let planes = frame
+        .planes_data()
+        .into_iter()
+        .take(frame.n_planes() as usize)
+        .collect();
+    let (width, height) = (info.width() as usize, info.height() as usize);
+    Frame::new(format(info)?, width, height, planes, strides(frame)?, colorimetry(info))
 }
 
-/// A mapped frame as the library writes it.
-pub fn view_mut<'a>(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>) -> gst_candle::Result<FrameMut<'a>> {
-    let format = pixel_format(frame.info())?;
-    let [width, height] = size(frame.info());
-    let colorimetry = colorimetry(frame.info());
-    let strides = strides(frame)?;
-    let n = frame.n_planes() as usize;
-    let planes = frame.planes_data_mut().into_iter().take(n).collect();
+/// A mapped frame for the library to write to.
+pub fn frame_mut<'a>(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>) -> gst_candle::Result<FrameMut<'a>> {
+    let (format, strides, colorimetry) = (format(frame.info())?, strides(frame)?, colorimetry(frame.info()));
+    let (width, height) = (frame.width() as usize, frame.height() as usize);
+    let n_planes = frame.n_planes() as usize;
+    let planes = frame.planes_data_mut().into_iter().take(n_planes).collect();
     FrameMut::new(format, width, height, planes, strides, colorimetry)
 }
 
-/// `[width, height]` in pixels.
-pub fn size(info: &VideoInfo) -> [usize; 2] {
-    [info.width() as usize, info.height() as usize]
+/// Maps a buffer to read it.
+pub fn map<'a>(buffer: &'a gst::BufferRef, info: &VideoInfo) -> gst_candle::Result<VideoFrameRef<&'a gst::BufferRef>> {
+    VideoFrameRef::from_buffer_ref_readable(buffer, info)
+        .map_err(|_| gst_candle::Error::Invalid("the frame's memory cannot be read".into()))
 }
 
-fn pixel_format(info: &VideoInfo) -> gst_candle::Result<PixelFormat> {
-    let found = FORMATS.iter().find(|(format, _)| *format == info.format());
-    found
-        .map(|&(_, format)| format)
-        .ok_or_else(|| gst_candle::Error::Invalid(format!("frames of the format {} cannot be read", info.format())))
+/// Draws on a buffer; where somebody else reads the same memory, on a copy of it.
+pub fn draw(
+    buffer: &mut gst::BufferRef,
+    info: &VideoInfo,
+    draw: impl FnOnce(&mut FrameMut<'_>),
+) -> gst_candle::Result<()> {
+    let mut mapped = VideoFrameRef::from_buffer_ref_writable(buffer, info)
+        .map_err(|_| gst_candle::Error::Invalid("the frame's memory cannot be written".into()))?;
+    draw(&mut frame_mut(&mut mapped)?);
+    Ok(())
+}
+
+fn format(info: &VideoInfo) -> gst_candle::Result<PixelFormat> {
+    let name = info.format().to_str();
+    PixelFormat::from_name(name)
+        .ok_or_else(|| gst_candle::Error::Invalid(format!("frames of the format {name} are not known here")))
 }
 
 fn strides(frame: &impl VideoFrameExt) -> gst_candle::Result<Vec<usize>> {
     let strides = frame.plane_stride().iter().take(frame.n_planes() as usize);
-    strides
-        .map(|&stride| usize::try_from(stride))
-        .collect::<Result<_, _>>()
-        .map_err(|_| gst_candle::Error::Invalid("frames stored from the bottom up cannot be read".into()))
+    let strides: Result<_, _> = strides.map(|&stride| usize::try_from(stride)).collect();
+    strides.map_err(|_| gst_candle::Error::Invalid("frames stored from the bottom up cannot be read".into()))
 }
 
 /// How the values are to be read; where the caps leave it open, grey is full range and YUV limited, by BT.601 up to
@@ -126,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn colorimetry_comes_from_the_caps_and_from_custom_where_they_are_silent() {
+    fn colorimetry_comes_from_the_caps_and_else_from_custom() {
         let pair = |caps| {
             let c = of(caps);
             (c.matrix, c.range)

@@ -9,7 +9,8 @@ use super::settings::{PostMessages, Settings};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Times {
     timestamp: Option<gst::ClockTime>,
-    stream: Option<gst::ClockTime>,
+    /// Time in the stream, for controlled properties.
+    pub stream: Option<gst::ClockTime>,
     /// Time since the pipeline plays.
     pub running: Option<gst::ClockTime>,
     duration: Option<gst::ClockTime>,
@@ -69,14 +70,26 @@ impl Poster {
     }
 }
 
-/// Posts an element message named `name` with the times and `fields`' fields.
+/// Fields of a result that belong to its frame and are not told on the bus.
+const UNTOLD: [&str; 8] = [
+    "stale",
+    "map",
+    "map-width",
+    "map-height",
+    "map-x",
+    "map-y",
+    "map-w",
+    "map-h",
+];
+
+/// Posts an element message named `name` with the times and a result's fields.
 pub fn post(element: &impl IsA<gst::Element>, name: &str, times: Times, fields: &gst::StructureRef) {
     let mut structure = times.to_structure(name);
-    for (field, value) in fields.iter() {
+    for (field, value) in fields.iter().filter(|(field, _)| !UNTOLD.contains(&field.as_str())) {
         structure.set_value(field, value.clone());
     }
     // Fails only where there is no bus, which means that nobody listens.
-    let _ = element.post_message(gst::message::Element::builder(structure).src(element).build());
+    let _ = element.post_message(gst::message::Element::builder(structure).src(element.as_ref()).build());
 }
 
 #[cfg(test)]

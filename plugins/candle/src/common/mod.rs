@@ -1,9 +1,25 @@
 //! What the elements share: properties, frames, models, the pace of inference, results and messages.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub mod engine;
 pub mod frame;
 pub mod messages;
 pub mod pace;
 pub mod result;
 pub mod settings;
+pub mod slot;
 pub mod stats;
+
+/// Locks; what a panicking holder left is whole, because each holder only reads or assigns.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether an event ends what came before it, so that temporal state must go.
+pub fn starts_anew(event: &gst::Event) -> bool {
+    matches!(
+        event.type_(),
+        gst::EventType::FlushStop | gst::EventType::Segment | gst::EventType::StreamStart
+    )
+}

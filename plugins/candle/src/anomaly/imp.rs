@@ -1,0 +1,339 @@
+//! How `candleanomaly` works.
+
+use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
+
+use gst::glib;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::prelude::*;
+use gst_candle::model::Task;
+use gst_candle::score::decision::{AlarmSettings, AlarmState};
+use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
+
+use super::inspect::{Finding, Inspector};
+use super::paint::paint;
+use super::settings::{Output, Settings};
+use crate::common::messages::{self, Poster, Times};
+use crate::common::pace::{Pace, Pacer};
+use crate::common::result::{AnomalyResult, Kind};
+use crate::common::settings::warn_if_late;
+use crate::common::slot::Slot;
+use crate::common::stats::Stats;
+use crate::common::{engine, frame, lock, starts_anew};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "candleanomaly",
+        gst::DebugColorFlags::empty(),
+        Some("Inspection by a learned model"),
+    )
+});
+
+/// What the stream made.
+struct State {
+    inspector: Inspector,
+    info: Option<VideoInfo>,
+    pacer: Pacer,
+    poster: Poster,
+    alarm: AlarmState,
+    /// The alarm as it was told last: the change that counts is the one from this, even over a reset.
+    told: bool,
+    last: Option<(Finding, AnomalyResult)>,
+}
+
+impl State {
+    fn reset(&mut self) {
+        self.pacer = Pacer::default();
+        self.alarm.reset();
+        self.last = None;
+    }
+}
+
+/// A result that is new.
+struct Told {
+    result: AnomalyResult,
+    /// Whether the alarm went on or off.
+    changed: bool,
+    /// Whether it goes on the bus.
+    due: bool,
+}
+
+/// What the read-only properties show.
+#[derive(Default, Clone, Copy)]
+struct Last {
+    score: f64,
+    anomalous: bool,
+    alarm: bool,
+}
+
+/// The element's instance.
+#[derive(Default)]
+pub struct CandleAnomaly {
+    settings: Mutex<Settings>,
+    state: Slot<State>,
+    stats: Mutex<Stats>,
+    last: Mutex<Last>,
+}
+
+impl CandleAnomaly {
+    /// Inspects the frame if it is its turn, draws on it and attaches the result; returns what is to be told.
+    fn work(
+        &self,
+        state: &mut State,
+        settings: &Settings,
+        times: Times,
+        buffer: &mut gst::BufferRef,
+    ) -> Result<Option<Told>, gst::ErrorMessage> {
+        let info = state
+            .info
+            .clone()
+            .ok_or_else(|| gst::error_msg!(gst::CoreError::Negotiation, ["No caps yet"]))?;
+        if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+            state.reset();
+        }
+        let pace = state
+            .pacer
+            .decide(&*self.obj(), &settings.common, buffer, times.running);
+        lock(&self.stats).count(pace);
+        if pace == Pace::Infer {
+            self.inspect(state, settings, &info, buffer, times.running)?;
+        } else if let Some((_, result)) = &mut state.last {
+            result.stale = true;
+        }
+        let Some((finding, result)) = &state.last else {
+            return Ok(None);
+        };
+        if settings.output != Output::Passthrough {
+            engine::run(|| frame::draw(buffer, &info, |frame| paint(settings.output, frame, finding)))?;
+        }
+        if settings.common.attach_meta {
+            attach(buffer, result);
+        }
+        if result.stale {
+            return Ok(None);
+        }
+        let changed = state.told != result.state;
+        state.told = result.state;
+        let due = state.poster.is_due(&settings.common, changed, times.running);
+        Ok(Some(Told {
+            result: result.clone(),
+            changed,
+            due,
+        }))
+    }
+
+    /// Runs the model on the frame and decides.
+    fn inspect(
+        &self,
+        state: &mut State,
+        settings: &Settings,
+        info: &VideoInfo,
+        buffer: &gst::BufferRef,
+        running_time: Option<gst::ClockTime>,
+    ) -> Result<(), gst::ErrorMessage> {
+        let begin = Instant::now();
+        let finding = engine::run(|| {
+            let mapped = frame::map(buffer, info)?;
+            state.inspector.inspect(&frame::frame(&mapped)?, settings)
+        })?;
+        lock(&self.stats).record(begin.elapsed());
+        let alarm = AlarmSettings {
+            threshold: finding.threshold,
+            min_duration_ns: settings.min_duration.nseconds(),
+            hold_duration_ns: settings.hold_duration.nseconds(),
+        };
+        let time_ns = running_time.map_or(0, gst::ClockTime::nseconds);
+        let (on, _) = state.alarm.update(&alarm, finding.counted, time_ns);
+        let result = AnomalyResult {
+            score: f64::from(finding.inspection.score),
+            threshold: f64::from(finding.threshold),
+            normalized: finding.normalized(),
+            anomalous: finding.counted >= finding.threshold,
+            state: on,
+            stale: false,
+            size: [info.width() as i32, info.height() as i32],
+            regions: finding.regions.clone(),
+            map: finding.heat_map(),
+        };
+        state.last = Some((finding, result));
+        Ok(())
+    }
+
+    /// Tells the result of the frame just inspected: properties, their signals, and the bus. No lock is held meanwhile.
+    fn tell(&self, told: &Told, times: Times) {
+        let result = &told.result;
+        let now = Last {
+            score: result.score,
+            anomalous: result.anomalous,
+            alarm: result.state,
+        };
+        let before = std::mem::replace(&mut *lock(&self.last), now);
+        let obj = self.obj();
+        obj.notify("last-score");
+        if before.anomalous != now.anomalous {
+            obj.notify("anomalous");
+        }
+        if before.alarm != now.alarm {
+            obj.notify("alarm");
+        }
+        if told.due {
+            let mut fields = result.to_structure();
+            fields.set("state-changed", told.changed);
+            messages::post(&*obj, "candleanomaly", times, &fields);
+        }
+    }
+}
+
+/// Attaches the result, and the regions where the frame itself was inspected.
+fn attach(buffer: &mut gst::BufferRef, result: &AnomalyResult) {
+    result.attach(buffer);
+    if result.stale {
+        return;
+    }
+    for region in &result.regions {
+        let [x, y, width, height] = region.rect.map(|n| n as u32);
+        let mut meta = VideoRegionOfInterestMeta::add(buffer, "anomaly", (x, y, width, height));
+        let mut param = region.to_structure("candle-region");
+        param.set("label", "anomaly");
+        meta.add_param(param);
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for CandleAnomaly {
+    const NAME: &'static str = "GstCandleAnomaly";
+    type Type = super::CandleAnomaly;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for CandleAnomaly {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(Settings::properties);
+        &PROPERTIES
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let obj = self.obj();
+        // Frames that come too late for the sink still leave, and gaps stay gaps.
+        obj.set_qos(false);
+        obj.set_gap_aware(true);
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let obj = self.obj();
+        warn_if_late(*CAT, &*obj, pspec);
+        let set = lock(&self.settings).set(pspec.name(), value);
+        // Before the start there may be nobody to hear it; the start fails with the same words.
+        if let Err(reason) = set
+            && obj.current_state() > gst::State::Ready
+        {
+            gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Settings,
+                ["{reason}; the region before stays in force"]
+            );
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "stats" => lock(&self.stats).to_structure().to_value(),
+            "last-score" => lock(&self.last).score.to_value(),
+            "anomalous" => lock(&self.last).anomalous.to_value(),
+            "alarm" => lock(&self.last).alarm.to_value(),
+            name => lock(&self.settings)
+                .get(name)
+                .expect("every property listed has a value"),
+        }
+    }
+}
+
+impl GstObjectImpl for CandleAnomaly {}
+
+impl ElementImpl for CandleAnomaly {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Learned inspection",
+                "Filter/Analyzer/Video",
+                "Finds what does not look like the good frames a model was trained on",
+                "The gst-candle authors",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        frame::pad_templates()
+    }
+}
+
+impl BaseTransformImpl for CandleAnomaly {
+    const MODE: gst_base::subclass::BaseTransformMode = gst_base::subclass::BaseTransformMode::AlwaysInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        if let Err(reason) = settings.parse_roi() {
+            return Err(gst::error_msg!(gst::ResourceError::Settings, ["{reason}"]));
+        }
+        let inspector = engine::load(&settings.common, Task::Anomaly, Inspector::new)?;
+        *lock(&self.stats) = Stats::default();
+        *lock(&self.last) = Last::default();
+        self.state.set(Some(State {
+            inspector,
+            info: None,
+            pacer: Pacer::default(),
+            poster: Poster::default(),
+            alarm: AlarmState::default(),
+            told: false,
+            last: None,
+        }));
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        self.state.set(None);
+        Ok(())
+    }
+
+    fn accept_caps(&self, direction: gst::PadDirection, caps: &gst::Caps) -> bool {
+        self.parent_accept_caps(direction, &frame::progressive_by_default(caps))
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let info = VideoInfo::from_caps(incaps)?;
+        self.state.change(|state| {
+            state.reset();
+            state.info = Some(info);
+        });
+        Ok(())
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if starts_anew(&event) {
+            self.state.change(State::reset);
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let obj = self.obj();
+        let settings = lock(&self.settings).clone();
+        let times = Times::of(&*obj, buffer);
+        let told = self
+            .state
+            .work(|state| self.work(state, &settings, times, buffer))?
+            .map_err(|error| {
+                obj.post_error_message(error);
+                gst::FlowError::Error
+            })?;
+        if let Some(told) = told {
+            self.tell(&told, times);
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+}

@@ -1,0 +1,28 @@
+//! The element `candleanomaly`.
+
+use gst::{glib, prelude::*};
+
+mod imp;
+mod inspect;
+mod paint;
+mod settings;
+
+glib::wrapper! {
+    /// Finds what does not look like the good frames a model was trained on.
+    ///
+    /// ```text
+    /// gst-launch-1.0 -m candletestsrc num-buffers=300 ! candleanomaly model-file=models/anomaly-testsrc.safetensors output=heatmap ! videoconvert ! autovideosink
+    /// ```
+    pub struct CandleAnomaly(ObjectSubclass<imp::CandleAnomaly>)
+        @extends gst_base::BaseTransform, gst::Element, gst::Object;
+}
+
+/// Registers the element.
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(
+        Some(plugin),
+        "candleanomaly",
+        gst::Rank::NONE,
+        CandleAnomaly::static_type(),
+    )
+}

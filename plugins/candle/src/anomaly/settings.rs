@@ -1,0 +1,262 @@
+//! Properties of `candleanomaly`.
+
+use std::str::FromStr;
+
+use gst::{glib, prelude::*};
+use gst_candle::model::AnomalyCalibration;
+
+use crate::common::settings::{self, get, nanoseconds};
+
+/// What the frames that leave show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstCandleAnomalyOutput")]
+#[repr(i32)]
+pub enum Output {
+    #[default]
+    #[enum_value(name = "The frame as it came", nick = "passthrough")]
+    Passthrough,
+    #[enum_value(name = "The frame under its heat map", nick = "heatmap")]
+    Heatmap,
+    #[enum_value(name = "The model's reconstruction of the frame", nick = "reconstruction")]
+    Reconstruction,
+    #[enum_value(
+        name = "The frame on the left, and under its heat map on the right",
+        nick = "side-by-side"
+    )]
+    SideBySide,
+}
+
+/// A part of the frame, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rect {
+    pub x: usize,
+    pub y: usize,
+    pub width: usize,
+    pub height: usize,
+}
+
+impl FromStr for Rect {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<usize>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+        match numbers.as_deref() {
+            Ok(&[x, y, width, height]) if width > 0 && height > 0 => Ok(Self { x, y, width, height }),
+            _ => Err(format!(
+                "`roi={text}` is not a region: it takes four whole numbers of pixels, such as 10,20,320,240 for x,y,width,height"
+            )),
+        }
+    }
+}
+
+impl Rect {
+    /// The part of it that lies in a frame of `[width, height]`.
+    pub fn within(self, [width, height]: [usize; 2]) -> Option<Self> {
+        let (x, y) = (self.x.min(width), self.y.min(height));
+        let part = Self {
+            x,
+            y,
+            width: self.width.min(width - x),
+            height: self.height.min(height - y),
+        };
+        (part.width > 0 && part.height > 0).then_some(part)
+    }
+}
+
+/// What the user set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What all elements share.
+    pub common: settings::Settings,
+    /// Least raw score that is anomalous; below 0 the model's.
+    pub threshold: f32,
+    /// Share of good frames that may alarm; 0 = as the model was calibrated.
+    pub false_alarm_rate: f64,
+    /// Pixels a region must have to count.
+    pub min_area: u32,
+    pub min_duration: gst::ClockTime,
+    pub hold_duration: gst::ClockTime,
+    /// As it was set.
+    roi_text: String,
+    /// The part to inspect; `None` = the whole frame.
+    pub roi: Option<Rect>,
+    pub output: Output,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            common: settings::Settings::default(),
+            threshold: -1.0,
+            false_alarm_rate: 0.0,
+            min_area: 0,
+            min_duration: gst::ClockTime::ZERO,
+            hold_duration: gst::ClockTime::ZERO,
+            roi_text: String::new(),
+            roi: None,
+            output: Output::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The specifications of all of the element's properties.
+    pub fn properties() -> Vec<glib::ParamSpec> {
+        let mut properties = settings::Settings::properties();
+        properties.extend(Self::decision_properties());
+        properties.extend(Self::view_properties());
+        properties.extend(Self::result_properties());
+        properties
+    }
+
+    fn decision_properties() -> [glib::ParamSpec; 5] {
+        [
+            glib::ParamSpecFloat::builder("threshold")
+                .nick("Threshold")
+                .blurb("The raw score at and above which a frame is anomalous; -1 stands for the model's own threshold.")
+                .minimum(-1.0)
+                .default_value(-1.0)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecDouble::builder("false-alarm-rate")
+                .nick("False-alarm rate")
+                .blurb(
+                    "The share of good frames that may be called anomalous, from which the model's calibration gives the \
+                     threshold; 0 stands for the rate the model was calibrated for. A `threshold` that is set goes first.",
+                )
+                .minimum(0.0)
+                .maximum(1.0)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt::builder("min-area")
+                .nick("Least area")
+                .blurb("The number of pixels that an anomalous region must have to count; smaller ones are ignored.")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt64::builder("min-duration")
+                .nick("Least duration")
+                .blurb("How long, in nanoseconds, frames must be anomalous without a break before the alarm starts.")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt64::builder("hold-duration")
+                .nick("Hold duration")
+                .blurb("How long, in nanoseconds, the alarm holds after the last anomalous frame.")
+                .mutable_playing()
+                .build(),
+        ]
+    }
+
+    fn view_properties() -> [glib::ParamSpec; 2] {
+        [
+            glib::ParamSpecString::builder("roi")
+                .nick("Region of interest")
+                .blurb(
+                    "The part of the frame to inspect as `x,y,width,height` in pixels; what lies outside of the frame is \
+                     cut off. An empty text stands for the whole frame.",
+                )
+                .default_value(Some(""))
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecEnum::builder::<Output>("output")
+                .nick("Output")
+                .blurb("What the frames that leave show; only `passthrough` leaves their pixels untouched.")
+                .mutable_playing()
+                .build(),
+        ]
+    }
+
+    fn result_properties() -> [glib::ParamSpec; 3] {
+        [
+            glib::ParamSpecDouble::builder("last-score")
+                .nick("Last score")
+                .blurb("The raw score of the last inspected frame.")
+                .minimum(f64::MIN)
+                .read_only()
+                .build(),
+            glib::ParamSpecBoolean::builder("anomalous")
+                .nick("Anomalous")
+                .blurb("Whether the last inspected frame was anomalous by itself.")
+                .read_only()
+                .build(),
+            glib::ParamSpecBoolean::builder("alarm")
+                .nick("Alarm")
+                .blurb("Whether the alarm is on, after `min-duration` and `hold-duration`.")
+                .read_only()
+                .build(),
+        ]
+    }
+
+    /// Sets a property. A region that cannot be read leaves the one before in force and is an error.
+    pub fn set(&mut self, name: &str, value: &glib::Value) -> Result<(), String> {
+        match name {
+            "threshold" => self.threshold = get(value),
+            "false-alarm-rate" => self.false_alarm_rate = get(value),
+            "min-area" => self.min_area = get(value),
+            "min-duration" => self.min_duration = nanoseconds(value),
+            "hold-duration" => self.hold_duration = nanoseconds(value),
+            "roi" => {
+                self.roi_text = get::<Option<String>>(value).unwrap_or_default();
+                self.roi = self.parse_roi()?;
+            }
+            "output" => self.output = get(value),
+            name => assert!(self.common.set(name, value), "`{name}` is not writable"),
+        }
+        Ok(())
+    }
+
+    /// The value of a property that can be set.
+    pub fn get(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "threshold" => self.threshold.to_value(),
+            "false-alarm-rate" => self.false_alarm_rate.to_value(),
+            "min-area" => self.min_area.to_value(),
+            "min-duration" => self.min_duration.nseconds().to_value(),
+            "hold-duration" => self.hold_duration.nseconds().to_value(),
+            "roi" => self.roi_text.to_value(),
+            "output" => self.output.to_value(),
+            name => return self.common.get(name),
+        })
+    }
+
+    /// The region as it was set; the error says what is wrong with it.
+    pub fn parse_roi(&self) -> Result<Option<Rect>, String> {
+        match self.roi_text.trim() {
+            "" => Ok(None),
+            text => text.parse().map(Some),
+        }
+    }
+
+    /// The raw score at and above which a frame is anomalous.
+    pub fn threshold(&self, calibration: &AnomalyCalibration) -> f32 {
+        if self.threshold >= 0.0 {
+            self.threshold
+        } else if self.false_alarm_rate > 0.0 {
+            calibration.threshold_for(self.false_alarm_rate)
+        } else {
+            calibration.threshold
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_read_and_cut_to_the_frame() {
+        let rect = |x, y, width, height| Rect { x, y, width, height };
+        assert_eq!(" 1, 2,3 ,4".parse(), Ok(rect(1, 2, 3, 4)));
+        for bad in ["1,2,3", "1,2,3,4,5", "a,2,3,4", "-1,2,3,4", "1,2,0,4", "1,2,3,0", ","] {
+            let error = bad.parse::<Rect>().expect_err("not a region");
+            assert!(error.contains(bad) && error.contains("x,y,width,height"), "{error}");
+        }
+        assert_eq!(rect(1, 2, 3, 4).within([100, 100]), Some(rect(1, 2, 3, 4)));
+        assert_eq!(rect(90, 95, 20, 20).within([100, 100]), Some(rect(90, 95, 10, 5)));
+        assert_eq!(
+            rect(0, 0, usize::MAX, usize::MAX).within([7, 5]),
+            Some(rect(0, 0, 7, 5))
+        );
+        assert_eq!(rect(100, 0, 5, 5).within([100, 100]), None);
+        assert_eq!(rect(usize::MAX, 0, 5, 5).within([100, 100]), None);
+    }
+}

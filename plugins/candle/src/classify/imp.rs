@@ -1,0 +1,314 @@
+//! How `candleclassify` works.
+
+use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
+
+use gst::glib;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::prelude::*;
+use gst_candle::model::Task;
+use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
+
+use super::name::{Namer, surest};
+use super::settings::{Regions, Settings};
+use crate::common::messages::{self, Poster, Times};
+use crate::common::pace::{Pace, Pacer};
+use crate::common::result::{ClassifyResult, Kind, LabelledRegion, Labels};
+use crate::common::settings::warn_if_late;
+use crate::common::slot::Slot;
+use crate::common::stats::Stats;
+use crate::common::{engine, frame, lock, starts_anew};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "candleclassify",
+        gst::DebugColorFlags::empty(),
+        Some("Classification by a learned model"),
+    )
+});
+
+/// What the stream made.
+struct State {
+    namer: Namer,
+    info: Option<VideoInfo>,
+    pacer: Pacer,
+    poster: Poster,
+    /// The labels as they were told last, the regions' in their order.
+    told: Option<Vec<String>>,
+    last: Option<ClassifyResult>,
+}
+
+impl State {
+    fn reset(&mut self) {
+        self.pacer = Pacer::default();
+        self.namer.reset();
+        self.last = None;
+    }
+}
+
+/// A result that is new.
+struct Told {
+    result: ClassifyResult,
+    /// Whether a label is another than before.
+    changed: bool,
+    /// Whether it goes on the bus.
+    due: bool,
+}
+
+/// The element's instance.
+#[derive(Default)]
+pub struct CandleClassify {
+    settings: Mutex<Settings>,
+    state: Slot<State>,
+    stats: Mutex<Stats>,
+    /// What the read-only properties show.
+    last: Mutex<Option<(String, f64)>>,
+}
+
+impl CandleClassify {
+    /// Names what the frame shows if it is its turn, and attaches the result; returns what is to be told.
+    fn work(
+        &self,
+        state: &mut State,
+        settings: &Settings,
+        times: Times,
+        buffer: &mut gst::BufferRef,
+    ) -> Result<Option<Told>, gst::ErrorMessage> {
+        if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+            state.reset();
+        }
+        let pace = state
+            .pacer
+            .decide(&*self.obj(), &settings.common, buffer, times.running);
+        lock(&self.stats).count(pace);
+        if pace != Pace::Infer {
+            if let Some(last) = state.last.as_mut().filter(|_| settings.common.attach_meta) {
+                last.stale = true;
+                last.attach(buffer);
+            }
+            return Ok(None);
+        }
+        let result = self.name(state, settings, times, buffer)?;
+        if settings.common.attach_meta {
+            result.attach(buffer);
+        }
+        let labels = match settings.regions {
+            Regions::Frame => vec![result.labels.label.clone()],
+            Regions::Metas => result
+                .regions
+                .iter()
+                .map(|region| region.labels.label.clone())
+                .collect(),
+        };
+        let changed = state.told.as_ref() != Some(&labels);
+        state.told = Some(labels);
+        state.last = Some(result.clone());
+        let due = state.poster.is_due(&settings.common, changed, times.running);
+        Ok(Some(Told { result, changed, due }))
+    }
+
+    /// Runs the model on the frame or on each of its regions, whose metas get the labels too.
+    fn name(
+        &self,
+        state: &mut State,
+        settings: &Settings,
+        times: Times,
+        buffer: &mut gst::BufferRef,
+    ) -> Result<ClassifyResult, gst::ErrorMessage> {
+        let State {
+            namer,
+            info: Some(info),
+            ..
+        } = state
+        else {
+            return Err(gst::error_msg!(gst::CoreError::Negotiation, ["No caps yet"]));
+        };
+        let begin = Instant::now();
+        let size = [info.width() as i32, info.height() as i32];
+        let (labels, regions) = engine::run(|| {
+            let mapped = frame::map(buffer, info)?;
+            let frame = frame::frame(&mapped)?;
+            match settings.regions {
+                Regions::Frame => {
+                    let time_ns = times.running.map_or(0, gst::ClockTime::nseconds);
+                    Ok((Some(namer.name_frame(&frame, settings, time_ns)?), Vec::new()))
+                }
+                Regions::Metas => Ok((None, namer.name_regions(&frame, settings, &region_metas(buffer))?)),
+            }
+        })?;
+        lock(&self.stats).record(begin.elapsed());
+        if settings.common.attach_meta {
+            label_metas(buffer, &regions);
+        }
+        let regions: Vec<_> = regions.into_iter().flatten().collect();
+        Ok(ClassifyResult {
+            labels: labels.unwrap_or_else(|| surest(&regions)),
+            stale: false,
+            size,
+            regions,
+        })
+    }
+
+    /// Tells the result of the frame just named: properties, their signals, and the bus. No lock is held meanwhile.
+    fn tell(&self, told: &Told, times: Times) {
+        let Labels { label, confidence, .. } = &told.result.labels;
+        let before = lock(&self.last).replace((label.clone(), *confidence));
+        let obj = self.obj();
+        obj.notify("confidence");
+        if before.is_none_or(|(before, _)| before != *label) {
+            obj.notify("label");
+        }
+        if told.due {
+            let mut fields = told.result.to_structure();
+            fields.set("state-changed", told.changed);
+            messages::post(&*obj, "candleclassify", times, &fields);
+        }
+    }
+}
+
+/// The regions of interest on the buffer, the truth about it left out.
+fn region_metas(buffer: &gst::BufferRef) -> Vec<[u32; 4]> {
+    let metas = buffer.iter_meta::<VideoRegionOfInterestMeta>();
+    metas
+        .filter(|meta| meta.roi_type() != frame::TRUTH)
+        .map(|meta| meta.rect().into())
+        .collect()
+}
+
+/// Adds each region's labels to its meta, as the parameter `candle-classify`.
+fn label_metas(buffer: &mut gst::BufferRef, regions: &[Option<LabelledRegion>]) {
+    let metas = buffer.iter_meta_mut::<VideoRegionOfInterestMeta>();
+    for (mut meta, region) in metas.filter(|meta| meta.roi_type() != frame::TRUTH).zip(regions) {
+        if let Some(region) = region {
+            let mut param = gst::Structure::new_empty("candle-classify");
+            region.labels.write(&mut param);
+            meta.add_param(param);
+        }
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for CandleClassify {
+    const NAME: &'static str = "GstCandleClassify";
+    type Type = super::CandleClassify;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for CandleClassify {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(Settings::properties);
+        &PROPERTIES
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let obj = self.obj();
+        // Frames that come too late for the sink still leave, and gaps stay gaps.
+        obj.set_qos(false);
+        obj.set_gap_aware(true);
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        warn_if_late(*CAT, &*self.obj(), pspec);
+        lock(&self.settings).set(pspec.name(), value);
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "stats" => lock(&self.stats).to_structure().to_value(),
+            "label" => lock(&self.last).as_ref().map(|(label, _)| label.as_str()).to_value(),
+            "confidence" => lock(&self.last)
+                .as_ref()
+                .map_or(0.0, |(_, confidence)| *confidence)
+                .to_value(),
+            name => lock(&self.settings)
+                .get(name)
+                .expect("every property listed has a value"),
+        }
+    }
+}
+
+impl GstObjectImpl for CandleClassify {}
+
+impl ElementImpl for CandleClassify {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Learned classifier",
+                "Filter/Analyzer/Video",
+                "Names what a frame, or each region on it, shows, with a learned model",
+                "The gst-candle authors",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        frame::pad_templates()
+    }
+}
+
+impl BaseTransformImpl for CandleClassify {
+    const MODE: gst_base::subclass::BaseTransformMode = gst_base::subclass::BaseTransformMode::AlwaysInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        let namer = engine::load(&settings.common, Task::Classify, Namer::new)?;
+        *lock(&self.stats) = Stats::default();
+        *lock(&self.last) = None;
+        self.state.set(Some(State {
+            namer,
+            info: None,
+            pacer: Pacer::default(),
+            poster: Poster::default(),
+            told: None,
+            last: None,
+        }));
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        self.state.set(None);
+        Ok(())
+    }
+
+    fn accept_caps(&self, direction: gst::PadDirection, caps: &gst::Caps) -> bool {
+        self.parent_accept_caps(direction, &frame::progressive_by_default(caps))
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let info = VideoInfo::from_caps(incaps)?;
+        self.state.change(|state| {
+            state.reset();
+            state.info = Some(info);
+        });
+        Ok(())
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if starts_anew(&event) {
+            self.state.change(State::reset);
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let obj = self.obj();
+        let settings = lock(&self.settings).clone();
+        let times = Times::of(&*obj, buffer);
+        let told = self
+            .state
+            .work(|state| self.work(state, &settings, times, buffer))?
+            .map_err(|error| {
+                obj.post_error_message(error);
+                gst::FlowError::Error
+            })?;
+        if let Some(told) = told {
+            self.tell(&told, times);
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+}

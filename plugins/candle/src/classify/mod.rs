@@ -1,0 +1,27 @@
+//! The element `candleclassify`.
+
+use gst::{glib, prelude::*};
+
+mod imp;
+mod name;
+mod settings;
+
+glib::wrapper! {
+    /// Names what a frame, or each region on it, shows.
+    ///
+    /// ```text
+    /// gst-launch-1.0 -m candletestsrc num-buffers=300 ! candleclassify model-file=models/classify-testsrc.safetensors smoothing=0.5 ! fakesink
+    /// ```
+    pub struct CandleClassify(ObjectSubclass<imp::CandleClassify>)
+        @extends gst_base::BaseTransform, gst::Element, gst::Object;
+}
+
+/// Registers the element.
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(
+        Some(plugin),
+        "candleclassify",
+        gst::Rank::NONE,
+        CandleClassify::static_type(),
+    )
+}

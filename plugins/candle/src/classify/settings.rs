@@ -1,0 +1,136 @@
+//! Properties of `candleclassify`.
+
+use gst::{glib, prelude::*};
+
+use crate::common::settings::{self, get, nanoseconds};
+
+/// What is classified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstCandleClassifyRegions")]
+#[repr(i32)]
+pub enum Regions {
+    #[default]
+    #[enum_value(name = "The whole frame", nick = "frame")]
+    Frame,
+    #[enum_value(name = "Each region of interest that upstream left on the frame", nick = "metas")]
+    Metas,
+}
+
+/// What the user set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What all elements share.
+    pub common: settings::Settings,
+    /// Labels told, best first.
+    pub top_k: u32,
+    /// Least probability of a label; below 0 the model's.
+    pub threshold: f32,
+    /// Weight of the past, 0 to 1.
+    pub smoothing: f32,
+    pub hold_duration: gst::ClockTime,
+    pub regions: Regions,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            common: settings::Settings::default(),
+            top_k: 3,
+            threshold: -1.0,
+            smoothing: 0.0,
+            hold_duration: gst::ClockTime::ZERO,
+            regions: Regions::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The specifications of all of the element's properties.
+    pub fn properties() -> Vec<glib::ParamSpec> {
+        let mut properties = settings::Settings::properties();
+        properties.extend(Self::decision_properties());
+        properties.extend(Self::result_properties());
+        properties
+    }
+
+    fn decision_properties() -> [glib::ParamSpec; 5] {
+        let defaults = Self::default();
+        [
+            glib::ParamSpecUInt::builder("top-k")
+                .nick("Top labels")
+                .blurb("How many of the most probable labels are told, best first.")
+                .minimum(1)
+                .default_value(defaults.top_k)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecFloat::builder("threshold")
+                .nick("Threshold")
+                .blurb("The least probability for a label to be said, below it the answer is `unknown`; -1 stands for the model's own thresholds.")
+                .minimum(-1.0)
+                .maximum(1.0)
+                .default_value(defaults.threshold)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecFloat::builder("smoothing")
+                .nick("Smoothing")
+                .blurb("The weight of earlier frames in the running mean of probabilities, from 0 (none) up to 1; regions are not smoothed.")
+                .minimum(0.0)
+                .maximum(1.0)
+                .default_value(defaults.smoothing)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt64::builder("hold-duration")
+                .nick("Hold duration")
+                .blurb("How long, in nanoseconds, the frame's label stays at least.")
+                .default_value(defaults.hold_duration.nseconds())
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecEnum::builder::<Regions>("regions")
+                .nick("Regions")
+                .blurb("What is classified: the whole frame, or each region of interest on it.")
+                .mutable_playing()
+                .build(),
+        ]
+    }
+
+    fn result_properties() -> [glib::ParamSpec; 2] {
+        [
+            glib::ParamSpecString::builder("label")
+                .nick("Label")
+                .blurb("The label in force, `unknown` where none is sure enough; nothing before the first inference.")
+                .read_only()
+                .build(),
+            glib::ParamSpecDouble::builder("confidence")
+                .nick("Confidence")
+                .blurb("The probability of the most probable label, smoothed.")
+                .minimum(0.0)
+                .maximum(1.0)
+                .read_only()
+                .build(),
+        ]
+    }
+
+    /// Sets a property.
+    pub fn set(&mut self, name: &str, value: &glib::Value) {
+        match name {
+            "top-k" => self.top_k = get(value),
+            "threshold" => self.threshold = get(value),
+            "smoothing" => self.smoothing = get(value),
+            "hold-duration" => self.hold_duration = nanoseconds(value),
+            "regions" => self.regions = get(value),
+            name => assert!(self.common.set(name, value), "`{name}` is not writable"),
+        }
+    }
+
+    /// The value of a property that can be set.
+    pub fn get(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "top-k" => self.top_k.to_value(),
+            "threshold" => self.threshold.to_value(),
+            "smoothing" => self.smoothing.to_value(),
+            "hold-duration" => self.hold_duration.nseconds().to_value(),
+            "regions" => self.regions.to_value(),
+            name => return self.common.get(name),
+        })
+    }
+}

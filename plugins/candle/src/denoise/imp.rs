@@ -1,0 +1,292 @@
+//! How `candledenoise` works.
+
+use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
+
+use gst::glib;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::prelude::*;
+use gst_candle::model::Task;
+use gst_candle::tasks::Denoiser;
+use gst_video::subclass::prelude::*;
+use gst_video::{VideoFrameExt, VideoFrameRef};
+
+use super::settings::Settings;
+use crate::common::messages::{self, Poster, Times};
+use crate::common::pace::{Pace, Pacer};
+use crate::common::result::{DenoiseResult, Kind};
+use crate::common::settings::warn_if_late;
+use crate::common::slot::Slot;
+use crate::common::stats::Stats;
+use crate::common::{engine, frame, lock, starts_anew};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "candledenoise",
+        gst::DebugColorFlags::empty(),
+        Some("Denoising by a learned model"),
+    )
+});
+
+/// What the stream made.
+struct State {
+    denoiser: Denoiser,
+    pacer: Pacer,
+    poster: Poster,
+    last: Option<DenoiseResult>,
+    /// The noise level that counts as told.
+    told: Option<f64>,
+}
+
+impl State {
+    fn reset(&mut self) {
+        self.pacer = Pacer::default();
+        self.last = None;
+    }
+
+    /// Whether the noise level has moved by a quarter, and by 1 at least, since it was told.
+    fn level_changed(&mut self, level: f64) -> bool {
+        let changed = self
+            .told
+            .is_none_or(|told| (level - told).abs() >= (told / 4.0).max(1.0));
+        if changed {
+            self.told = Some(level);
+        }
+        changed
+    }
+}
+
+/// The element's instance.
+#[derive(Default)]
+pub struct CandleDenoise {
+    settings: Mutex<Settings>,
+    state: Slot<State>,
+    stats: Mutex<Stats>,
+    /// The result for the frame in work, or the last one.
+    result: Mutex<Option<DenoiseResult>>,
+}
+
+impl CandleDenoise {
+    /// Writes the output frame, denoised if it is its turn; returns a new result and whether it goes on the bus.
+    fn work(
+        &self,
+        state: &mut State,
+        settings: &Settings,
+        times: Times,
+        inframe: &VideoFrameRef<&gst::BufferRef>,
+        outframe: &mut VideoFrameRef<&mut gst::BufferRef>,
+    ) -> Result<Option<(DenoiseResult, bool)>, gst::ErrorMessage> {
+        let buffer = inframe.buffer();
+        if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+            state.reset();
+        }
+        let pace = if settings.strength == 0.0 {
+            Pace::Skip
+        } else {
+            state
+                .pacer
+                .decide(&*self.obj(), &settings.common, buffer, times.running)
+        };
+        lock(&self.stats).count(pace);
+        if pace != Pace::Infer {
+            inframe
+                .copy(outframe)
+                .map_err(|error| gst::error_msg!(gst::StreamError::Failed, ["{error}"]))?;
+            *lock(&self.result) = state.last.map(|last| DenoiseResult { stale: true, ..last });
+            return Ok(None);
+        }
+        let result = self.denoise(state, settings, inframe, outframe)?;
+        *lock(&self.result) = Some(result);
+        let changed = state.level_changed(result.noise_level);
+        let due = state.poster.is_due(&settings.common, changed, times.running);
+        Ok(Some((result, due)))
+    }
+
+    fn denoise(
+        &self,
+        state: &mut State,
+        settings: &Settings,
+        inframe: &VideoFrameRef<&gst::BufferRef>,
+        outframe: &mut VideoFrameRef<&mut gst::BufferRef>,
+    ) -> Result<DenoiseResult, gst::ErrorMessage> {
+        let noise_level = (settings.noise_level >= 0.0).then_some(settings.noise_level);
+        let begin = Instant::now();
+        let level = engine::run(|| {
+            let mut output = frame::frame_mut(outframe)?;
+            state
+                .denoiser
+                .process(&frame::frame(inframe)?, &mut output, noise_level, settings.strength)
+        })?;
+        lock(&self.stats).record(begin.elapsed());
+        let strength = f64::from(settings.strength);
+        let result = DenoiseResult {
+            noise_level: f64::from(level),
+            strength,
+            stale: false,
+        };
+        state.last = Some(result);
+        Ok(result)
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for CandleDenoise {
+    const NAME: &'static str = "GstCandleDenoise";
+    type Type = super::CandleDenoise;
+    type ParentType = gst_video::VideoFilter;
+}
+
+impl ObjectImpl for CandleDenoise {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(Settings::properties);
+        &PROPERTIES
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let obj = self.obj();
+        // Frames that come too late for the sink still leave, and gaps stay gaps.
+        obj.set_qos(false);
+        obj.set_gap_aware(true);
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        warn_if_late(*CAT, &*self.obj(), pspec);
+        lock(&self.settings).set(pspec.name(), value);
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "stats" => lock(&self.stats).to_structure().to_value(),
+            "last-noise-level" => lock(&self.result)
+                .map_or(-1.0, |last| last.noise_level as f32)
+                .to_value(),
+            name => lock(&self.settings)
+                .get(name)
+                .expect("every property listed has a value"),
+        }
+    }
+}
+
+impl GstObjectImpl for CandleDenoise {}
+
+impl ElementImpl for CandleDenoise {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Learned denoiser",
+                "Filter/Effect/Video",
+                "Removes noise from video with a learned model",
+                "The gst-candle authors",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        frame::pad_templates()
+    }
+}
+
+impl BaseTransformImpl for CandleDenoise {
+    const MODE: gst_base::subclass::BaseTransformMode = gst_base::subclass::BaseTransformMode::NeverInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        let denoiser = engine::load(&settings.common, Task::Denoise, Denoiser::new)?;
+        *lock(&self.stats) = Stats::default();
+        *lock(&self.result) = None;
+        self.state.set(Some(State {
+            denoiser,
+            pacer: Pacer::default(),
+            poster: Poster::default(),
+            last: None,
+            told: None,
+        }));
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        self.state.set(None);
+        Ok(())
+    }
+
+    fn accept_caps(&self, direction: gst::PadDirection, caps: &gst::Caps) -> bool {
+        self.parent_accept_caps(direction, &frame::progressive_by_default(caps))
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if starts_anew(&event) {
+            self.state.change(State::reset);
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn before_transform(&self, inbuf: &gst::BufferRef) {
+        let obj = self.obj();
+        if let Some(time) = Times::of(&*obj, inbuf).stream
+            && let Err(error) = obj.sync_values(time)
+        {
+            gst::warning!(CAT, imp = self, "Cannot read the controlled properties: {error}");
+        }
+    }
+
+    fn transform_meta<'a>(
+        &self,
+        _outbuf: &mut gst::BufferRef,
+        _meta: gst::MetaRef<'a, gst::Meta>,
+        _inbuf: &'a gst::BufferRef,
+    ) -> bool {
+        // Size, place and time of everything in the frame stay the same.
+        true
+    }
+
+    fn transform(&self, inbuf: &gst::Buffer, outbuf: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let success = self.parent_transform(inbuf, outbuf)?;
+        let attach = lock(&self.settings).common.attach_meta;
+        if let Some(result) = lock(&self.result).filter(|_| attach) {
+            result.attach(outbuf);
+        }
+        Ok(success)
+    }
+}
+
+impl VideoFilterImpl for CandleDenoise {
+    fn set_info(
+        &self,
+        _incaps: &gst::Caps,
+        _in_info: &gst_video::VideoInfo,
+        _outcaps: &gst::Caps,
+        _out_info: &gst_video::VideoInfo,
+    ) -> Result<(), gst::LoggableError> {
+        self.state.change(State::reset);
+        Ok(())
+    }
+
+    fn transform_frame(
+        &self,
+        inframe: &VideoFrameRef<&gst::BufferRef>,
+        outframe: &mut VideoFrameRef<&mut gst::BufferRef>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let obj = self.obj();
+        let settings = lock(&self.settings).clone();
+        let times = Times::of(&*obj, inframe.buffer());
+        let told = self
+            .state
+            .work(|state| self.work(state, &settings, times, inframe, outframe))?
+            .map_err(|error| {
+                obj.post_error_message(error);
+                gst::FlowError::Error
+            })?;
+        if let Some((result, due)) = told {
+            obj.notify("last-noise-level");
+            if due {
+                messages::post(&*obj, "candledenoise", times, &result.to_structure());
+            }
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+}

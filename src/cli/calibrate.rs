@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 
 use super::common::{Frames, Machine, check_writable, rate};
-use crate::data::layout::{Dataset, Split};
+use crate::data::layout::{Dataset, Layout, Split};
 use crate::model::{Calibration, Model, Task};
-use crate::train::samples::{at_least, is_good};
+use crate::train::samples::{at_least, is_good, retain};
 use crate::train::{anomaly, classify};
 
 /// Set a model's threshold anew, from good pictures alone
@@ -42,11 +42,20 @@ pub fn main(args: &Args) -> Result<()> {
     let output = args.output.as_ref().unwrap_or(&args.model);
     check_writable(output)?;
     let options = args.machine.options()?;
-    let mut data = open(args)?;
+    let mut data = Dataset::open(&args.good, Split::Val, args.frames.limits())?;
+    if data.samples.is_empty() {
+        data = Dataset::open(&args.good, Split::Train, args.frames.limits())?;
+        if data.layout == Layout::Mvtec {
+            bail!(
+                "{}: it has no val/; name a folder of good pictures that the model was not trained on",
+                args.good[0]
+            );
+        }
+    }
     let name = args.model.display().to_string();
     match model.task {
         Task::Anomaly => {
-            data.samples.retain(is_good);
+            data = retain(data, is_good)?;
             at_least(5, &data, &args.good, "good pictures")?;
             let Some(Calibration::Anomaly(start)) = model.calibration.clone() else {
                 bail!("{name}: it does not say how its map is made; train it again");
@@ -77,12 +86,4 @@ pub fn main(args: &Args) -> Result<()> {
         None => {}
     }
     Ok(())
-}
-
-/// `val/` where there is one, else everything (of a data set with `train/`, that).
-fn open(args: &Args) -> Result<Dataset> {
-    match Dataset::open(&args.good, Split::Val, args.frames.limits()) {
-        Ok(data) if !data.samples.is_empty() => Ok(data),
-        _ => Ok(Dataset::open(&args.good, Split::Train, args.frames.limits())?),
-    }
 }

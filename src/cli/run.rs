@@ -158,23 +158,34 @@ fn denoise_video(args: &Args, _: &Model, _: &Options) -> Result<()> {
 /// Frames a second as a fraction, from the first two frames' times; 25 where there are none.
 #[cfg(feature = "video")]
 fn frame_rate(first: Option<u64>, second: Option<u64>) -> (i32, i32) {
-    match (first, second) {
-        (Some(a), Some(b)) if b > a => {
-            let rate = 1e9 / (b - a) as f64;
-            // 29.97 and its relatives are 30000/1001 and so on; times come rounded to nanoseconds or milliseconds.
-            let whole = rate.round();
-            let ntsc = whole * 1000.0 / 1001.0;
-            if (rate - whole).abs() <= (rate - ntsc).abs() || whole < 1.0 {
-                if (rate - whole).abs() < 0.05 {
-                    (whole as i32, 1)
-                } else {
-                    ((rate * 1000.0).round() as i32, 1000)
-                }
-            } else {
-                (whole as i32 * 1000, 1001)
-            }
-        }
-        _ => (25, 1),
+    const USUAL: [(i32, i32); 9] = [
+        (24_000, 1001),
+        (24, 1),
+        (25, 1),
+        (30_000, 1001),
+        (30, 1),
+        (50, 1),
+        (60_000, 1001),
+        (60, 1),
+        (15, 1),
+    ];
+    let (Some(first), Some(second)) = (first, second) else {
+        return (25, 1);
+    };
+    if second <= first {
+        return (25, 1);
+    }
+    let rate = 1e9 / (second - first) as f64;
+    let error = |&(n, d): &(i32, i32)| (f64::from(n) / f64::from(d) / rate - 1.0).abs();
+    let nearest = USUAL
+        .into_iter()
+        .min_by(|a, b| error(a).total_cmp(&error(b)))
+        .expect("the list is not empty");
+    // A time in whole milliseconds is off by up to 2 % at 60 frames a second; what is farther off is a rate of its own.
+    if error(&nearest) < 0.02 {
+        nearest
+    } else {
+        (((rate * 1000.0).round() as i32).max(1), 1000)
     }
 }
 

@@ -25,19 +25,6 @@ pub enum Task {
     Predict,
 }
 
-impl std::fmt::Display for Task {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Denoise => "denoise",
-            Self::Anomaly => "anomaly",
-            Self::Classify => "classify",
-            Self::Segment => "segment",
-            Self::Embed => "embed",
-            Self::Predict => "predict",
-        })
-    }
-}
-
 /// Colour planes that a network takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

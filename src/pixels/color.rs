@@ -198,6 +198,7 @@ impl Weights {
 }
 
 /// Cut to 0..1; what is not a number becomes 0.
+#[expect(clippy::manual_clamp, reason = "`clamp` keeps NaN")]
 fn unit(value: f32) -> f32 {
     value.max(0.0).min(1.0)
 }

@@ -29,7 +29,9 @@ use crate::score::{calibration, maps, metrics};
 use crate::tasks::{AnomalyDetector, batch};
 use crate::{Error, Result};
 
-/// Good pictures that a calibration needs, and a few more.
+/// Good pictures that a calibration needs.
+const LEAST_CALIBRATION: usize = 5;
+/// A few more to be held out.
 const LEAST_HELD_OUT: usize = 8;
 /// Least number of good pictures.
 const LEAST_PICTURES: usize = 2 * LEAST_HELD_OUT;
@@ -81,6 +83,13 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
     let all = train.clone();
     let share = (LEAST_HELD_OUT as f64 / train.samples.len() as f64).max(0.1);
     let sets = Sets::new(train, apart, share, common.seed);
+    // Found out now, not after the training.
+    at_least(
+        LEAST_CALIBRATION,
+        &sets.val,
+        &common.sources.train,
+        "good pictures to hold out",
+    )?;
     let data = DataCard {
         summary: card::summary(&all, sets.val.samples.len(), &digest),
         digest,

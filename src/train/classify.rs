@@ -54,7 +54,7 @@ impl Default for Options {
 
 /// Trains and calibrates a classifier.
 pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, stop: &AtomicBool) -> Result<Product> {
-    let (train, apart) = common.sources.open(|_| true)?;
+    let (train, apart) = common.sources.open(|_| Ok(true))?;
     let name = common.sources.train.first().map_or("DATA", String::as_str);
     if train.classes.len() < 2 {
         let reason = format!(
@@ -74,6 +74,11 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
     let classes = all.classes;
     let truth = labels_of(&sets.train, &classes, name)?;
     let val_truth = labels_of(&sets.val, &classes, name)?;
+    at_least(1, &sets.val, &common.sources.train, "pictures to hold out")?;
+    if let Some(empty) = (0..classes.len()).find(|class| !truth.contains(class)) {
+        let reason = format!("class `{}` has no pictures to train on", classes[empty]);
+        return Err(Error::data(name, reason));
+    }
 
     // Pictures are kept at the network's size, which does not depend on the colour.
     let probe = common.build(Task::Classify, crate::model::Color::Gray, classes.len())?;

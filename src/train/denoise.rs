@@ -65,7 +65,7 @@ struct Scene {
 
 /// Trains a denoiser.
 pub fn train(common: &Common, options: &Options, stop: &AtomicBool) -> Result<Product> {
-    let (train, apart) = common.sources.open(|_| true)?;
+    let (train, apart) = common.sources.open(|_| Ok(true))?;
     at_least(1, &train, &common.sources.train, "pictures")?;
     let digest = card::digest(&[&train].into_iter().chain(&apart).collect::<Vec<_>>())?;
     let all = train.clone();

@@ -5,6 +5,7 @@ use std::ops::Range;
 use rand::RngExt;
 
 use crate::data::layout::{Dataset, Sample, Split, VideoLimits};
+use crate::data::pictures;
 use crate::data::random::stream;
 use crate::{Error, Result};
 
@@ -32,23 +33,40 @@ pub struct Sets {
 }
 
 impl Sources {
-    /// Opens training data, without a split yet; `keep` says which samples are wanted.
-    pub fn open(&self, keep: impl Fn(&Sample) -> bool) -> Result<(Dataset, Option<Dataset>)> {
-        let mut train = Dataset::open(&self.train, Split::Train, self.limits)?;
+    /// Opens training data, and validation data where they are given apart or lie in `val/` beside `train/`. `keep` says which
+    /// samples are wanted.
+    pub fn open(&self, keep: impl Fn(&Sample) -> Result<bool>) -> Result<(Dataset, Option<Dataset>)> {
+        let train = retain(Dataset::open(&self.train, Split::Train, self.limits)?, &keep)?;
         let apart = if self.val.is_empty() {
-            // A `val/` folder beside `train/` is used; layouts without one give the training samples again, or nothing.
-            Dataset::open(&self.train, Split::Val, self.limits)
-                .ok()
-                .filter(|val| val.samples != train.samples)
+            retain(Dataset::open(&self.train, Split::Val, self.limits)?, &keep)?
         } else {
-            Some(Dataset::open(&self.val, Split::Val, self.limits)?)
+            let apart = retain(open_or(&self.val, Split::Val, Split::Test, self.limits)?, &keep)?;
+            at_least(1, &apart, &self.val, "pictures for validation")?;
+            apart
         };
-        train.samples.retain(&keep);
-        let apart = apart.map(|mut val| {
-            val.samples.retain(&keep);
-            val
-        });
-        Ok((train, apart.filter(|val| !val.samples.is_empty())))
+        Ok((train, Some(apart).filter(|apart| !apart.samples.is_empty())))
+    }
+}
+
+/// The samples that `keep` wants.
+pub fn retain(mut data: Dataset, keep: impl Fn(&Sample) -> Result<bool>) -> Result<Dataset> {
+    let mut samples = Vec::with_capacity(data.samples.len());
+    for sample in data.samples {
+        if keep(&sample)? {
+            samples.push(sample);
+        }
+    }
+    data.samples = samples;
+    Ok(data)
+}
+
+/// Samples of `split`, or of `other` where the data have none of `split`: layouts without splits have no validation part.
+pub fn open_or(arguments: &[String], split: Split, other: Split, limits: VideoLimits) -> Result<Dataset> {
+    let data = Dataset::open(arguments, split, limits)?;
+    if data.samples.is_empty() {
+        Dataset::open(arguments, other, limits)
+    } else {
+        Ok(data)
     }
 }
 
@@ -63,11 +81,12 @@ impl Sets {
     }
 }
 
-/// Whether the sample is without defect, by its class (none is good) or its mask's absence.
-pub fn is_good(sample: &Sample) -> bool {
-    match &sample.class {
-        Some(class) => GOOD.contains(&class.to_lowercase().as_str()),
-        None => sample.mask.is_none(),
+/// Whether the sample is without defect: by its class, else by its mask, which is read.
+pub fn is_good(sample: &Sample) -> Result<bool> {
+    match (&sample.class, &sample.mask) {
+        (Some(class), _) => Ok(GOOD.contains(&class.to_lowercase().as_str())),
+        (None, Some(mask)) => Ok(pictures::read(mask)?.data.iter().all(|&x| x <= 0.5)),
+        (None, None) => Ok(true),
     }
 }
 

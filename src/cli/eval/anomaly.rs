@@ -45,10 +45,7 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         let image = data.read(sample)?;
         let inspection = detector.inspect(&image)?;
         let mask = read_mask(sample, &image)?;
-        let bad = match &sample.class {
-            Some(_) => !is_good(sample),
-            None => mask.as_ref().is_some_and(|m| m.data.iter().any(|&x| x > 0.5)),
-        };
+        let bad = !is_good(sample)?;
         scores.push(inspection.score);
         anomalous.push(bad);
         // Without its mask, a defect cannot be told from its surroundings; a good picture is all background.

@@ -1,0 +1,288 @@
+//! Each task from pictures to figures.
+
+use super::{Folder, assert_same, classes, figures, gst_candle, part, parts, succeed, write};
+
+#[test]
+fn denoise_learns_and_repeats_itself() {
+    let folder = Folder::new();
+    parts(&folder.path("clean"), 5, [70, 50]);
+    // Mixed sizes, one of them smaller than a patch.
+    write(&folder.path("clean/small.png"), &part(9, 20, 90, false));
+    let (data, model) = (folder.text("clean"), folder.text("a.safetensors"));
+    let train = [
+        "train", "denoise", &data, "--arch", "micro", "--steps", "150", "--batch", "8", "--patch", "32",
+    ];
+    succeed(
+        &[
+            &train[..],
+            &[
+                "--sigma",
+                "25",
+                "-o",
+                &model,
+                "--log",
+                &folder.text("log"),
+                "--license",
+                "CC0",
+            ],
+        ]
+        .concat(),
+    );
+    succeed(
+        &[
+            &train[..],
+            &["--sigma", "25", "-o", &folder.text("b.safetensors"), "--license", "CC0"],
+        ]
+        .concat(),
+    );
+    assert_same(&folder.path("a.safetensors"), &folder.path("b.safetensors"));
+
+    let judged = figures(&["eval", &model, &data, "--sigma", "25"]);
+    let value = |key: &str| judged[key].as_f64().unwrap_or_else(|| panic!("{key} in {judged}"));
+    assert_eq!(judged["images"], 6);
+    assert!(
+        (value("psnr_noisy") - 20.17).abs() < 0.5,
+        "sigma 25 is 20.17 dB: {judged}"
+    );
+    assert!(value("psnr") > value("psnr_noisy") + 3.0, "{judged}");
+    assert!(
+        value("ssim") > 0.3 && value("ssim") < 1.0 && value("seconds") > 0.0,
+        "{judged}"
+    );
+
+    let log = std::fs::read_to_string(folder.path("log/train.csv")).unwrap();
+    assert!(
+        log.starts_with("step,loss,") && log.lines().count() > 100 && log.contains("val_psnr"),
+        "{log}"
+    );
+
+    succeed(&["run", &model, &data, "-o", &folder.text("out")]);
+    assert_eq!(folder.names("out").len(), 6);
+    let size = |p: &str| {
+        let image = gst_candle::data::pictures::read(&folder.path(p)).unwrap();
+        (image.width, image.height)
+    };
+    assert_eq!(size("out/small.png"), (20, 90));
+
+    let card = figures(&["info", &model]);
+    assert_eq!(
+        (&card["task"], &card["training"]["steps"]),
+        (&"denoise".into(), &150.into())
+    );
+    assert_eq!(card["training"]["license"], "CC0");
+    assert!(
+        !card["training"]["command"].as_str().unwrap().contains(&model),
+        "where it goes is not part of it: {card}"
+    );
+    assert!(succeed(&["info", &model]).contains("training.date"));
+    assert_eq!(
+        folder.names(""),
+        ["a.safetensors", "b.safetensors", "clean", "log", "out"],
+        "no checkpoint is left"
+    );
+}
+
+#[test]
+fn denoise_takes_pairs() {
+    let folder = Folder::new();
+    for number in 0..4 {
+        let mut noisy = part(number, 48, 48, false);
+        write(&folder.path(&format!("pairs/clean/{number}.png")), &noisy);
+        let mut rng = gst_candle::data::random::stream(5, number, 0);
+        gst_candle::data::noise::add_gaussian(&mut noisy, 0.1, &mut rng);
+        write(&folder.path(&format!("pairs/noisy/{number}.png")), &noisy);
+    }
+    let (data, model) = (folder.text("pairs"), folder.text("m.safetensors"));
+    succeed(&[
+        "train", "denoise", &data, "--arch", "micro", "--epochs", "2", "--batch", "4", "--patch", "32", "-o", &model,
+    ]);
+    let by_layout = figures(&["eval", &model, &data]);
+    let (noisy, clean) = (folder.text("pairs/noisy"), folder.text("pairs/clean"));
+    let by_options = figures(&["eval", &model, "--noisy", &noisy, "--clean", &clean]);
+    assert_eq!(by_layout["psnr"], by_options["psnr"]);
+    assert!(by_layout["psnr_noisy"].as_f64().unwrap() > 15.0, "{by_layout}");
+}
+
+#[test]
+fn anomaly_is_found_and_calibrated() {
+    let folder = Folder::new();
+    parts(&folder.path("part/train/good"), 24, [64, 64]);
+    for number in 100..106 {
+        write(
+            &folder.path(&format!("part/test/good/{number}.png")),
+            &part(number, 64, 64, false),
+        );
+        write(
+            &folder.path(&format!("part/test/blot/{number}.png")),
+            &part(number, 64, 64, true),
+        );
+        let mut mask = part(number, 64, 64, true);
+        mask.data.iter_mut().for_each(|x| *x = f32::from(*x > 0.9));
+        write(
+            &folder.path(&format!("part/ground_truth/blot/{number}_mask.png")),
+            &mask,
+        );
+    }
+    let (data, model) = (folder.text("part"), folder.text("m.safetensors"));
+    let train = [
+        "train", "anomaly", &data, "--width", "4", "--size", "64x64", "--steps", "40", "--batch", "4",
+    ];
+    succeed(&[&train[..], &["-o", &model]].concat());
+    let judged = figures(&["eval", &model, &data]);
+    let value = |key: &str| judged[key].as_f64().unwrap_or_else(|| panic!("{key} in {judged}"));
+    assert_eq!(judged["images"], 12);
+    assert!(value("image_auroc") > 0.9 && value("pixel_auroc") > 0.8, "{judged}");
+    for key in [
+        "image_ap",
+        "f1_max",
+        "pixel_ap",
+        "aupro",
+        "false_alarm_rate",
+        "miss_rate",
+    ] {
+        assert!((0.0..=1.0).contains(&value(key)), "{key} in {judged}");
+    }
+
+    let good = folder.text("part/test/good");
+    let threshold = |path: &str| figures(&["info", path])["calibration"]["threshold"].as_f64().unwrap();
+    let other = folder.text("other.safetensors");
+    succeed(&["calibrate", &model, &good, "--false-alarm-rate", "0.4", "-o", &other]);
+    assert_ne!(threshold(&model), threshold(&other));
+    assert_eq!(figures(&["info", &other])["calibration"]["frames"], 6);
+    succeed(&["calibrate", &model, &good, "--false-alarm-rate", "0.4"]);
+    assert_eq!(threshold(&model), threshold(&other));
+
+    succeed(&[
+        "run",
+        &model,
+        &folder.text("part/test/blot"),
+        "-o",
+        &folder.text("found"),
+    ]);
+    let lines = std::fs::read_to_string(folder.path("found/results.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 6);
+    let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        first["anomalous"],
+        first["score"].as_f64() >= first["threshold"].as_f64()
+    );
+    assert_eq!(folder.names("found").len(), 7);
+    assert_eq!(succeed(&["run", &model, &good, "-o", "-"]).lines().count(), 6);
+}
+
+#[test]
+fn an_autoencoder_takes_its_options() {
+    let folder = Folder::new();
+    parts(&folder.path("good"), 20, [40, 30]);
+    let (data, model) = (folder.text("good"), folder.text("m.safetensors"));
+    let options = [
+        "--arch",
+        "autoencoder",
+        "--code-size",
+        "6",
+        "--depth",
+        "3",
+        "--width",
+        "4",
+        "--loss",
+        "l1",
+    ];
+    let rest = [
+        "--map",
+        "squared",
+        "--size",
+        "32x32",
+        "--resize",
+        "letterbox",
+        "--steps",
+        "4",
+        "--batch",
+        "2",
+        "-o",
+        &model,
+    ];
+    succeed(&[&["train", "anomaly", &data], &options[..], &rest[..]].concat());
+    let card = figures(&["info", &model]);
+    assert_eq!(card["input"]["resize"], "letterbox");
+    assert_eq!(card["calibration"]["map"], "squared");
+    assert!(
+        card["training"]["arch"].as_str().unwrap().contains("code-size=6"),
+        "{card}"
+    );
+}
+
+#[test]
+fn classes_are_learned_and_repeat_themselves() {
+    let folder = Folder::new();
+    classes(&folder.path("data/train"), 12, [36, 32]);
+    classes(&folder.path("data/test"), 6, [36, 32]);
+    let (data, model) = (folder.text("data"), folder.text("m.safetensors"));
+    let train = [
+        "train", "classify", &data, "--arch", "lenet", "--steps", "60", "--batch", "8", "--seed", "7",
+    ];
+    succeed(&[&train[..], &["-o", &model]].concat());
+    succeed(&[&train[..], &["-o", &folder.text("again.safetensors")]].concat());
+    assert_same(&folder.path("m.safetensors"), &folder.path("again.safetensors"));
+    let judged = figures(&["eval", &model, &data]);
+    assert!(judged["accuracy"].as_f64().unwrap() > 0.8, "{judged}");
+    assert!(judged["ece"].as_f64().unwrap() < 0.5, "{judged}");
+    let lines = succeed(&["run", &model, &folder.text("data/test/marked"), "-o", "-"]);
+    assert_eq!(lines.lines().count(), 6);
+    assert!(lines.contains("\"confidences\""), "{lines}");
+    succeed(&["calibrate", &model, &folder.text("data/test")]);
+}
+
+#[test]
+fn minutes_become_steps_that_can_be_repeated() {
+    let folder = Folder::new();
+    parts(&folder.path("clean"), 3, [40, 40]);
+    let (data, model) = (folder.text("clean"), folder.text("a.safetensors"));
+    let train = [
+        "train", "denoise", &data, "--arch", "micro", "--batch", "2", "--patch", "16", "-o",
+    ];
+    let output = super::run(&[&train[..], &[&model, "--minutes", "0.03"]].concat());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{text}");
+    let steps = text
+        .split("--steps ")
+        .nth(1)
+        .expect("it says how many steps")
+        .split_whitespace()
+        .next()
+        .unwrap();
+    succeed(&[&train[..], &[&folder.text("b.safetensors"), "--steps", steps]].concat());
+    let weights = |name: &str| gst_candle::model::Model::load(folder.path(name)).unwrap().weights;
+    assert_eq!(weights("a.safetensors"), weights("b.safetensors"));
+}
+
+#[test]
+fn bench_gives_its_figures() {
+    let folder = Folder::new();
+    parts(&folder.path("clean"), 2, [40, 40]);
+    let (data, model) = (folder.text("clean"), folder.text("m.safetensors"));
+    succeed(&[
+        "train", "denoise", &data, "--arch", "micro", "--steps", "1", "--batch", "1", "--patch", "16", "-o", &model,
+    ]);
+    let found = figures(&["bench", &model, "--size", "33x30", "--threads", "1"]);
+    for key in ["ms", "gflops", "peak_share"] {
+        assert!(found[key].as_f64().unwrap() > 0.0, "{found}");
+    }
+    assert_eq!(
+        (&found["threads"], &found["precision"], &found["width"]),
+        (&1.into(), &"f32".into(), &34.into())
+    );
+    assert!(found["isa"].is_string());
+}
+
+#[test]
+fn help_is_there_for_every_command() {
+    for command in ["train", "eval", "calibrate", "run", "info", "bench"] {
+        assert!(succeed(&[command, "--help"]).contains("Usage: gst-candle"), "{command}");
+    }
+    assert!(succeed(&["train", "anomaly", "--help"]).contains("Example"));
+    assert_eq!(gst_candle(&[]).output().unwrap().status.code(), Some(2));
+    assert_eq!(
+        gst_candle(&["train", "denoise"]).output().unwrap().status.code(),
+        Some(2)
+    );
+}

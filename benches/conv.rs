@@ -23,51 +23,69 @@ fn seconds(runs: usize, mut f: impl FnMut()) -> f64 {
 
 /// One row: GFLOP/s of a 3x3 convolution that keeps the shape.
 fn convolution([n, c, side]: [usize; 3]) -> candle_core::Result<()> {
-    let conv = Conv { kernel: 3, stride: 1, padding: 1, dilation: 1, groups: 1 };
-    let shape = Nchw { n, c, h: side, w: side };
+    let (kernel, stride, padding, dilation, groups) = (3, 1, 1, 1, 1);
+    #[rustfmt::skip]
+    let conv = Conv { kernel, stride, padding, dilation, groups };
+    let (h, w) = (side, side);
+    let shape = Nchw { n, c, h, w };
     let (x, weight) = (vec![0.5; shape.len()], vec![0.1; c * c * 9]);
     let (mut out, mut dw) = (vec![0.0; shape.len()], vec![0.0; weight.len()]);
+    let theirs = Var::from_slice(&x, (n, c, h, w), &Device::Cpu)?;
+    let filter = Var::from_slice(&weight, (c, c, 3, 3), &Device::Cpu)?;
+    let candle = || theirs.conv2d(&filter, 1, 1, 1, 1).expect("the shapes fit");
+    let x = (x.as_slice(), shape);
+    let forward = seconds(5, || conv2d(&conv, x, &weight, None, false, (&mut out, shape)));
+    let input = seconds(5, || conv2d_grad_input(&conv, x, &weight, None, (&mut out, shape)));
+    let grad = seconds(5, || conv2d_grad_weight(&conv, x, (&out, shape), &mut dw));
+    let theirs = [
+        seconds(2, || drop(black_box(candle()))),
+        seconds(1, || drop(black_box(candle().backward()))) / 3.0,
+    ];
     let work = 2.0 * (shape.len() * c * 9) as f64 / 1e9;
-    let forward = seconds(5, || conv2d(&conv, (&x, shape), &weight, None, false, (black_box(&mut out), shape)));
-    let input = seconds(5, || conv2d_grad_input(&conv, (&x, shape), &weight, None, (black_box(&mut out), shape)));
-    let grad = seconds(5, || conv2d_grad_weight(&conv, (&x, shape), (&out, shape), black_box(&mut dw)));
-    let theirs = Var::from_vec(x, (n, c, side, side), &Device::Cpu)?;
-    let kernel = Var::from_vec(weight, (c, c, 3, 3), &Device::Cpu)?;
-    let run = || theirs.conv2d(&kernel, 1, 1, 1, 1).expect("the shapes fit");
-    let candle = seconds(2, || drop(black_box(run())));
-    let train = seconds(1, || drop(black_box(run().backward())));
+    let [ours, [a, b]] = [[forward, (forward + input + grad) / 3.0], theirs].map(|times| times.map(|time| work / time));
+    let (input, grad) = (work / input, work / grad);
     println!(
-        "[{n:3}, {c:3}, {side:3}, {side:3}] {:9.0} {:8.0} {:7.0} {:6.0} {:13.0} {:13.0}",
-        work / forward,
-        work / input,
-        work / grad,
-        3.0 * work / (forward + input + grad),
-        work / candle,
-        3.0 * work / train,
+        "[{n:3}, {c:3}, {h:3}, {w:3}] {:8.0} {input:8.0} {grad:7.0} {:6.0} {a:15.0} {b:13.0}",
+        ours[0], ours[1]
     );
     Ok(())
 }
 
 /// One row: milliseconds and GFLOP/s of a training step with a squared loss.
 fn step(task: Task, name: &str, n: usize, side: usize) -> gst_candle::Result<()> {
-    let options = nets::NetOptions { classes: 4, ..Default::default() };
+    let options = nets::NetOptions {
+        classes: 4,
+        ..Default::default()
+    };
     let net = nets::build(task, name, &options)?;
     let network = Network::new(&net.graph, &nets::init(&net, 1)?, &Device::Cpu)?;
     let mut shapes = net.input.shapes(side, side);
     shapes.iter_mut().for_each(|shape| shape[0] = n);
     let zeros = |shape: &Vec<usize>| Tensor::zeros(shape.as_slice(), DType::F32, &Device::Cpu);
     let inputs = shapes.iter().map(zeros).collect::<Result<Vec<_>, _>>()?;
-    let run = || network.forward(&inputs, true)?[0].sqr()?.mean_all()?.backward();
+    let run = || -> gst_candle::Result<_> { Ok(network.forward(&inputs, true)?[0].sqr()?.mean_all()?.backward()?) };
     run()?;
     let time = seconds(3, || drop(black_box(run())));
     let work = 6.0 * net.graph.multiply_adds(&shapes)? as f64 / 1e9;
-    println!("{name:10} [{n:3}, {side:3}x{side:3}] {:9.0} {:9.0}", time * 1e3, work / time);
+    println!(
+        "{name:10} [{n:3}, {side:3}x{side:3}] {:9.0} {:9.0}",
+        time * 1e3,
+        work / time
+    );
     Ok(())
 }
 
 fn main() -> gst_candle::Result<()> {
     println!("3x3, GFLOP/s          forward  grad-in  grad-w  train  candle forward  candle train");
-    for shape in [[8, 16, 256], [8, 32, 128], [8, 64, 64], [8, 128, 32], [8, 128, 16], [64, 32, 32], [128, 64, 40]] {
+    for shape in [
+        [8, 16, 256],
+        [8, 32, 128],
+        [8, 64, 64],
+        [8, 128, 32],
+        [8, 128, 16],
+        [64, 32, 32],
+        [128, 64, 40],
+    ] {
         convolution(shape)?;
     }
     println!("\ntraining step                 ms   GFLOP/s");

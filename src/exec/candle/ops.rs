@@ -2,7 +2,8 @@
 //!
 //! Some of candle 0.11.1's gradients are missing or wrong: nearest upsampling overwrites what other readers gave,
 //! bilinear upsampling has none, pools know only steps of a whole window, and convolutions with a stride fail where
-//! rows and columns leave different rests. What stands here avoids them.
+//! rows and columns leave different rests. What stands here avoids them. Equal largest values of a max-pool share its
+//! gradient here, where the kernels give it to the first.
 
 use std::collections::{BTreeMap, HashMap};
 

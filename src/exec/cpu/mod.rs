@@ -202,11 +202,14 @@ impl Program {
     }
 }
 
+/// Shapes of inputs that were checked, and of all values for them.
+type Prepared = (Vec<Vec<usize>>, Arc<Shapes>);
+
 /// A program, its memory, and the shapes of its last call.
 pub(crate) struct Executor {
     pub(crate) program: Program,
     pub(crate) memory: Memory,
-    last: Mutex<Option<(Vec<Vec<usize>>, Arc<Shapes>)>>,
+    last: Mutex<Option<Prepared>>,
 }
 
 impl Executor {

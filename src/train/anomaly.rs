@@ -1,5 +1,7 @@
 //! Training of anomaly detectors from good pictures alone: a network learns to restore what is normal, from pictures with
-//! made defects (`fair`) or from the pictures themselves (`autoencoder`).
+//! made defects (`fair`) or from the pictures themselves (`autoencoder`), or to mark made defects (`unet`).
+
+mod marking;
 
 use std::sync::atomic::AtomicBool;
 
@@ -23,7 +25,6 @@ use crate::data::{defects, defects::Defective};
 use crate::exec;
 use crate::exec::candle::Network;
 use crate::model::{AnomalyCalibration, Calibration, InputSpec, MapKind, Model, Resize, Task};
-use crate::nets::NetOptions;
 use crate::pixels::{Image, Placement};
 use crate::score::{calibration, maps, metrics};
 use crate::tasks::{AnomalyDetector, batch};
@@ -68,14 +69,14 @@ impl Default for Options {
     }
 }
 
+/// Side of the crops that `unet` learns from, in pixels.
+const CROP: usize = 128;
+/// Side of the mean filter on its maps.
+const MARK_SMOOTH: usize = 11;
+
 /// Trains and calibrates an anomaly detector.
 pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, stop: &AtomicBool) -> Result<Product> {
     let mut common = common.clone();
-    let size = common.net.size.unwrap_or([256, 256]);
-    common.net = NetOptions {
-        size: Some(size),
-        ..common.net
-    };
     let (train, apart) = common.sources.open(is_good)?;
     let least = if apart.is_some() { 2 } else { LEAST_PICTURES };
     at_least(least, &train, &common.sources.train, "good pictures")?;
@@ -95,7 +96,13 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         digest,
     };
 
-    let fit = |image: Image| Placement::new([image.width, image.height], size, options.resize).apply(&image);
+    let marks = common.arch(Task::Anomaly) == "unet";
+    let size = common.net.size.unwrap_or([256, 256]);
+    common.net.size = (!marks).then_some(size);
+    let fit = |image: Image| match marks {
+        true => image,
+        false => Placement::new([image.width, image.height], size, options.resize).apply(&image),
+    };
     let mut pictures = packed::load(&sets.train, &sets.train.samples, fit)?;
     let mut held_out = packed::load(&sets.val, &sets.val.samples, fit)?;
     let color = common.net.color.unwrap_or(packed::color_of(&pictures));
@@ -106,15 +113,18 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         resize: options.resize,
         ..net.input.clone()
     };
-    let smooth = options.smooth.unwrap_or_else(|| default_smooth(size));
+    let map = if marks { MapKind::Direct } else { options.map };
+    let smooth = options
+        .smooth
+        .unwrap_or(if marks { MARK_SMOOTH } else { default_smooth(size) });
 
     let defaults = Defaults {
-        batch: 8,
-        learning_rate: 1e-3,
+        batch: if marks { 16 } else { 8 },
+        learning_rate: if marks { 2e-3 } else { 1e-3 },
         weight_decay: 0.0,
     };
     let extra = json!({
-        "loss": options.loss.name(), "map": options.map, "smooth": smooth, "resize": options.resize, "flip": options.flip,
+        "loss": options.loss.name(), "map": map, "smooth": smooth, "resize": options.resize, "flip": options.flip,
         "false-alarm-rate": options.false_alarm_rate,
     });
     let settings = common.settings(
@@ -123,26 +133,40 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         &data,
         extra.as_object().cloned().unwrap_or_else(Map::new),
     )?;
-    let objective = Restoring {
-        options: Options {
-            smooth: Some(smooth),
-            ..*options
-        },
-        synthesize: common.arch(Task::Anomaly) != "autoencoder",
-        pictures,
-        held_out,
-        batch: settings.batch,
-        seed: common.seed,
-        device: common.device.clone(),
+    let (batch, seed, device) = (settings.batch, common.seed, common.device.clone());
+    let objective: Box<dyn Objective> = if marks {
+        Box::new(marking::Marking {
+            input: input.clone(),
+            pictures,
+            held_out,
+            crop: CROP,
+            smooth,
+            flip: options.flip,
+            batch,
+            seed,
+            device,
+        })
+    } else {
+        Box::new(Restoring {
+            options: Options {
+                smooth: Some(smooth),
+                ..*options
+            },
+            synthesize: common.arch(Task::Anomaly) != "autoencoder",
+            pictures,
+            held_out,
+            batch,
+            seed,
+            device,
+        })
     };
-    match run(&objective, &net, &settings, stop)? {
+    match run(&*objective, &net, &settings, stop)? {
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
             let mut model = common.model(Task::Anomaly, &net, input, Vec::new(), *trained, &data);
-            let calibration = uncalibrated(options.map, smooth);
             calibrate(
                 &mut model,
-                calibration,
+                uncalibrated(map, smooth),
                 &sets.val,
                 options.false_alarm_rate,
                 exec_options,

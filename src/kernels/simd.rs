@@ -131,7 +131,7 @@ mod x86 {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Isa {
     Portable,
     #[cfg(target_arch = "x86_64")]
@@ -140,26 +140,33 @@ enum Isa {
     Avx512,
 }
 
-/// The best instruction set of this CPU.
-fn isa() -> Isa {
-    static ISA: OnceLock<Isa> = OnceLock::new();
-    *ISA.get_or_init(|| {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
-                return Isa::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Isa::Avx2;
-            }
+/// The instruction sets that this CPU has, the best last.
+fn available() -> Vec<Isa> {
+    #[allow(unused_mut)]
+    let mut all = vec![Isa::Portable];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            all.push(Isa::Avx2);
         }
-        Isa::Portable
-    })
+        // Without VL the compiler may use but half of the registers beside 128-bit sums.
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+            all.push(Isa::Avx512);
+        }
+    }
+    all
+}
+
+/// The best instruction set of this CPU.
+fn best() -> Isa {
+    static BEST: OnceLock<Isa> = OnceLock::new();
+    *BEST.get_or_init(|| available().pop().expect("there is always the portable one"))
 }
 
 /// Weights in the order in which [`gather`] reads them: blocks of output channels, in each the `depth` products of a
 /// position, in each the channels of the block side by side.
 pub(super) struct Packed {
+    isa: Isa,
     outs: usize,
     depth: usize,
     block: usize,
@@ -170,7 +177,11 @@ impl Packed {
     /// Packs `weight(out, source, tap)` for `outs` output channels; the products of a position run over the taps of
     /// one source channel, then over those of the next.
     pub(super) fn new(outs: usize, ins: usize, taps: usize, weight: impl Fn(usize, usize, usize) -> f32) -> Self {
-        let block = match isa() {
+        Self::for_isa(best(), outs, ins, taps, weight)
+    }
+
+    fn for_isa(isa: Isa, outs: usize, ins: usize, taps: usize, weight: impl Fn(usize, usize, usize) -> f32) -> Self {
+        let block = match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => MAX_BLOCK,
             _ => 4,
@@ -188,6 +199,7 @@ impl Packed {
         Self {
             outs,
             depth: ins * taps,
+            isa,
             block,
             data,
         }
@@ -206,12 +218,12 @@ pub(super) fn gather(
     emit: &mut impl FnMut(usize, usize, &[f32], usize),
 ) {
     assert_eq!(offsets.len(), weights.depth);
-    match isa() {
+    match weights.isa {
         Isa::Portable => gather_tiles::<[f32; 4], 4, 2>(weights, offsets, x, len, emit),
-        // SAFETY: `isa` found AVX2 and FMA.
+        // SAFETY: `available` found AVX2 and FMA.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { gather_avx2(weights, offsets, x, len, emit) },
-        // SAFETY: `isa` found AVX-512.
+        // SAFETY: `available` found AVX-512.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { gather_avx512(weights, offsets, x, len, emit) },
     }
@@ -290,13 +302,18 @@ fn gather_tile<V: Vector, const M: usize, const N: usize>(w: &[f32], offsets: &[
 /// Adds `Σ_p g[m · pitch + p] · x[offsets[k] + p]`, `p` in `0..len`, to `sums[m, k]`, for every row `m` of `g`.
 /// `len` is a multiple of 16.
 pub(super) fn correlate(g: &[f32], pitch: usize, x: &[f32], offsets: &[usize], len: usize, sums: &mut [f32]) {
+    correlate_with(best(), g, pitch, x, offsets, len, sums);
+}
+
+/// `isa` is one of [`available`].
+fn correlate_with(isa: Isa, g: &[f32], pitch: usize, x: &[f32], offsets: &[usize], len: usize, sums: &mut [f32]) {
     assert!(len.is_multiple_of(16) && len <= pitch);
-    match isa() {
+    match isa {
         Isa::Portable => correlate_rows::<[f32; 4], 2, 3>(g, pitch, x, offsets, len, sums),
-        // SAFETY: `isa` found AVX2 and FMA.
+        // SAFETY: `available` found AVX2 and FMA.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { correlate_avx2(g, pitch, x, offsets, len, sums) },
-        // SAFETY: `isa` found AVX-512.
+        // SAFETY: `available` found AVX-512.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { correlate_avx512(g, pitch, x, offsets, len, sums) },
     }
@@ -374,6 +391,61 @@ fn correlate_tile<V: Vector, const M: usize, const K: usize>(
     for m in 0..M {
         for k in 0..K {
             out[m][k] = sums[m][k].sum();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+    use crate::data::random::stream;
+
+    /// Every instruction set of this machine against the sums written out.
+    #[test]
+    fn instruction_sets_agree() {
+        let seed = 5;
+        for (case, isa) in (0..40).flat_map(|case| available().into_iter().map(move |isa| (case, isa))) {
+            let rng = &mut stream(seed, 0, case);
+            let (outs, ins, taps) = (
+                rng.random_range(1..=19),
+                rng.random_range(1..=4),
+                rng.random_range(0..=7),
+            );
+            let (len, pitch) = (16 * rng.random_range(1..=7), 120);
+            let mut values = |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random_range(-1.0..1.0)).collect() };
+            let (w, x, g) = (values(outs * ins * taps), values(400), values(outs * pitch));
+            let offsets: Vec<usize> = (0..ins * taps).map(|k| k * 7 % 230).collect();
+            let packed = Packed::for_isa(isa, outs, ins, taps, |out, i, tap| w[(out * ins + i) * taps + tap]);
+            let mut seen = 0;
+            gather(&packed, &offsets, &x, len, &mut |first, p, tile, width| {
+                for (m, row) in (first..outs.min(first + packed.block)).zip(tile.chunks_exact(width)) {
+                    for (p, got) in (p..len).zip(row) {
+                        let products = (0..ins * taps).map(|k| w[m * ins * taps + k] * x[offsets[k] + p]);
+                        let want: f32 = products.sum();
+                        assert!(
+                            (got - want).abs() < 1e-5,
+                            "seed {seed} case {case} {isa:?}: {got} for {want}"
+                        );
+                        seen += 1;
+                    }
+                }
+            });
+            assert_eq!(seen, outs * len);
+            if taps == 0 {
+                continue;
+            }
+            let mut sums = vec![0.5; outs * ins * taps];
+            correlate_with(isa, &g, pitch, &x, &offsets, len, &mut sums);
+            for (i, got) in sums.iter().enumerate() {
+                let (m, k) = (i / (ins * taps), i % (ins * taps));
+                let want = 0.5 + (0..len).map(|p| g[m * pitch + p] * x[offsets[k] + p]).sum::<f32>();
+                assert!(
+                    (got - want).abs() < 2e-5,
+                    "seed {seed} case {case} {isa:?}: {got} for {want}"
+                );
+            }
         }
     }
 }

@@ -11,7 +11,6 @@ pub mod checkpoint;
 pub mod classify;
 pub mod common;
 pub mod denoise;
-pub mod device;
 pub mod ema;
 pub mod feed;
 pub mod log;

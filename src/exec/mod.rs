@@ -64,7 +64,10 @@ impl FromStr for DeviceSpec {
             _ => s.strip_prefix("cuda:").and_then(number),
         };
         let reason = "there is no such device; write auto, cpu, cuda or cuda:N";
-        spec.ok_or_else(|| Error::Device { device: s.into(), reason: reason.into() })
+        spec.ok_or_else(|| Error::Device {
+            device: s.into(),
+            reason: reason.into(),
+        })
     }
 }
 
@@ -85,7 +88,10 @@ impl DeviceSpec {
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto => Ok(cuda(0).unwrap_or(Device::Cpu)),
-            Self::Cuda(number) => cuda(number).map_err(|reason| Error::Device { device: self.to_string(), reason }),
+            Self::Cuda(number) => cuda(number).map_err(|reason| Error::Device {
+                device: self.to_string(),
+                reason,
+            }),
         }
     }
 }
@@ -109,7 +115,9 @@ impl FromStr for Precision {
             "auto" => Ok(Self::Auto),
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err(Error::Invalid(format!("there is no precision `{s}`; write auto, f32 or bf16"))),
+            _ => Err(Error::Invalid(format!(
+                "there is no precision `{s}`; write auto, f32 or bf16"
+            ))),
         }
     }
 }
@@ -162,14 +170,22 @@ impl Session {
             let weights = executor.program.weights.iter().map(values).collect::<Result<_>>()?;
             Engine::Cpu(executor, weights)
         } else {
-            let dtype = if options.precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
+            let dtype = if options.precision == Precision::Bf16 {
+                DType::BF16
+            } else {
+                DType::F32
+            };
             Engine::Candle(Network::by_nodes(graph, weights, &device, dtype)?, device, dtype)
         };
         let pool = || rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
         let failed = |error: rayon::ThreadPoolBuildError| {
             Error::Invalid(format!("{} threads cannot be started: {error}", options.threads))
         };
-        let threads = if options.threads > 0 { Some(pool().map_err(failed)?) } else { None };
+        let threads = if options.threads > 0 {
+            Some(pool().map_err(failed)?)
+        } else {
+            None
+        };
         Ok(Self { engine, threads })
     }
 
@@ -197,18 +213,31 @@ impl Engine {
                 let shapes = executor.prepare(inputs.iter().map(|input| input.shape.clone()).collect(), &lens)?;
                 let inputs: Vec<&[f32]> = inputs.iter().map(|input| input.data.as_slice()).collect();
                 let weights: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
-                let pass = executor.program.forward(&inputs, &shapes, &weights, false, &executor.memory);
-                let outputs = executor.program.outputs(&pass).into_iter().zip(executor.program.output_shapes(&shapes));
-                Ok(outputs.map(|(data, shape)| Array { shape: shape.to_vec(), data: data.to_vec() }).collect())
+                let pass = executor
+                    .program
+                    .forward(&inputs, &shapes, &weights, false, &executor.memory);
+                let outputs = executor
+                    .program
+                    .outputs(&pass)
+                    .into_iter()
+                    .zip(executor.program.output_shapes(&shapes));
+                Ok(outputs
+                    .map(|(data, shape)| Array {
+                        shape: shape.to_vec(),
+                        data: data.to_vec(),
+                    })
+                    .collect())
             }
             Self::Candle(network, device, dtype) => {
-                let tensor = |input: &Array| {
-                    Tensor::from_slice(&input.data, input.shape.as_slice(), device)?.to_dtype(*dtype)
-                };
+                let tensor =
+                    |input: &Array| Tensor::from_slice(&input.data, input.shape.as_slice(), device)?.to_dtype(*dtype);
                 let inputs = inputs.iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
                 let array = |tensor: &Tensor| {
                     let data = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-                    Ok(Array { shape: tensor.dims().to_vec(), data })
+                    Ok(Array {
+                        shape: tensor.dims().to_vec(),
+                        data,
+                    })
                 };
                 network.forward(&inputs, false)?.iter().map(array).collect()
             }

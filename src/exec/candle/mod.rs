@@ -34,7 +34,11 @@ impl Network {
     /// Puts `weights` on `device`. Frozen filters and running statistics are not among [`Network::trainable`].
     /// A weight that is missing is an error.
     pub fn new(graph: &Graph, weights: &Weights, device: &Device) -> Result<Self> {
-        let executor = if device.is_cpu() { Some(Arc::new(Executor::new(graph)?)) } else { None };
+        let executor = if device.is_cpu() {
+            Some(Arc::new(Executor::new(graph)?))
+        } else {
+            None
+        };
         Self::with(graph, weights, device, DType::F32, executor)
     }
 
@@ -61,7 +65,14 @@ impl Network {
                 state.insert(weight.name, tensor);
             }
         }
-        Ok(Self { graph: graph.clone(), device: device.clone(), dtype, vars, state: Mutex::new(state), executor })
+        Ok(Self {
+            graph: graph.clone(),
+            device: device.clone(),
+            dtype,
+            vars,
+            state: Mutex::new(state),
+            executor,
+        })
     }
 
     /// Values of the graph's outputs. With `train`, batch norms use the batch's statistics and update the running
@@ -72,9 +83,12 @@ impl Network {
         let (outputs, statistics) = match &self.executor {
             Some(executor) => single::forward(executor, &self.vars, &state, inputs, train)?,
             None => {
-                let inputs: Vec<Tensor> =
-                    inputs.iter().map(|input| input.to_dtype(self.dtype)).collect::<Result<_, _>>()?;
-                self.graph.shapes(&inputs.iter().map(|input| input.dims().to_vec()).collect::<Vec<_>>())?;
+                let inputs: Vec<Tensor> = inputs
+                    .iter()
+                    .map(|input| input.to_dtype(self.dtype))
+                    .collect::<Result<_, _>>()?;
+                self.graph
+                    .shapes(&inputs.iter().map(|input| input.dims().to_vec()).collect::<Vec<_>>())?;
                 ops::forward(&self.graph, &self.vars, &state, &inputs, train)?
             }
         };
@@ -96,11 +110,16 @@ impl Network {
     pub fn weights(&self) -> Result<Weights> {
         let array = |tensor: &Tensor| -> Result<Array> {
             let data = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-            Ok(Array { shape: tensor.dims().to_vec(), data })
+            Ok(Array {
+                shape: tensor.dims().to_vec(),
+                data,
+            })
         };
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let vars = self.vars.iter().map(|(name, var)| (name, var.as_tensor()));
-        vars.chain(state.iter()).map(|(name, tensor)| Ok((name.clone(), array(tensor)?))).collect()
+        vars.chain(state.iter())
+            .map(|(name, tensor)| Ok((name.clone(), array(tensor)?)))
+            .collect()
     }
 
     /// Where the weights are.

@@ -22,10 +22,16 @@ pub(super) fn forward(
     train: bool,
 ) -> Result<Forward> {
     let vars = vars.iter().map(|(name, var)| {
-        let tensor = if train { var.as_tensor().clone() } else { var.as_tensor().detach() };
+        let tensor = if train {
+            var.as_tensor().clone()
+        } else {
+            var.as_tensor().detach()
+        };
         (name.as_str(), tensor)
     });
-    let weights: HashMap<&str, Tensor> = vars.chain(state.iter().map(|(name, t)| (name.as_str(), t.clone()))).collect();
+    let weights: HashMap<&str, Tensor> = vars
+        .chain(state.iter().map(|(name, t)| (name.as_str(), t.clone())))
+        .collect();
     let mut last: HashMap<&str, usize> = HashMap::new();
     for (i, node) in graph.nodes.iter().enumerate() {
         last.extend(node.inputs.iter().map(|input| (input.as_str(), i)));
@@ -46,7 +52,11 @@ pub(super) fn forward(
         values.insert(&node.name, value);
         values.retain(|name, _| last.get(name).is_some_and(|last| *last > i));
     }
-    let outputs = graph.outputs.iter().map(|output| values[output.as_str()].clone()).collect();
+    let outputs = graph
+        .outputs
+        .iter()
+        .map(|output| values[output.as_str()].clone())
+        .collect();
     Ok((outputs, statistics))
 }
 
@@ -63,7 +73,11 @@ fn run(
         Op::Input { .. } => x.clone(),
         Op::Conv2d { .. } | Op::ConvTranspose2d { .. } => {
             let kernel = weight("weight").expect("all weights were checked");
-            let y = if matches!(node.op, Op::Conv2d { .. }) { conv(&node.op, x, kernel)? } else { conv_transpose(&node.op, x, kernel)? };
+            let y = if matches!(node.op, Op::Conv2d { .. }) {
+                conv(&node.op, x, kernel)?
+            } else {
+                conv_transpose(&node.op, x, kernel)?
+            };
             match weight("bias") {
                 Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?,
                 None => y,
@@ -104,12 +118,20 @@ fn run(
             let exp = x.broadcast_sub(&x.detach().max_keepdim(1)?)?.exp()?;
             exp.broadcast_div(&exp.sum_keepdim(1)?)?
         }
-        Op::MaxPool { kernel, stride, padding } => {
+        Op::MaxPool {
+            kernel,
+            stride,
+            padding,
+        } => {
             let mut windows = taps(x, [kernel, stride, padding], f64::from(f32::MIN))?.into_iter();
             let first = windows.next().expect("a kernel has a tap");
             windows.try_fold(first, |max, x| max.maximum(&x))?
         }
-        Op::AvgPool { kernel, stride, padding } => {
+        Op::AvgPool {
+            kernel,
+            stride,
+            padding,
+        } => {
             let mut windows = taps(x, [kernel, stride, padding], 0.0)?.into_iter();
             let first = windows.next().expect("a kernel has a tap");
             (windows.try_fold(first, |sum, x| sum + x)? / (kernel * kernel) as f64)?
@@ -118,12 +140,16 @@ fn run(
         Op::Upsample { factor, mode } => upsample(x, factor, mode)?,
         Op::PixelShuffle { factor: f } => {
             let (n, c, h, w) = x.dims4()?;
-            let cells = x.reshape(vec![n, c / (f * f), f, f, h, w])?.permute(vec![0, 1, 4, 2, 5, 3])?;
+            let cells = x
+                .reshape(vec![n, c / (f * f), f, f, h, w])?
+                .permute(vec![0, 1, 4, 2, 5, 3])?;
             cells.contiguous()?.reshape((n, c / (f * f), h * f, w * f))?
         }
         Op::PixelUnshuffle { factor: f } => {
             let (n, c, h, w) = x.dims4()?;
-            let cells = x.reshape(vec![n, c, h / f, f, w / f, f])?.permute(vec![0, 1, 3, 5, 2, 4])?;
+            let cells = x
+                .reshape(vec![n, c, h / f, f, w / f, f])?
+                .permute(vec![0, 1, 3, 5, 2, 4])?;
             cells.contiguous()?.reshape((n, c * f * f, h / f, w / f))?
         }
         Op::Concat => Tensor::cat(args, 1)?,
@@ -159,7 +185,11 @@ fn pad(x: &Tensor, axis: usize, before: usize, after: usize, value: f64) -> Resu
     if after > 0 {
         parts.push(filled(after)?);
     }
-    Ok(if parts.len() == 1 { x.clone() } else { Tensor::cat(&parts, axis)? })
+    Ok(if parts.len() == 1 {
+        x.clone()
+    } else {
+        Tensor::cat(&parts, axis)?
+    })
 }
 
 /// `x` with `padding` pixels of `value` at every border, and on each axis exactly as long as the last window of `span`
@@ -176,7 +206,16 @@ fn pad_to_windows(x: &Tensor, padding: usize, span: usize, stride: usize, value:
 }
 
 fn conv(op: &Op, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let &Op::Conv2d { kernel, stride, padding, padding_mode, dilation, groups, .. } = op else {
+    let &Op::Conv2d {
+        kernel,
+        stride,
+        padding,
+        padding_mode,
+        dilation,
+        groups,
+        ..
+    } = op
+    else {
         return Ok(x.clone());
     };
     let (mut x, mut padding) = (x.clone(), padding);
@@ -194,7 +233,8 @@ fn conv(op: &Op, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         x = pad_to_windows(&x, padding, span, stride, 0.0)?;
         padding = 0;
     }
-    Ok(x.contiguous()?.conv2d(&weight.contiguous()?, padding, stride, dilation, groups)?)
+    Ok(x.contiguous()?
+        .conv2d(&weight.contiguous()?, padding, stride, dilation, groups)?)
 }
 
 /// The pixel inside that pixel `i` of a padded axis shows.
@@ -208,14 +248,25 @@ fn border(i: usize, padding: usize, side: usize, mode: Padding) -> usize {
 }
 
 fn conv_transpose(op: &Op, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let &Op::ConvTranspose2d { stride, padding, output_padding, groups, .. } = op else {
+    let &Op::ConvTranspose2d {
+        stride,
+        padding,
+        output_padding,
+        groups,
+        ..
+    } = op
+    else {
         return Ok(x.clone());
     };
     let (x, weight) = (x.chunk(groups, 1)?, weight.chunk(groups, 0)?);
     let group = |(x, weight): (&Tensor, &Tensor)| {
-        x.contiguous()?.conv_transpose2d(&weight.contiguous()?, padding, output_padding, stride, 1)
+        x.contiguous()?
+            .conv_transpose2d(&weight.contiguous()?, padding, output_padding, stride, 1)
     };
-    Ok(Tensor::cat(&x.iter().zip(&weight).map(group).collect::<Result<Vec<_>, _>>()?, 1)?)
+    Ok(Tensor::cat(
+        &x.iter().zip(&weight).map(group).collect::<Result<Vec<_>, _>>()?,
+        1,
+    )?)
 }
 
 /// For each tap of a window, in order, what it sees at every position.
@@ -228,10 +279,21 @@ fn taps(x: &Tensor, [kernel, stride, padding]: [usize; 3], value: f64) -> Result
     let mut taps = Vec::new();
     for ky in 0..kernel {
         for kx in 0..kernel {
-            let tap = x.narrow(2, ky, rows * stride)?.narrow(3, kx, cols * stride)?.contiguous()?;
+            let tap = x
+                .narrow(2, ky, rows * stride)?
+                .narrow(3, kx, cols * stride)?
+                .contiguous()?;
             let (n, c, _, _) = tap.dims4()?;
-            let tap = tap.reshape((n, c, rows, stride, cols * stride))?.narrow(3, 0, 1)?.contiguous()?;
-            taps.push(tap.reshape((n, c, rows, cols, stride))?.narrow(4, 0, 1)?.squeeze(4)?.contiguous()?);
+            let tap = tap
+                .reshape((n, c, rows, stride, cols * stride))?
+                .narrow(3, 0, 1)?
+                .contiguous()?;
+            taps.push(
+                tap.reshape((n, c, rows, cols, stride))?
+                    .narrow(4, 0, 1)?
+                    .squeeze(4)?
+                    .contiguous()?,
+            );
         }
     }
     Ok(taps)
@@ -240,7 +302,9 @@ fn taps(x: &Tensor, [kernel, stride, padding]: [usize; 3], value: f64) -> Result
 fn upsample(x: &Tensor, factor: usize, mode: Interpolation) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
     if mode == Interpolation::Nearest {
-        let cells = x.reshape(vec![n, c, h, 1, w, 1])?.broadcast_as(vec![n, c, h, factor, w, factor])?;
+        let cells = x
+            .reshape(vec![n, c, h, 1, w, 1])?
+            .broadcast_as(vec![n, c, h, factor, w, factor])?;
         return Ok(cells.contiguous()?.reshape((n, c, h * factor, w * factor))?);
     }
     let rows = blend(h, factor, x)?.broadcast_left((n, c))?.contiguous()?;
@@ -255,5 +319,7 @@ fn blend(side: usize, factor: usize, x: &Tensor) -> Result<Tensor> {
         row[low] += 1.0 - share;
         row[high] += share;
     }
-    Ok(Tensor::from_vec(matrix, (side * factor, side), &Device::Cpu)?.to_device(x.device())?.to_dtype(x.dtype())?)
+    Ok(Tensor::from_vec(matrix, (side * factor, side), &Device::Cpu)?
+        .to_device(x.device())?
+        .to_dtype(x.dtype())?)
 }

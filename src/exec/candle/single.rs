@@ -22,9 +22,14 @@ pub(super) fn forward(
     inputs: &[Tensor],
     train: bool,
 ) -> Result<Forward> {
-    if let Some(other) = inputs.iter().find(|input| input.dtype() != DType::F32 || !input.device().is_cpu()) {
+    if let Some(other) = inputs
+        .iter()
+        .find(|input| input.dtype() != DType::F32 || !input.device().is_cpu())
+    {
         let (dtype, device) = (other.dtype(), other.device());
-        return Err(Error::Invalid(format!("the network is on the CPU in f32, its input is {dtype:?} on {device:?}")));
+        return Err(Error::Invalid(format!(
+            "the network is on the CPU in f32, its input is {dtype:?} on {device:?}"
+        )));
     }
     let mut trained = vars.iter().map(|(_, var)| var.elem_count());
     let weights = &executor.program.weights;
@@ -36,26 +41,39 @@ pub(super) fn forward(
         })
         .collect();
     let shapes = executor.prepare(inputs.iter().map(|input| input.dims().to_vec()).collect(), &lens)?;
-    let fixed = weights.iter().filter(|weight| !weight.trained).map(|weight| state[&weight.name].flatten_all()?.to_vec1());
+    let fixed = weights
+        .iter()
+        .filter(|weight| !weight.trained)
+        .map(|weight| state[&weight.name].flatten_all()?.to_vec1());
     let pass = Arc::new(OnceLock::new());
     let op = Single {
         executor: executor.clone(),
         shapes: shapes.clone(),
         lens,
         fixed: fixed.collect::<Result<_, _>>()?,
-        inputs: inputs.iter().map(|input| (input.elem_count(), input.track_op() || input.is_variable())).collect(),
+        inputs: inputs
+            .iter()
+            .map(|input| (input.elem_count(), input.track_op() || input.is_variable()))
+            .collect(),
         train,
         pass: pass.clone(),
     };
     let inputs = row(inputs)?;
     let params = row(&vars.iter().map(|(_, var)| var.as_tensor().clone()).collect::<Vec<_>>())?;
-    let out = if train { inputs.apply_op2(&params, op)? } else { inputs.apply_op2_no_bwd(&params, &op)? };
+    let out = if train {
+        inputs.apply_op2(&params, op)?
+    } else {
+        inputs.apply_op2_no_bwd(&params, &op)?
+    };
     let mut statistics = Vec::new();
     if let Some(pass) = pass.get().filter(|_| train) {
         for (i, moments) in executor.program.statistics(pass, &shapes) {
             for (weight, values) in [(i, moments.mean), (i + 1, moments.var)] {
                 let len = values.len();
-                statistics.push((weights[weight].name.clone(), Tensor::from_vec(values, len, &Device::Cpu)?));
+                statistics.push((
+                    weights[weight].name.clone(),
+                    Tensor::from_vec(values, len, &Device::Cpu)?,
+                ));
             }
         }
     }
@@ -102,7 +120,13 @@ impl Single {
             true => params.split_off(..*len).expect("as long as all trained weights"),
             false => fixed.next().expect("values for each weight that is not trained"),
         };
-        self.executor.program.weights.iter().zip(&self.lens).map(weight).collect()
+        self.executor
+            .program
+            .weights
+            .iter()
+            .zip(&self.lens)
+            .map(weight)
+            .collect()
     }
 }
 
@@ -139,7 +163,10 @@ impl CustomOp2 for Single {
         _: &Tensor,
         g: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let pass = self.pass.get().ok_or_else(|| candle_core::Error::msg("backward before forward"))?;
+        let pass = self
+            .pass
+            .get()
+            .ok_or_else(|| candle_core::Error::msg("backward before forward"))?;
         let g = g.contiguous()?;
         let ((g, g_layout), (params_in, params_layout)) = (g.storage_and_layout(), params.storage_and_layout());
         let (Storage::Cpu(g), Storage::Cpu(values_in)) = (&*g, &*params_in) else {
@@ -148,8 +175,13 @@ impl CustomOp2 for Single {
         let weights = self.weights(values(values_in, params_layout)?);
         let mut g = values(g, g_layout)?;
         let Executor { program, memory, .. } = &*self.executor;
-        let lens = program.output_shapes(&self.shapes).into_iter().map(|shape| shape.iter().product());
-        let outputs: Vec<&[f32]> = lens.map(|len: usize| g.split_off(..len).expect("as long as all outputs")).collect();
+        let lens = program
+            .output_shapes(&self.shapes)
+            .into_iter()
+            .map(|shape| shape.iter().product());
+        let outputs: Vec<&[f32]> = lens
+            .map(|len: usize| g.split_off(..len).expect("as long as all outputs"))
+            .collect();
         let wanted: Vec<bool> = self.inputs.iter().map(|input| input.1).collect();
         let found = program.backward(pass, &self.shapes, &weights, &outputs, &wanted, memory);
         let mut flat = Vec::with_capacity(params.elem_count());
@@ -178,6 +210,8 @@ impl CustomOp2 for Single {
 
 /// The values of a contiguous f32 tensor.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    let (first, last) = layout.contiguous_offsets().ok_or_else(|| candle_core::Error::msg("not contiguous"))?;
+    let (first, last) = layout
+        .contiguous_offsets()
+        .ok_or_else(|| candle_core::Error::msg("not contiguous"))?;
     Ok(&storage.as_slice::<f32>()?[first..last])
 }

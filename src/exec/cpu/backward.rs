@@ -57,14 +57,20 @@ impl Program {
         memory: &Memory,
     ) -> Gradients {
         let mut sought = vec![false; shapes.values.len()];
-        self.inputs.iter().zip(inputs).for_each(|(value, wanted)| sought[*value] = *wanted);
+        self.inputs
+            .iter()
+            .zip(inputs)
+            .for_each(|(value, wanted)| sought[*value] = *wanted);
         for step in &self.steps {
             let trained = self.trained(step);
             sought[step.out] = trained || step.args.iter().any(|arg| sought[*arg]);
         }
         let mut run = Run {
             program: self,
-            kept: Kept { pass, shapes: &shapes.values },
+            kept: Kept {
+                pass,
+                shapes: &shapes.values,
+            },
             shapes: &shapes.values,
             weights,
             memory,
@@ -82,12 +88,17 @@ impl Program {
                 run.step(i, step, g);
             }
         }
-        Gradients { inputs: self.inputs.iter().map(|value| run.grads[*value].take()).collect(), weights: run.weight_grads }
+        Gradients {
+            inputs: self.inputs.iter().map(|value| run.grads[*value].take()).collect(),
+            weights: run.weight_grads,
+        }
     }
 
     fn trained(&self, step: &Step) -> bool {
         let count = self.graph.nodes[step.node].op.weight_names().len();
-        self.weights[step.weights..step.weights + count].iter().any(|weight| weight.trained)
+        self.weights[step.weights..step.weights + count]
+            .iter()
+            .any(|weight| weight.trained)
     }
 }
 
@@ -135,10 +146,18 @@ impl Run<'_> {
                 self.give(step, 0, |dx, from| pool::avg_pool_grad(&window, (&g, to), (dx, from)));
             }
             Op::GlobalAvgPool => self.give(step, 0, |dx, from| pool::global_avg_pool_grad(&g, from, dx)),
-            Op::Upsample { factor, mode: Interpolation::Nearest } => {
-                self.give(step, 0, |dx, from| Remap::nearest(from.h, from.w, factor).backward(&g, (dx, from)));
+            Op::Upsample {
+                factor,
+                mode: Interpolation::Nearest,
+            } => {
+                self.give(step, 0, |dx, from| {
+                    Remap::nearest(from.h, from.w, factor).backward(&g, (dx, from))
+                });
             }
-            Op::Upsample { factor, mode: Interpolation::Bilinear } => {
+            Op::Upsample {
+                factor,
+                mode: Interpolation::Bilinear,
+            } => {
                 self.give(step, 0, |dx, from| resample::bilinear_grad(&g, factor, (dx, from)));
             }
             Op::PixelShuffle { factor } => {
@@ -238,7 +257,9 @@ impl Run<'_> {
     }
 
     fn batch_norm(&mut self, i: usize, step: &Step, eps: f64, x: (&[f32], Nchw), g: &[f32]) {
-        let moments = self.kept.pass.moments[i].as_ref().expect("a training pass takes moments");
+        let moments = self.kept.pass.moments[i]
+            .as_ref()
+            .expect("a training pass takes moments");
         let [weight, bias] = [0, 1].map(|i| self.weights[step.weights + i]);
         let forward = Affine::new(&moments.mean, &moments.var, weight, bias, eps);
         let mut dx = self.memory.take(x.0.len());

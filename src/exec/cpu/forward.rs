@@ -40,7 +40,13 @@ impl Program {
         memory: &Memory,
     ) -> Pass {
         let shapes = &shapes.values;
-        let mut run = Run { program: self, shapes, weights, values: vec![None; shapes.len()], memory };
+        let mut run = Run {
+            program: self,
+            shapes,
+            weights,
+            values: vec![None; shapes.len()],
+            memory,
+        };
         for (value, input) in self.inputs.iter().zip(inputs) {
             let mut buffer = memory.take(input.len());
             buffer.copy_from_slice(input);
@@ -51,9 +57,14 @@ impl Program {
             moments.push(if train { run.moments(step) } else { None });
             let value = run.step(step, moments.last().and_then(Option::as_ref));
             run.values[step.out] = Some(value);
-            step.done[usize::from(train)].iter().for_each(|value| run.values[*value] = None);
+            step.done[usize::from(train)]
+                .iter()
+                .for_each(|value| run.values[*value] = None);
         }
-        Pass { values: run.values, moments }
+        Pass {
+            values: run.values,
+            moments,
+        }
     }
 
     /// The values that leave the graph.
@@ -69,7 +80,10 @@ impl Program {
             let shape = shapes.values[step.out];
             let count = (shape.n * shape.plane()) as f32;
             let mut moments = moments.clone()?;
-            moments.var.iter_mut().for_each(|var| *var *= count / (count - 1.0).max(1.0));
+            moments
+                .var
+                .iter_mut()
+                .for_each(|var| *var *= count / (count - 1.0).max(1.0));
             Some((step.weights + 2, moments))
         };
         self.steps.iter().zip(&pass.moments).filter_map(unbiased).collect()
@@ -79,7 +93,12 @@ impl Program {
 impl Run<'_> {
     fn arg(&self, step: &Step, i: usize) -> (&[f32], Nchw) {
         let value = step.args[i];
-        (self.values[value].as_ref().expect("a value lives until its last reader ran"), self.shapes[value])
+        (
+            self.values[value]
+                .as_ref()
+                .expect("a value lives until its last reader ran"),
+            self.shapes[value],
+        )
     }
 
     fn moments(&self, step: &Step) -> Option<Moments> {
@@ -90,7 +109,9 @@ impl Run<'_> {
     fn step(&self, step: &Step, moments: Option<&Moments>) -> Arc<Buffer> {
         let op = &self.program.graph.nodes[step.node].op;
         if *op == Op::Flatten {
-            return self.values[step.args[0]].clone().expect("a value lives until its last reader ran");
+            return self.values[step.args[0]]
+                .clone()
+                .expect("a value lives until its last reader ran");
         }
         let shape = self.shapes[step.out];
         let mut buffer = self.memory.take(shape.len());
@@ -105,14 +126,24 @@ impl Run<'_> {
             }
             Op::MaxPool { .. } | Op::AvgPool { .. } => {
                 let window = window_of(op).expect("a pool has a window");
-                let pool = if matches!(op, Op::MaxPool { .. }) { pool::max_pool } else { pool::avg_pool };
+                let pool = if matches!(op, Op::MaxPool { .. }) {
+                    pool::max_pool
+                } else {
+                    pool::avg_pool
+                };
                 pool(&window, (x, from), (out, shape));
             }
             Op::GlobalAvgPool => pool::global_avg_pool(x, from, out),
-            Op::Upsample { factor, mode: Interpolation::Nearest } => {
+            Op::Upsample {
+                factor,
+                mode: Interpolation::Nearest,
+            } => {
                 Remap::nearest(from.h, from.w, factor).forward((x, from), out);
             }
-            Op::Upsample { factor, mode: Interpolation::Bilinear } => resample::bilinear((x, from), factor, out),
+            Op::Upsample {
+                factor,
+                mode: Interpolation::Bilinear,
+            } => resample::bilinear((x, from), factor, out),
             Op::PixelShuffle { factor } => resample::pixel_shuffle((x, from), factor, out),
             Op::PixelUnshuffle { factor } => resample::pixel_unshuffle(x, factor, (out, shape)),
             Op::Softmax => pointwise::softmax((x, from), out),
@@ -136,9 +167,14 @@ impl Run<'_> {
         let (x, from) = self.arg(step, 0);
         if let Op::Linear { .. } = op {
             let (out, to) = out;
-            matmul(Matrix::new(x, from.n, from.c), Matrix::new(weight, to.c, from.c).t(), out);
+            matmul(
+                Matrix::new(x, from.n, from.c),
+                Matrix::new(weight, to.c, from.c).t(),
+                out,
+            );
             if let Some(bias) = bias {
-                out.chunks_exact_mut(to.c).for_each(|row| row.iter_mut().zip(bias).for_each(|(out, b)| *out += b));
+                out.chunks_exact_mut(to.c)
+                    .for_each(|row| row.iter_mut().zip(bias).for_each(|(out, b)| *out += b));
             }
             return;
         }
@@ -164,8 +200,16 @@ pub(super) fn has_bias(op: &Op) -> bool {
 /// The copy that pads a convolution's input, where it is not zeros.
 pub(super) fn padding_of(op: &Op, x: Nchw) -> Option<Remap> {
     match *op {
-        Op::Conv2d { padding_mode: Padding::Replicate, padding, .. } => Some(Remap::replicate(x.h, x.w, padding)),
-        Op::Conv2d { padding_mode: Padding::Reflect, padding, .. } => Some(Remap::reflect(x.h, x.w, padding)),
+        Op::Conv2d {
+            padding_mode: Padding::Replicate,
+            padding,
+            ..
+        } => Some(Remap::replicate(x.h, x.w, padding)),
+        Op::Conv2d {
+            padding_mode: Padding::Reflect,
+            padding,
+            ..
+        } => Some(Remap::reflect(x.h, x.w, padding)),
         _ => None,
     }
 }

@@ -18,7 +18,10 @@ impl Memory {
                 vec![0.0; len]
             }
         };
-        Buffer { data, memory: self.clone() }
+        Buffer {
+            data,
+            memory: self.clone(),
+        }
     }
 
     /// Forgets all buffers that nothing uses: for when other sizes are wanted from now on.

@@ -32,7 +32,10 @@ pub(crate) struct Weight {
 pub(crate) fn weights_of(graph: &Graph) -> Vec<Weight> {
     let weights = |node: &Node| {
         let frozen = matches!(node.op, Op::Conv2d { frozen: true, .. });
-        let weight = |name: &&str| Weight { name: node.weight(name), trained: !frozen && !name.starts_with("running_") };
+        let weight = |name: &&str| Weight {
+            name: node.weight(name),
+            trained: !frozen && !name.starts_with("running_"),
+        };
         node.op.weight_names().iter().map(weight).collect::<Vec<_>>()
     };
     graph.nodes.iter().flat_map(weights).collect()
@@ -64,15 +67,29 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn new(graph: &Graph) -> Result<Self> {
-        let numbers: HashMap<&str, usize> = graph.nodes.iter().enumerate().map(|(i, node)| (&*node.name, i)).collect();
+        let numbers: HashMap<&str, usize> = graph
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(i, node)| (&*node.name, i))
+            .collect();
         let number = |node: &str, input: &str| {
             let found = numbers.get(input).copied();
             found.ok_or_else(|| Error::graph(node, format!("there is no node `{input}`")))
         };
-        let outputs = graph.outputs.iter().map(|name| number(name, name)).collect::<Result<Vec<_>>>()?;
+        let outputs = graph
+            .outputs
+            .iter()
+            .map(|name| number(name, name))
+            .collect::<Result<Vec<_>>>()?;
         let mut args = Vec::new();
         for node in &graph.nodes {
-            args.push(node.inputs.iter().map(|input| number(&node.name, input)).collect::<Result<Vec<_>>>()?);
+            args.push(
+                node.inputs
+                    .iter()
+                    .map(|input| number(&node.name, input))
+                    .collect::<Result<Vec<_>>>()?,
+            );
         }
         let mut readers = vec![Vec::new(); graph.nodes.len()];
         for (i, args) in args.iter().enumerate() {
@@ -93,11 +110,24 @@ impl Program {
             }
             let relu = follower(i).filter(|_| fuses(i));
             let (args, done) = (args[i].clone(), [Vec::new(), Vec::new()]);
-            steps.push(Step { node: i, args, out: relu.unwrap_or(i), relu: relu.is_some(), weights: first, done });
+            steps.push(Step {
+                node: i,
+                args,
+                out: relu.unwrap_or(i),
+                relu: relu.is_some(),
+                weights: first,
+                done,
+            });
         }
         let is_input = |i: &usize| matches!(graph.nodes[*i].op, Op::Input { .. });
         let inputs = (0..graph.nodes.len()).filter(is_input).collect();
-        let mut program = Self { graph: graph.clone(), steps, inputs, outputs, weights: weights_of(graph) };
+        let mut program = Self {
+            graph: graph.clone(),
+            steps,
+            inputs,
+            outputs,
+            weights: weights_of(graph),
+        };
         program.find_done();
         Ok(program)
     }
@@ -149,14 +179,26 @@ impl Program {
         let by_name = self.graph.shapes(inputs)?;
         let nchw = |node: &Node| match by_name[&node.name][..] {
             [n, c, h, w] => Nchw { n, c, h, w },
-            ref shape => Nchw { n: shape[0], c: shape[1..].iter().product(), h: 1, w: 1 },
+            ref shape => Nchw {
+                n: shape[0],
+                c: shape[1..].iter().product(),
+                h: 1,
+                w: 1,
+            },
         };
-        Ok(Shapes { values: self.graph.nodes.iter().map(nchw).collect(), by_name })
+        Ok(Shapes {
+            values: self.graph.nodes.iter().map(nchw).collect(),
+            by_name,
+        })
     }
 
     /// Shapes of the graph's outputs.
     pub(crate) fn output_shapes<'a>(&self, shapes: &'a Shapes) -> Vec<&'a [usize]> {
-        self.graph.outputs.iter().map(|name| shapes.by_name[name].as_slice()).collect()
+        self.graph
+            .outputs
+            .iter()
+            .map(|name| shapes.by_name[name].as_slice())
+            .collect()
     }
 }
 
@@ -169,7 +211,11 @@ pub(crate) struct Executor {
 
 impl Executor {
     pub(crate) fn new(graph: &Graph) -> Result<Self> {
-        Ok(Self { program: Program::new(graph)?, memory: Memory::default(), last: Mutex::default() })
+        Ok(Self {
+            program: Program::new(graph)?,
+            memory: Memory::default(),
+            last: Mutex::default(),
+        })
     }
 
     /// Checks inputs and weights against the graph; the weights by their lengths, in the order of the program's.
@@ -183,7 +229,10 @@ impl Executor {
         for (weight, len) in self.program.weights.iter().zip(weights) {
             let shape = &wanted[&weight.name];
             if shape.iter().product::<usize>() != *len {
-                return Err(Error::Invalid(format!("weight `{}` has {len} values, not {shape:?}", weight.name)));
+                return Err(Error::Invalid(format!(
+                    "weight `{}` has {len} values, not {shape:?}",
+                    weight.name
+                )));
             }
         }
         self.memory.clear();
@@ -202,13 +251,41 @@ pub(crate) struct Shapes {
 /// The convolution of a node as the kernels take it; the padding is 0 where it is made by a copy of its own.
 fn conv_of(op: &Op) -> Option<Conv> {
     match *op {
-        Op::Conv2d { kernel, stride, padding, padding_mode, dilation, groups, .. } => {
-            let padding = if padding_mode == crate::graph::Padding::Zero { padding } else { 0 };
-            Some(Conv { kernel, stride, padding, dilation, groups })
+        Op::Conv2d {
+            kernel,
+            stride,
+            padding,
+            padding_mode,
+            dilation,
+            groups,
+            ..
+        } => {
+            let padding = if padding_mode == crate::graph::Padding::Zero {
+                padding
+            } else {
+                0
+            };
+            Some(Conv {
+                kernel,
+                stride,
+                padding,
+                dilation,
+                groups,
+            })
         }
-        Op::ConvTranspose2d { kernel, stride, padding, groups, .. } => {
-            Some(Conv { kernel, stride, padding, dilation: 1, groups })
-        }
+        Op::ConvTranspose2d {
+            kernel,
+            stride,
+            padding,
+            groups,
+            ..
+        } => Some(Conv {
+            kernel,
+            stride,
+            padding,
+            dilation: 1,
+            groups,
+        }),
         _ => None,
     }
 }
@@ -216,9 +293,20 @@ fn conv_of(op: &Op) -> Option<Conv> {
 /// The window of a pool.
 fn window_of(op: &Op) -> Option<Window> {
     match *op {
-        Op::MaxPool { kernel, stride, padding } | Op::AvgPool { kernel, stride, padding } => {
-            Some(Window { kernel, stride, padding })
+        Op::MaxPool {
+            kernel,
+            stride,
+            padding,
         }
+        | Op::AvgPool {
+            kernel,
+            stride,
+            padding,
+        } => Some(Window {
+            kernel,
+            stride,
+            padding,
+        }),
         _ => None,
     }
 }

@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rayon::prelude::*;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::arrays::{first_output, infer, stack, to_images};
-use super::card::{self, purpose};
-use super::common::{Common, DataCard, Defaults, Product};
+use super::card::purpose;
+use super::common::{Common, Defaults, Product};
 use super::feed::Batch;
 use super::losses::PictureLoss;
 use super::packed::{self, Packed};
@@ -24,7 +24,7 @@ use crate::exec;
 use crate::exec::candle::Network;
 use crate::model::{AnomalyCalibration, Calibration, InputSpec, MapKind, Model, Resize, Task};
 use crate::nets::NetOptions;
-use crate::pixels::{Image, Placement};
+use crate::pixels::Image;
 use crate::score::{calibration, maps, metrics};
 use crate::tasks::{AnomalyDetector, batch};
 use crate::{Error, Result};
@@ -79,8 +79,6 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
     let (train, apart) = common.sources.open(is_good)?;
     let least = if apart.is_some() { 2 } else { LEAST_PICTURES };
     at_least(least, &train, &common.sources.train, "good pictures")?;
-    let digest = card::digest(&[&train].into_iter().chain(&apart).collect::<Vec<_>>())?;
-    let all = train.clone();
     let share = (LEAST_HELD_OUT as f64 / train.samples.len() as f64).max(0.1);
     let sets = Sets::new(train, apart, share, common.seed);
     // Found out now, not after the training.
@@ -90,17 +88,8 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         &common.sources.train,
         "good pictures to hold out",
     )?;
-    let data = DataCard {
-        summary: card::summary(&all, sets.val.samples.len(), &digest),
-        digest,
-    };
-
-    let fit = |image: Image| Placement::new([image.width, image.height], size, options.resize).apply(&image);
-    let mut pictures = packed::load(&sets.train, &sets.train.samples, fit)?;
-    let mut held_out = packed::load(&sets.val, &sets.val.samples, fit)?;
-    let color = common.net.color.unwrap_or(packed::color_of(&pictures));
-    packed::to_color(&mut pictures, color);
-    packed::to_color(&mut held_out, color);
+    let data = sets.card()?;
+    let (pictures, held_out, color) = packed::fitted(&sets, size, options.resize, common.net.color)?;
     let net = common.build(Task::Anomaly, color, 0)?;
     let input = InputSpec {
         resize: options.resize,
@@ -117,12 +106,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         "loss": options.loss.name(), "map": options.map, "smooth": smooth, "resize": options.resize, "flip": options.flip,
         "false-alarm-rate": options.false_alarm_rate,
     });
-    let settings = common.settings(
-        Task::Anomaly,
-        defaults,
-        &data,
-        extra.as_object().cloned().unwrap_or_else(Map::new),
-    )?;
+    let settings = common.settings(Task::Anomaly, defaults, &data, extra)?;
     let objective = Restoring {
         options: Options {
             smooth: Some(smooth),

@@ -16,6 +16,7 @@ pub mod feed;
 pub mod log;
 pub mod losses;
 pub mod optimizer;
+pub mod pace;
 pub mod packed;
 pub mod progress;
 pub mod run;

@@ -1,6 +1,5 @@
 //! The loop: forward, backward, step, average; validation, checkpoints, logs on the way.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use super::ema::Ema;
 use super::feed::{Batch, with_feed};
 use super::log::{CsvLog, Row};
 use super::optimizer::{AdamParams, AdamW};
+use super::pace::Pace;
 use super::progress::Progress;
 use super::schedule::{Budget, Schedule, epoch_steps, timed_steps};
 use crate::exec::candle::Network;
@@ -397,50 +397,5 @@ impl<'a> Training<'a> {
             date,
             command,
         })))
-    }
-}
-
-/// Loss and speed of the last steps.
-struct Pace {
-    batch: usize,
-    recent: VecDeque<(Instant, f32)>,
-}
-
-impl Pace {
-    /// Steps it looks back on.
-    const WINDOW: usize = 50;
-
-    fn new(batch: usize) -> Self {
-        Self {
-            batch,
-            recent: VecDeque::new(),
-        }
-    }
-
-    fn push(&mut self, loss: f32) {
-        if self.recent.len() > Self::WINDOW {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((Instant::now(), loss));
-    }
-
-    /// Forgets times, as after a validation.
-    fn restart(&mut self) {
-        self.recent.clear();
-    }
-
-    /// NaN until there is a step.
-    fn loss(&self) -> f64 {
-        self.recent.iter().map(|(_, loss)| f64::from(*loss)).sum::<f64>() / self.recent.len() as f64
-    }
-
-    /// Zero until there are two steps.
-    fn images_per_s(&self) -> f64 {
-        match (self.recent.front(), self.recent.back()) {
-            (Some((first, _)), Some((last, _))) if last > first => {
-                (self.recent.len() - 1) as f64 * self.batch as f64 / (*last - *first).as_secs_f64()
-            }
-            _ => 0.0,
-        }
     }
 }

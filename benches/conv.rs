@@ -23,14 +23,26 @@ fn seconds(runs: usize, mut f: impl FnMut()) -> f64 {
 
 /// One row: GFLOP/s of a 3x3 convolution that keeps the shape.
 fn convolution([n, c, side]: [usize; 3]) -> candle_core::Result<()> {
-    let conv = Conv { kernel: 3, stride: 1, padding: 1, dilation: 1, groups: 1 };
+    let conv = Conv {
+        kernel: 3,
+        stride: 1,
+        padding: 1,
+        dilation: 1,
+        groups: 1,
+    };
     let shape = Nchw { n, c, h: side, w: side };
     let (x, weight) = (vec![0.5; shape.len()], vec![0.1; c * c * 9]);
     let (mut out, mut dw) = (vec![0.0; shape.len()], vec![0.0; weight.len()]);
     let work = 2.0 * (shape.len() * c * 9) as f64 / 1e9;
-    let forward = seconds(5, || conv2d(&conv, (&x, shape), &weight, None, false, (black_box(&mut out), shape)));
-    let input = seconds(5, || conv2d_grad_input(&conv, (&x, shape), &weight, None, (black_box(&mut out), shape)));
-    let grad = seconds(5, || conv2d_grad_weight(&conv, (&x, shape), (&out, shape), black_box(&mut dw)));
+    let forward = seconds(5, || {
+        conv2d(&conv, (&x, shape), &weight, None, false, (black_box(&mut out), shape))
+    });
+    let input = seconds(5, || {
+        conv2d_grad_input(&conv, (&x, shape), &weight, None, (black_box(&mut out), shape))
+    });
+    let grad = seconds(5, || {
+        conv2d_grad_weight(&conv, (&x, shape), (&out, shape), black_box(&mut dw))
+    });
     let theirs = Var::from_vec(x, (n, c, side, side), &Device::Cpu)?;
     let kernel = Var::from_vec(weight, (c, c, 3, 3), &Device::Cpu)?;
     let run = || theirs.conv2d(&kernel, 1, 1, 1, 1).expect("the shapes fit");
@@ -50,7 +62,10 @@ fn convolution([n, c, side]: [usize; 3]) -> candle_core::Result<()> {
 
 /// One row: milliseconds and GFLOP/s of a training step with a squared loss.
 fn step(task: Task, name: &str, n: usize, side: usize) -> gst_candle::Result<()> {
-    let options = nets::NetOptions { classes: 4, ..Default::default() };
+    let options = nets::NetOptions {
+        classes: 4,
+        ..Default::default()
+    };
     let net = nets::build(task, name, &options)?;
     let network = Network::new(&net.graph, &nets::init(&net, 1)?, &Device::Cpu)?;
     let mut shapes = net.input.shapes(side, side);
@@ -61,13 +76,25 @@ fn step(task: Task, name: &str, n: usize, side: usize) -> gst_candle::Result<()>
     run()?;
     let time = seconds(3, || drop(black_box(run())));
     let work = 6.0 * net.graph.multiply_adds(&shapes)? as f64 / 1e9;
-    println!("{name:10} [{n:3}, {side:3}x{side:3}] {:9.0} {:9.0}", time * 1e3, work / time);
+    println!(
+        "{name:10} [{n:3}, {side:3}x{side:3}] {:9.0} {:9.0}",
+        time * 1e3,
+        work / time
+    );
     Ok(())
 }
 
 fn main() -> gst_candle::Result<()> {
     println!("3x3, GFLOP/s          forward  grad-in  grad-w  train  candle forward  candle train");
-    for shape in [[8, 16, 256], [8, 32, 128], [8, 64, 64], [8, 128, 32], [8, 128, 16], [64, 32, 32], [128, 64, 40]] {
+    for shape in [
+        [8, 16, 256],
+        [8, 32, 128],
+        [8, 64, 64],
+        [8, 128, 32],
+        [8, 128, 16],
+        [64, 32, 32],
+        [128, 64, 40],
+    ] {
         convolution(shape)?;
     }
     println!("\ntraining step                 ms   GFLOP/s");

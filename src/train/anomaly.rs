@@ -1,5 +1,6 @@
 //! Training of anomaly detectors from good pictures alone: a network learns to restore what is normal, from pictures with
-//! made defects (`fair`) or from the pictures themselves (`autoencoder`), or to mark made defects (`unet`).
+//! made defects (`fair`) or from the pictures themselves (`autoencoder`),
+//! or to mark made defects (`unet`).
 
 mod marking;
 
@@ -8,11 +9,11 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rayon::prelude::*;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::arrays::{first_output, infer, stack, to_images};
-use super::card::{self, purpose};
-use super::common::{Common, DataCard, Defaults, Product};
+use super::card::purpose;
+use super::common::{Common, Defaults, Product};
 use super::feed::Batch;
 use super::losses::PictureLoss;
 use super::packed::{self, Packed};
@@ -25,7 +26,7 @@ use crate::data::{defects, defects::Defective};
 use crate::exec;
 use crate::exec::candle::Network;
 use crate::model::{AnomalyCalibration, Calibration, InputSpec, MapKind, Model, Resize, Task};
-use crate::pixels::{Image, Placement};
+use crate::pixels::Image;
 use crate::score::{calibration, maps, metrics};
 use crate::tasks::{AnomalyDetector, batch};
 use crate::{Error, Result};
@@ -80,8 +81,6 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
     let (train, apart) = common.sources.open(is_good)?;
     let least = if apart.is_some() { 2 } else { LEAST_PICTURES };
     at_least(least, &train, &common.sources.train, "good pictures")?;
-    let digest = card::digest(&[&train].into_iter().chain(&apart).collect::<Vec<_>>())?;
-    let all = train.clone();
     let share = (LEAST_HELD_OUT as f64 / train.samples.len() as f64).max(0.1);
     let sets = Sets::new(train, apart, share, common.seed);
     // Found out now, not after the training.
@@ -91,23 +90,12 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         &common.sources.train,
         "good pictures to hold out",
     )?;
-    let data = DataCard {
-        summary: card::summary(&all, sets.val.samples.len(), &digest),
-        digest,
-    };
-
+    let data = sets.card()?;
     let marks = common.arch(Task::Anomaly) == "unet";
     let size = common.net.size.unwrap_or([256, 256]);
-    common.net.size = (!marks).then_some(size);
-    let fit = |image: Image| match marks {
-        true => image,
-        false => Placement::new([image.width, image.height], size, options.resize).apply(&image),
-    };
-    let mut pictures = packed::load(&sets.train, &sets.train.samples, fit)?;
-    let mut held_out = packed::load(&sets.val, &sets.val.samples, fit)?;
-    let color = common.net.color.unwrap_or(packed::color_of(&pictures));
-    packed::to_color(&mut pictures, color);
-    packed::to_color(&mut held_out, color);
+    let fit = (!marks).then_some((size, options.resize));
+    common.net.size = fit.map(|(size, _)| size);
+    let (pictures, held_out, color) = packed::fitted(&sets, fit, common.net.color)?;
     let net = common.build(Task::Anomaly, color, 0)?;
     let input = InputSpec {
         resize: options.resize,
@@ -127,12 +115,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         "loss": options.loss.name(), "map": map, "smooth": smooth, "resize": options.resize, "flip": options.flip,
         "false-alarm-rate": options.false_alarm_rate,
     });
-    let settings = common.settings(
-        Task::Anomaly,
-        defaults,
-        &data,
-        extra.as_object().cloned().unwrap_or_else(Map::new),
-    )?;
+    let settings = common.settings(Task::Anomaly, defaults, &data, extra)?;
     let (batch, seed, device) = (settings.batch, common.seed, common.device.clone());
     let objective: Box<dyn Objective> = if marks {
         Box::new(marking::Marking {
@@ -164,9 +147,10 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
             let mut model = common.model(Task::Anomaly, &net, input, Vec::new(), *trained, &data);
+            let calibration = uncalibrated(map, smooth);
             calibrate(
                 &mut model,
-                uncalibrated(map, smooth),
+                calibration,
                 &sets.val,
                 options.false_alarm_rate,
                 exec_options,

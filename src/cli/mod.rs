@@ -31,7 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Train(train::Args),
+    Train(Box<train::Args>),
     Eval(eval::Args),
     Calibrate(calibrate::Args),
     Run(run::Args),
@@ -42,7 +42,7 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Train(args) => train::main(args),
+        Command::Train(args) => train::main(*args),
         Command::Eval(args) => eval::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Calibrate(args) => calibrate::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::main(&args).map(|()| ExitCode::SUCCESS),

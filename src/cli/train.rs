@@ -359,7 +359,15 @@ fn finish(common: &Common, product: Product) -> Result<ExitCode> {
             Ok(ExitCode::from(130))
         }
         Product::Model(model) => {
-            model.save(&common.output)?;
+            if let Err(error) = model.save(&common.output) {
+                if !checkpoint.exists() {
+                    return Err(error.into());
+                }
+                bail!(
+                    "{error}; the run is kept in {}: mend this and give the same command with --resume",
+                    checkpoint.display()
+                );
+            }
             if checkpoint.exists() {
                 std::fs::remove_file(&checkpoint).with_context(|| checkpoint.display().to_string())?;
             }

@@ -10,6 +10,7 @@ mod filter;
 mod formats;
 mod frame;
 mod frame_mut;
+pub mod heatmap;
 mod noise_level;
 mod placement;
 mod resize;

@@ -125,11 +125,12 @@ mod tests {
 
     #[test]
     fn the_command_leaves_out_where_it_goes() {
-        let line = "/usr/bin/gst-candle train denoise my\u{20}pictures -o a.safetensors --steps 10 --resume --log=x -ob --outputs c";
-        let words = line.split(' ').map(|w| w.replace("my\u{20}", "my "));
+        let line =
+            "/usr/bin/gst-candle train denoise pictures -o a.safetensors --steps 10 --resume --log=x -ob --outputs c";
+        let words = line.split(' ').map(String::from);
         assert_eq!(
             command(words),
-            "gst-candle train denoise my pictures --steps 10 --outputs c"
+            "gst-candle train denoise pictures --steps 10 --outputs c"
         );
         assert_eq!(
             command(["x", "it's", "a b"].map(String::from).into_iter()),

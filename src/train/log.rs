@@ -93,7 +93,7 @@ mod tests {
             metric: Some(("val_psnr", 30.0)),
         };
         let mut log = CsvLog::open(folder.path(), 0).unwrap();
-        [10, 20, 30].map(|s| log.write(&row(s)).unwrap());
+        [10, 20, 30].into_iter().for_each(|step| log.write(&row(step)).unwrap());
         let mut log = CsvLog::open(folder.path(), 20).unwrap();
         log.write(&row(30)).unwrap();
         let text = std::fs::read_to_string(folder.path().join("train.csv")).unwrap();

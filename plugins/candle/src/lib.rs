@@ -4,6 +4,8 @@ mod anomaly;
 mod classify;
 mod common;
 mod denoise;
+mod overlay;
+mod testsrc;
 
 pub use plugin::plugin_register_static;
 
@@ -14,6 +16,8 @@ mod plugin {
         super::denoise::register(plugin)?;
         super::anomaly::register(plugin)?;
         super::classify::register(plugin)?;
+        super::overlay::register(plugin)?;
+        super::testsrc::register(plugin)?;
         Ok(())
     }
 

@@ -60,7 +60,7 @@ fn what_is_written_is_read() {
                     error += (got.image.data[y * got.image.width + x] - wanted.data[y * width + x]).abs();
                 }
             }
-            assert!(error / ((width * height) as f32) < 0.02, "{name} {number} {error}");
+            assert!(error / ((width * height) as f32) < 0.015, "{name} {number} {error}");
         }
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);

@@ -9,20 +9,29 @@ use super::init;
 use crate::pixels::Image;
 use crate::{Error, Result};
 
-/// Encoders for MP4, the best first: the elements each needs, and how they are launched.
-const MP4: [(&[&str], &str); 3] = [
+/// A way to write a file: the elements it needs, and how they are launched.
+type Recipe = (&'static [&'static str], &'static str);
+
+/// Encoders for MP4, the best first.
+const MP4: [Recipe; 3] = [
     (
         &["x264enc", "mp4mux"],
-        "x264enc speed-preset=veryfast pass=qual quantizer=18 ! video/x-h264,profile=high ! mp4mux",
+        "video/x-raw,format=I420 ! x264enc speed-preset=veryfast pass=qual quantizer=18 ! video/x-h264,profile=high ! mp4mux",
     ),
     (
         &["openh264enc", "h264parse", "mp4mux"],
-        "openh264enc bitrate=8000000 ! h264parse ! mp4mux",
+        "video/x-raw,format=I420 ! openh264enc bitrate=8000000 ! h264parse ! mp4mux",
     ),
-    (&["avenc_mpeg4", "mp4mux"], "avenc_mpeg4 bitrate=8000000 ! mp4mux"),
+    (
+        &["avenc_mpeg4", "mp4mux"],
+        "video/x-raw,format=I420 ! avenc_mpeg4 bitrate=8000000 ! mp4mux",
+    ),
 ];
-/// Encoders for AVI.
-const AVI: [(&[&str], &str); 1] = [(&["jpegenc", "avimux"], "jpegenc quality=95 ! avimux")];
+/// Encoders for AVI. JPEG's values have the full range (colorimetry 1:4:0:0), which jpegenc does not ask for by itself.
+const AVI: [Recipe; 1] = [(
+    &["jpegenc", "avimux"],
+    "video/x-raw,format=I420,colorimetry=1:4:0:0 ! jpegenc quality=95 ! avimux",
+)];
 /// Frames that may wait for the encoder.
 const QUEUE: u64 = 4;
 /// How long the encoder may stand still before it counts as broken.
@@ -50,7 +59,7 @@ impl VideoWriter {
             .and_then(|e| e.to_str())
             .unwrap_or_default()
             .to_ascii_lowercase();
-        let (encoders, even): (&[(&[&str], &str)], usize) = match extension.as_str() {
+        let (encoders, even): (&[Recipe], usize) = match extension.as_str() {
             "mp4" | "m4v" | "mov" => (&MP4, 2),
             "avi" => (&AVI, 1),
             _ => return Err(Error::data(path, "videos are written as .mp4 or .avi")),
@@ -80,9 +89,8 @@ impl VideoWriter {
             .build()
             .map_err(|e| failed(&e))?;
         let temporary = temporary_beside(path, &extension)?;
-        let line = format!(
-            "appsrc name=source format=time max-bytes=0 ! videoconvert ! video/x-raw,format=I420 ! {encoder} ! filesink name=sink"
-        );
+        let line =
+            format!("appsrc name=source format=time max-bytes=0 ! videoconvert ! {encoder} ! filesink name=sink");
         let pipeline = gst::parse::launch(&line).map_err(|e| failed(&e))?;
         let pipeline = pipeline
             .downcast::<gst::Pipeline>()

@@ -221,7 +221,8 @@ impl Labels {
         );
     }
 
-    fn from_structure(s: &gst::StructureRef) -> Option<Self> {
+    /// Reads them back; `None` where a field is missing or of another type.
+    pub fn from_structure(s: &gst::StructureRef) -> Option<Self> {
         let labels = s.get::<gst::ArrayRef>("labels").ok()?;
         let confidences = s.get::<gst::ArrayRef>("confidences").ok()?;
         let pair = |(label, confidence): (&glib::SendValue, &glib::SendValue)| {

@@ -140,7 +140,7 @@ impl ElementImpl for CandlePublish {
                 "Candle result publisher",
                 "Generic",
                 "Writes what the candle elements find as lines of JSON to a file or to standard output",
-                env!("CARGO_PKG_REPOSITORY"),
+                "The gst-candle authors",
             )
         });
         Some(&*METADATA)

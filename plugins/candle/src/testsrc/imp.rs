@@ -1,0 +1,402 @@
+//! What the element does.
+
+use std::sync::{LazyLock, Mutex};
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::base_src::CreateSuccess;
+use gst_base::subclass::prelude::*;
+use gst_candle::data::line::{self, LineSettings, Part};
+use gst_candle::pixels::Image;
+
+use super::timeline::{Tick, Timeline};
+use crate::common::frame::{TRUTH, TRUTH_PARAM, caps, frame_mut};
+use crate::common::lock;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "candletestsrc",
+        gst::DebugColorFlags::empty(),
+        Some("Inspection line test source"),
+    )
+});
+
+/// Noise that a common industrial camera has at some gain, of 255.
+const DEFAULT_NOISE: f64 = 8.0;
+
+#[derive(Debug, Clone)]
+struct Settings {
+    seed: u64,
+    defect_rate: f64,
+    noise: f64,
+    frames_per_part: u32,
+    is_live: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            defect_rate: 0.2,
+            noise: DEFAULT_NOISE,
+            frames_per_part: 30,
+            is_live: false,
+        }
+    }
+}
+
+struct State {
+    info: gst_video::VideoInfo,
+    timeline: Timeline,
+}
+
+/// An inspection line to try things out without a camera: parts on a belt, some with a scratch, a spot or a chip, and the noise of a sensor.
+///
+/// `gst-launch-1.0 candletestsrc is-live=true defect-rate=0.3 ! videoconvert ! autovideosink`
+///
+/// A seed fixes every pixel: the same properties and caps give the same frames each time. A live source that is held up leaves
+/// frames out, as a camera does.
+///
+/// Each part that is whole in the frame has a region-of-interest meta of the type `truth`, with a parameter structure `candle-truth`: `index`
+/// (guint64, number of the part), `defect` (string: `good`, `scratch`, `spot` or `chip`), and for a defect its box in pixels, `x`, `y`,
+/// `width` and `height` (guint).
+#[derive(Default)]
+pub struct CandleTestSrc {
+    settings: Mutex<Settings>,
+    state: Mutex<Option<State>>,
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for CandleTestSrc {
+    const NAME: &'static str = "GstCandleTestSrc";
+    type Type = super::CandleTestSrc;
+    type ParentType = gst_base::PushSrc;
+}
+
+impl ObjectImpl for CandleTestSrc {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let default = Settings::default();
+            vec![
+                glib::ParamSpecUInt64::builder("seed")
+                    .nick("Seed")
+                    .blurb("Number that fixes the parts, their defects and the noise.")
+                    .default_value(default.seed)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecDouble::builder("defect-rate")
+                    .nick("Defect rate")
+                    .blurb("Share of the parts that have a defect.")
+                    .minimum(0.0)
+                    .maximum(1.0)
+                    .default_value(default.defect_rate)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecDouble::builder("noise")
+                    .nick("Noise")
+                    .blurb("Standard deviation of the sensor's noise, on the scale where white is 255.")
+                    .minimum(0.0)
+                    .maximum(255.0)
+                    .default_value(default.noise)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecUInt::builder("frames-per-part")
+                    .nick("Frames per part")
+                    .blurb("Frames from one part to the next; fewer make the belt run faster.")
+                    .minimum(1)
+                    .default_value(default.frames_per_part)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecBoolean::builder("is-live")
+                    .nick("Is live")
+                    .blurb("Whether frames come at their time by the pipeline's clock, as a camera's do; otherwise as fast as they are taken.")
+                    .default_value(default.is_live)
+                    .mutable_ready()
+                    .build(),
+            ]
+        });
+        PROPERTIES.as_ref()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let mut settings = lock(&self.settings);
+        match pspec.name() {
+            "seed" => settings.seed = value.get().expect("type checked upstream"),
+            "defect-rate" => settings.defect_rate = value.get().expect("type checked upstream"),
+            "noise" => settings.noise = value.get().expect("type checked upstream"),
+            "frames-per-part" => settings.frames_per_part = value.get().expect("type checked upstream"),
+            "is-live" => {
+                settings.is_live = value.get().expect("type checked upstream");
+                let is_live = settings.is_live;
+                drop(settings);
+                self.obj().set_live(is_live);
+            }
+            name => unreachable!("no property {name}"),
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        let settings = lock(&self.settings);
+        match pspec.name() {
+            "seed" => settings.seed.to_value(),
+            "defect-rate" => settings.defect_rate.to_value(),
+            "noise" => settings.noise.to_value(),
+            "frames-per-part" => settings.frames_per_part.to_value(),
+            "is-live" => settings.is_live.to_value(),
+            name => unreachable!("no property {name}"),
+        }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        self.obj().set_format(gst::Format::Time);
+    }
+}
+
+impl GstObjectImpl for CandleTestSrc {}
+
+impl ElementImpl for CandleTestSrc {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Inspection line test source",
+                "Source/Video",
+                "Draws parts on a belt with seeded defects and noise, and says on each frame what is true",
+                "The gst-candle authors",
+            )
+        });
+        Some(&*METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let slowest = gst::Fraction::new(1, i32::MAX);
+            let caps = caps()
+                .width_range(16..)
+                .height_range(16..)
+                .framerate_range(slowest..)
+                .build();
+            vec![
+                gst::PadTemplate::new("src", gst::PadDirection::Src, gst::PadPresence::Always, &caps)
+                    .expect("the template is valid"),
+            ]
+        });
+        TEMPLATES.as_ref()
+    }
+}
+
+impl BaseSrcImpl for CandleTestSrc {
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        *lock(&self.state) = None;
+        Ok(())
+    }
+
+    fn is_seekable(&self) -> bool {
+        !self.obj().is_live()
+    }
+
+    fn times(&self, buffer: &gst::BufferRef) -> (Option<gst::ClockTime>, Option<gst::ClockTime>) {
+        if !self.obj().is_live() {
+            return (None, None);
+        }
+        (
+            buffer.pts(),
+            buffer
+                .pts()
+                .zip(buffer.duration())
+                .map(|(pts, duration)| pts + duration),
+        )
+    }
+
+    fn do_seek(&self, segment: &mut gst::Segment) -> bool {
+        let Some(segment) = segment.downcast_mut::<gst::ClockTime>() else {
+            return false;
+        };
+        segment.set_time(segment.start());
+        let (position, backwards) = (segment.position().unwrap_or_default(), segment.rate() < 0.0);
+        if let Some(state) = lock(&self.state).as_mut() {
+            state.timeline.seek(position, backwards);
+        }
+        true
+    }
+
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        let duration = |frames: u64| {
+            let state = lock(&self.state);
+            state.as_ref().map(|state| state.timeline.length(frames))
+        };
+        match query.view_mut() {
+            gst::QueryViewMut::Latency(latency) => {
+                // A camera hands a frame over when it is complete: a frame's duration after it began.
+                let Some(frame) = duration(1) else { return false };
+                latency.set(self.obj().is_live(), frame, gst::ClockTime::NONE);
+                true
+            }
+            gst::QueryViewMut::Duration(query) if query.format() == gst::Format::Time => {
+                let Ok(frames) = u64::try_from(self.obj().property::<i32>("num-buffers")) else {
+                    return false;
+                };
+                let Some(all) = duration(frames) else { return false };
+                query.set(all);
+                true
+            }
+            _ => BaseSrcImplExt::parent_query(self, query),
+        }
+    }
+
+    fn fixate(&self, mut caps: gst::Caps) -> gst::Caps {
+        caps.truncate();
+        if let Some(structure) = caps.make_mut().structure_mut(0) {
+            structure.fixate_field_nearest_int("width", 640);
+            structure.fixate_field_nearest_int("height", 480);
+            structure.fixate_field_nearest_fraction("framerate", gst::Fraction::new(30, 1));
+            if structure.has_field("pixel-aspect-ratio") {
+                structure.fixate_field_nearest_fraction("pixel-aspect-ratio", gst::Fraction::new(1, 1));
+            }
+        }
+        self.parent_fixate(caps)
+    }
+
+    fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let info = gst_video::VideoInfo::from_caps(caps)
+            .map_err(|_| gst::loggable_error!(CAT, "The caps {caps} do not describe a video"))?;
+        let rate = [info.fps().numer(), info.fps().denom()].map(|part| u64::try_from(part).unwrap_or(0).max(1));
+        let mut state = lock(&self.state);
+        let timeline = match state.take() {
+            Some(state) => state.timeline.with_rate(rate),
+            None => Timeline::new(rate),
+        };
+        *state = Some(State { info, timeline });
+        Ok(())
+    }
+
+    fn decide_allocation(&self, query: &mut gst::query::Allocation) -> Result<(), gst::LoggableError> {
+        let caps = query
+            .get_owned()
+            .0
+            .ok_or_else(|| gst::loggable_error!(CAT, "No caps to allocate frames for"))?;
+        let info = gst_video::VideoInfo::from_caps(&caps)
+            .map_err(|_| gst::loggable_error!(CAT, "The caps {caps} do not describe a video"))?;
+        let offered = query.allocation_pools().next().map(|pool| pool.to_owned());
+        let is_offered = offered.is_some();
+        let (pool, size, min, max) = offered.unwrap_or((None, 0, 0, 0));
+        let size = size.max(u32::try_from(info.size()).unwrap_or(u32::MAX));
+        let pool = pool.unwrap_or_else(|| gst_video::VideoBufferPool::new().upcast());
+        let mut config = pool.config();
+        config.set_params(Some(&caps), size, min, max);
+        if query.find_allocation_meta::<gst_video::VideoMeta>().is_some() {
+            config.add_option(gst_video::BUFFER_POOL_OPTION_VIDEO_META.as_ref());
+        }
+        pool.set_config(config)
+            .map_err(|error| gst::loggable_error!(CAT, "The buffer pool refuses {caps}: {error}"))?;
+        if is_offered {
+            query.set_nth_allocation_pool(0, Some(&pool), size, min, max);
+        } else {
+            query.add_allocation_pool(Some(&pool), size, min, max);
+        }
+        self.parent_decide_allocation(query)
+    }
+}
+
+impl PushSrcImpl for CandleTestSrc {
+    fn create(&self, buffer: Option<&mut gst::BufferRef>) -> Result<CreateSuccess, gst::FlowError> {
+        let (info, tick) = self.advance()?;
+        if let Some(buffer) = buffer {
+            self.fill(buffer, &info, &tick)?;
+            return Ok(CreateSuccess::FilledBuffer);
+        }
+        let mut buffer = match self.obj().buffer_pool() {
+            Some(pool) => pool.acquire_buffer(None)?,
+            None => gst::Buffer::with_size(info.size()).map_err(|_| gst::FlowError::Error)?,
+        };
+        self.fill(buffer.make_mut(), &info, &tick)?;
+        Ok(CreateSuccess::NewBuffer(buffer))
+    }
+}
+
+impl CandleTestSrc {
+    /// The frame to draw now.
+    fn advance(&self) -> Result<(gst_video::VideoInfo, Tick), gst::FlowError> {
+        let now = self.obj().current_running_time().filter(|_| self.obj().is_live());
+        let mut state = lock(&self.state);
+        let state = state.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
+        if let Some(now) = now {
+            state.timeline.catch_up(now);
+        }
+        let tick = state.timeline.advance().ok_or(gst::FlowError::Eos)?;
+        if tick.discont {
+            gst::debug!(CAT, imp = self, "goes on with frame {} at {}", tick.frame, tick.pts);
+        }
+        Ok((state.info.clone(), tick))
+    }
+
+    /// Draws the frame, and says what is true of it.
+    fn fill(
+        &self,
+        buffer: &mut gst::BufferRef,
+        info: &gst_video::VideoInfo,
+        tick: &Tick,
+    ) -> Result<(), gst::FlowError> {
+        let settings = lock(&self.settings).clone();
+        let line = LineSettings {
+            seed: settings.seed,
+            width: info.width() as usize,
+            height: info.height() as usize,
+            defect_rate: settings.defect_rate,
+            noise: (settings.noise / 255.0) as f32,
+            frames_per_part: settings.frames_per_part.into(),
+        };
+        let (image, parts) = line::render(&line, tick.frame);
+        write(buffer, info, &image).map_err(|error| {
+            gst::element_imp_error!(self, gst::ResourceError::Write, ("Cannot draw on a buffer: {error}"));
+            gst::FlowError::Error
+        })?;
+        for part in parts.iter().filter(|part| part.whole) {
+            attach_truth(buffer, part);
+        }
+        buffer.set_pts(tick.pts);
+        buffer.set_duration(tick.duration);
+        buffer.set_offset(tick.frame);
+        buffer.set_offset_end(tick.frame + 1);
+        if tick.discont {
+            buffer.set_flags(gst::BufferFlags::DISCONT);
+        }
+        Ok(())
+    }
+}
+
+/// Writes `image` to the buffer in the format of `info`, opaque where that has alpha.
+fn write(
+    buffer: &mut gst::BufferRef,
+    info: &gst_video::VideoInfo,
+    image: &Image,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut frame = gst_video::VideoFrameRef::from_buffer_ref_writable(buffer, info)?;
+    if info.is_rgb() && info.comp_pstride(0) == 4 {
+        frame.plane_data_mut(0)?.fill(255);
+    }
+    frame_mut(&mut frame)?.write(image);
+    Ok(())
+}
+
+/// Adds the region-of-interest meta `truth` of a part.
+fn attach_truth(buffer: &mut gst::BufferRef, part: &Part) {
+    let pixels = |rect: [usize; 4]| rect.map(|length| u32::try_from(length).unwrap_or(u32::MAX));
+    let [x, y, width, height] = pixels(part.bounds);
+    let mut meta = gst_video::VideoRegionOfInterestMeta::add(buffer, TRUTH, (x, y, width, height));
+    let label = part.defect.map_or(line::CLASSES[0], |(kind, _)| kind.name());
+    let mut truth = gst::Structure::builder(TRUTH_PARAM)
+        .field("index", part.index)
+        .field("defect", label);
+    if let Some((_, rect)) = part.defect {
+        let [x, y, width, height] = pixels(rect);
+        truth = truth
+            .field("x", x)
+            .field("y", y)
+            .field("width", width)
+            .field("height", height);
+    }
+    meta.add_param(truth.build());
+}

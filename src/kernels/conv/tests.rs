@@ -1,0 +1,216 @@
+use rand::{Rng, RngExt};
+
+use super::*;
+use crate::data::random::stream;
+
+fn normal(rng: &mut impl Rng, len: usize) -> Vec<f32> {
+    (0..len).map(|_| rng.random_range(-1.0f32..1.0)).collect()
+}
+
+/// Calls `f(x, weight, out)` with the indices of every product of the convolution.
+fn products(conv: &Conv, x: Nchw, out: Nchw, mut f: impl FnMut(usize, usize, usize)) {
+    let (ins, outs, k) = (x.c / conv.groups, out.c / conv.groups, conv.kernel);
+    for (n, o, y, c) in indices(out.n, out.c, out.h, out.w) {
+        for (i, ky, kx, _) in indices(ins, k, k, 1) {
+            let source = |at: usize, tap: usize| (at * conv.stride + tap * conv.dilation).checked_sub(conv.padding);
+            let (Some(sy), Some(sx)) = (source(y, ky), source(c, kx)) else {
+                continue;
+            };
+            if sy < x.h && sx < x.w {
+                let channel = n * x.c + o / outs * ins + i;
+                let at = [(channel * x.h + sy) * x.w + sx, ((o * ins + i) * k + ky) * k + kx];
+                f(at[0], at[1], ((n * out.c + o) * out.h + y) * out.w + c);
+            }
+        }
+    }
+}
+
+fn indices(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    (0..a * b * c * d).map(move |i| (i / d / c / b, i / d / c % b, i / d % c, i % d))
+}
+
+/// `want` is a sum and the sum of its terms' magnitudes.
+/// `want` is a sum and the sum of its terms' magnitudes.
+#[track_caller]
+fn assert_close(got: &[f32], want: &[[f64; 2]], what: &str) {
+    for (i, (got, [want, size])) in got.iter().zip(want).enumerate() {
+        let off = (f64::from(*got) - want).abs();
+        assert!(off <= 2e-6 * size, "{what} [{i}]: {got} for {want}");
+    }
+}
+
+/// Forward and both gradients against the sums written out in f64.
+fn compare(conv: &Conv, x: Nchw, outs: usize, rng: &mut impl Rng) {
+    let (Some(h), Some(w)) = (conv.output(x.h), conv.output(x.w)) else {
+        return;
+    };
+    let out = Nchw { c: outs, h, w, ..x };
+    let what = format!("{conv:?} {x:?} {out:?}");
+    let weights = outs * x.c / conv.groups * conv.kernel * conv.kernel;
+    let (xs, ws, gs) = (normal(rng, x.len()), normal(rng, weights), normal(rng, out.len()));
+    let (bias, back) = (normal(rng, outs), normal(rng, x.c));
+    let mut want = [out.len(), x.len(), weights].map(|len| vec![[0.0f64; 2]; len]);
+    let add = |sum: &mut [f64; 2], term: f64| *sum = [sum[0] + term, sum[1] + term.abs()];
+    for (i, sum) in want[0].iter_mut().enumerate() {
+        add(sum, bias[i / out.plane() % out.c].into());
+    }
+    for (i, sum) in want[1].iter_mut().enumerate() {
+        add(sum, back[i / x.plane() % x.c].into());
+    }
+    products(conv, x, out, |i, j, k| {
+        let [x, w, g] = [xs[i], ws[j], gs[k]].map(f64::from);
+        add(&mut want[0][k], x * w);
+        add(&mut want[1][i], g * w);
+        add(&mut want[2][j], g * x);
+    });
+    let [mut y, mut dx, mut dw] = [out.len(), x.len(), weights].map(|len| vec![f32::NAN; len]);
+    conv2d(conv, (&xs, x), &ws, Some(&bias), false, (&mut y, out));
+    assert_close(&y, &want[0], &what);
+    conv2d(conv, (&xs, x), &ws, Some(&bias), true, (&mut y, out));
+    assert_close(
+        &y,
+        &want[0].iter().map(|[v, size]| [v.max(0.0), *size]).collect::<Vec<_>>(),
+        &what,
+    );
+    conv2d_grad_input(conv, (&gs, out), &ws, Some(&back), (&mut dx, x));
+    assert_close(&dx, &want[1], &what);
+    conv2d_grad_weight(conv, (&xs, x), (&gs, out), &mut dw);
+    assert_close(&dw, &want[2], &what);
+}
+
+#[test]
+fn equals_the_written_out_sums() {
+    let seed = 7;
+    println!("seed {seed}");
+    for case in 0..150 {
+        let rng = &mut stream(seed, 0, case);
+        let groups = rng.random_range(1..=3);
+        let conv = Conv {
+            kernel: rng.random_range(1..=5),
+            stride: rng.random_range(1..=3),
+            padding: rng.random_range(0..=4),
+            dilation: rng.random_range(1..=3),
+            groups,
+        };
+        let x = Nchw {
+            n: rng.random_range(1..=3),
+            c: groups * rng.random_range(1..=5),
+            h: rng.random_range(1..=19),
+            w: rng.random_range(1..=23),
+        };
+        let outs = groups * rng.random_range(1..=11);
+        compare(&conv, x, outs, rng);
+    }
+}
+
+/// Many channels and rows: several strips, blocks of channels and shares of the weight's gradient.
+#[test]
+fn equals_the_written_out_sums_in_many_strips() {
+    let rng = &mut stream(8, 0, 0);
+    let conv = Conv {
+        kernel: 3,
+        stride: 1,
+        padding: 1,
+        dilation: 1,
+        groups: 1,
+    };
+    compare(
+        &conv,
+        Nchw {
+            n: 1,
+            c: 2,
+            h: 700,
+            w: 130,
+        },
+        3,
+        rng,
+    );
+    compare(
+        &conv,
+        Nchw {
+            n: 5,
+            c: 37,
+            h: 11,
+            w: 12,
+        },
+        20,
+        rng,
+    );
+    compare(
+        &Conv { stride: 2, ..conv },
+        Nchw {
+            n: 2,
+            c: 33,
+            h: 40,
+            w: 37,
+        },
+        9,
+        rng,
+    );
+    compare(
+        &Conv { groups: 24, ..conv },
+        Nchw {
+            n: 2,
+            c: 24,
+            h: 30,
+            w: 31,
+        },
+        24,
+        rng,
+    );
+}
+
+#[test]
+fn does_not_depend_on_threads() {
+    let conv = Conv {
+        kernel: 3,
+        stride: 1,
+        padding: 1,
+        dilation: 1,
+        groups: 1,
+    };
+    let shape = Nchw {
+        n: 3,
+        c: 18,
+        h: 50,
+        w: 33,
+    };
+    let rng = &mut stream(9, 0, 0);
+    let (x, g, w) = (
+        normal(rng, shape.len()),
+        normal(rng, shape.len()),
+        normal(rng, 18 * 18 * 9),
+    );
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let [mut y, mut dx, mut dw] = [shape.len(), shape.len(), w.len()].map(|len| vec![0.0; len]);
+            conv2d(&conv, (&x, shape), &w, None, false, (&mut y, shape));
+            conv2d_grad_input(&conv, (&g, shape), &w, None, (&mut dx, shape));
+            conv2d_grad_weight(&conv, (&x, shape), (&g, shape), &mut dw);
+            [y, dx, dw]
+        })
+    };
+    assert!(run(1) == run(3));
+}
+
+#[test]
+#[should_panic(expected = "kernel: 3")]
+fn refuses_shapes_that_do_not_fit() {
+    let conv = Conv {
+        kernel: 3,
+        stride: 1,
+        padding: 0,
+        dilation: 1,
+        groups: 1,
+    };
+    let shape = Nchw { n: 1, c: 1, h: 4, w: 4 };
+    conv2d(
+        &conv,
+        (&[0.0; 16], shape),
+        &[0.0; 9],
+        None,
+        false,
+        (&mut [0.0; 16], shape),
+    );
+}

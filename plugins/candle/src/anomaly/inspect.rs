@@ -104,24 +104,38 @@ impl Finding {
 
     /// The map as the result's readers take it.
     pub fn heat_map(&self) -> HeatMap {
-        let Inspection { map, placement, .. } = &self.inspection;
-        let bytes: Vec<u8> = map
-            .data
-            .iter()
-            .map(|value| (255.0 * value / self.full_scale) as u8)
-            .collect();
-        let covers = |axis: usize, origin: usize| {
-            (
-                origin as f64 - placement.offset[axis] / placement.scale[axis],
-                placement.input[axis] as f64 / placement.scale[axis],
-            )
-        };
-        let ((x, width), (y, height)) = (covers(0, self.roi.x), covers(1, self.roi.y));
+        let (codes, size, covers) = self.heat_codes();
         HeatMap {
-            data: gst::Buffer::from_slice(bytes),
-            size: [map.width as i32, map.height as i32],
-            covers: [x, y, width, height],
+            data: gst::Buffer::from_slice(codes),
+            size: size.map(|side| side as i32),
+            covers,
         }
+    }
+
+    /// One byte a map pixel, the map's `[width, height]`, and the `[x, y, width, height]` of the frame that it covers.
+    pub fn heat_codes(&self) -> (Vec<u8>, [usize; 2], [f64; 4]) {
+        let Inspection { map, placement, .. } = &self.inspection;
+        let axes = [(0, map.width, self.roi.x), (1, map.height, self.roi.y)].map(|(axis, length, origin)| {
+            let (scale, offset) = (placement.scale[axis], placement.offset[axis]);
+            // What lies in a letterbox's borders is not the frame's.
+            let fineness = placement.input[axis] as f64 / length as f64;
+            let inside = move |i: usize| {
+                let at = (i as f64 + 0.5) * fineness - offset;
+                (0.0..=placement.frame[axis] as f64 * scale).contains(&at)
+            };
+            (
+                inside,
+                origin as f64 - offset / scale,
+                placement.input[axis] as f64 / scale,
+            )
+        });
+        let [(inside_x, x, width), (inside_y, y, height)] = axes;
+        let code = |(i, value): (usize, &f32)| match inside_x(i % map.width) && inside_y(i / map.width) {
+            true => (255.0 * value / self.full_scale) as u8,
+            false => 0,
+        };
+        let codes = map.data.iter().enumerate().map(code).collect();
+        (codes, [map.width, map.height], [x, y, width, height])
     }
 
     /// The score between 0 and 1, 0.5 at the threshold: score / (score + threshold).

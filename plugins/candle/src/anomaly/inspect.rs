@@ -10,6 +10,9 @@ use gst_candle::{Error, Result};
 use super::settings::{Rect, Settings};
 use crate::common::result::{HeatMap, Region};
 
+/// Regions told of one frame: a map that is speckled all over must not flood the bus.
+const MAX_REGIONS: usize = 64;
+
 /// A model at work.
 pub struct Inspector {
     detector: AnomalyDetector,
@@ -25,7 +28,7 @@ pub struct Finding {
     pub threshold: f32,
     /// The score that counts: 0 where no region is large enough.
     pub counted: f32,
-    /// Worst first, in the frame's pixels; none in a frame that is not anomalous.
+    /// The worst 64, worst first, in the frame's pixels; none in a frame that is not anomalous.
     pub regions: Vec<Region>,
     /// Map value at the top of the heat map's scale.
     pub full_scale: f32,
@@ -91,6 +94,7 @@ impl Finding {
         let [dx, dy] = [self.roi.x, self.roi.y];
         self.regions = regions::find(&map, pixel_threshold, min_area)
             .iter()
+            .take(MAX_REGIONS)
             .map(|region| Region {
                 rect: [region.x + dx, region.y + dy, region.width, region.height].map(|n| n as i32),
                 area: region.area as i32,

@@ -1,10 +1,18 @@
 //! Runs a graph on a device.
 
 pub mod candle;
+mod cpu;
+#[cfg(test)]
+mod tests;
 
 use std::str::FromStr;
 
-use crate::graph::Array;
+use candle_core::{DType, Device, Tensor};
+use rayon::ThreadPool;
+
+use self::candle::Network;
+use self::cpu::Executor;
+use crate::graph::{Array, Graph, Weights};
 use crate::model::Model;
 use crate::{Error, Result};
 
@@ -46,8 +54,17 @@ pub struct Options {
 impl FromStr for DeviceSpec {
     type Err = Error;
 
+    /// Reads `auto`, `cpu`, `cuda` (its first device) or `cuda:N`.
     fn from_str(s: &str) -> Result<Self> {
-        unimplemented!("{s}")
+        let number = |n: &str| n.parse().ok().map(Self::Cuda);
+        let spec = match s {
+            "auto" => Some(Self::Auto),
+            "cpu" => Some(Self::Cpu),
+            "cuda" => Some(Self::Cuda(0)),
+            _ => s.strip_prefix("cuda:").and_then(number),
+        };
+        let reason = "there is no such device; write auto, cpu, cuda or cuda:N";
+        spec.ok_or_else(|| Error::Device { device: s.into(), reason: reason.into() })
     }
 }
 
@@ -61,17 +78,140 @@ impl std::fmt::Display for DeviceSpec {
     }
 }
 
+impl DeviceSpec {
+    /// Opens the device, on a stream of its own where it is CUDA's. [`DeviceSpec::Auto`] never fails. The error says
+    /// why the device cannot be had.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Auto => Ok(cuda(0).unwrap_or(Device::Cpu)),
+            Self::Cuda(number) => cuda(number).map_err(|reason| Error::Device { device: self.to_string(), reason }),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(number: usize) -> std::result::Result<Device, String> {
+    Device::new_cuda_with_stream(number).map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize) -> std::result::Result<Device, String> {
+    Err("this build has no CUDA; build with `--features cuda`, or use device=cpu".into())
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    /// Reads `auto`, `f32` or `bf16`.
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "auto" => Ok(Self::Auto),
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(Error::Invalid(format!("there is no precision `{s}`; write auto, f32 or bf16"))),
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
 /// A model ready to run frames.
-pub struct Session {}
+pub struct Session {
+    engine: Engine,
+    /// Threads of its own, where their number was given.
+    threads: Option<ThreadPool>,
+}
+
+enum Engine {
+    /// The kernels of this crate, and the weights in the order of the program.
+    Cpu(Executor, Vec<Vec<f32>>),
+    /// candle's, in this type.
+    Candle(Network, Device, DType),
+}
 
 impl Session {
-    /// Prepares `model`: batch norms folded, weights on the device.
+    /// Prepares `model`: batch norms folded, weights on the device. Fails where the device or the precision is not to
+    /// be had.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
-        unimplemented!("{:?} {options:?}", model.task)
+        let (graph, weights) = model.graph.fold(&model.weights)?;
+        Self::folded(&graph, &weights, options)
+    }
+
+    fn folded(graph: &Graph, weights: &Weights, options: &Options) -> Result<Self> {
+        let device = options.device.open()?;
+        let engine = if device.is_cpu() {
+            if options.precision == Precision::Bf16 {
+                let reason = "bf16 is not available on the CPU; use precision=f32 or precision=auto";
+                return Err(Error::Invalid(reason.into()));
+            }
+            let executor = Executor::new(graph)?;
+            let values = |weight: &cpu::Weight| {
+                let array = weights.get(&weight.name);
+                let missing = || Error::Invalid(format!("weight `{}` is missing", weight.name));
+                array.map(|array| array.data.clone()).ok_or_else(missing)
+            };
+            let weights = executor.program.weights.iter().map(values).collect::<Result<_>>()?;
+            Engine::Cpu(executor, weights)
+        } else {
+            let dtype = if options.precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
+            Engine::Candle(Network::by_nodes(graph, weights, &device, dtype)?, device, dtype)
+        };
+        let pool = || rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
+        let failed = |error: rayon::ThreadPoolBuildError| {
+            Error::Invalid(format!("{} threads cannot be started: {error}", options.threads))
+        };
+        let threads = if options.threads > 0 { Some(pool().map_err(failed)?) } else { None };
+        Ok(Self { engine, threads })
     }
 
     /// Runs the network once. `inputs` in the order of the graph's inputs, `[N, C, H, W]` each; returns its outputs.
+    /// Buffers are kept for the next call of the same size.
     pub fn run(&mut self, inputs: &[Array]) -> Result<Vec<Array>> {
-        unimplemented!("{}", inputs.len())
+        for Array { shape, data } in inputs {
+            if shape.iter().product::<usize>() != data.len() {
+                return Err(Error::Invalid(format!("an input {shape:?} with {} values", data.len())));
+            }
+        }
+        let engine = &self.engine;
+        match &self.threads {
+            Some(threads) => threads.install(|| engine.run(inputs)),
+            None => engine.run(inputs),
+        }
+    }
+}
+
+impl Engine {
+    fn run(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        match self {
+            Self::Cpu(executor, weights) => {
+                let lens: Vec<usize> = weights.iter().map(Vec::len).collect();
+                let shapes = executor.prepare(inputs.iter().map(|input| input.shape.clone()).collect(), &lens)?;
+                let inputs: Vec<&[f32]> = inputs.iter().map(|input| input.data.as_slice()).collect();
+                let weights: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
+                let pass = executor.program.forward(&inputs, &shapes, &weights, false, &executor.memory);
+                let outputs = executor.program.outputs(&pass).into_iter().zip(executor.program.output_shapes(&shapes));
+                Ok(outputs.map(|(data, shape)| Array { shape: shape.to_vec(), data: data.to_vec() }).collect())
+            }
+            Self::Candle(network, device, dtype) => {
+                let tensor = |input: &Array| {
+                    Tensor::from_slice(&input.data, input.shape.as_slice(), device)?.to_dtype(*dtype)
+                };
+                let inputs = inputs.iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
+                let array = |tensor: &Tensor| {
+                    let data = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+                    Ok(Array { shape: tensor.dims().to_vec(), data })
+                };
+                network.forward(&inputs, false)?.iter().map(array).collect()
+            }
+        }
     }
 }

@@ -56,18 +56,17 @@ impl FrameMut<'_> {
 
     /// Draws a rectangle of one colour (see [`premultiply`]); what lies outside of the frame is cut off.
     pub fn fill(&mut self, x: i64, y: i64, width: usize, height: usize, color: u32) {
-        let width = width.min(self.width.saturating_add(x.unsigned_abs() as usize));
-        let row = vec![color; width];
-        self.blend(
-            &Layer {
-                width,
-                height,
-                stride: 0,
-                pixels: &row,
-            },
-            x,
-            y,
-        );
+        // Only what is on the frame, so that a box may reach as far beyond it as it likes.
+        let left = x.clamp(0, self.width as i64);
+        let right = x.saturating_add_unsigned(width as u64).clamp(left, self.width as i64);
+        let row = vec![color; (right - left) as usize];
+        let layer = Layer {
+            width: row.len(),
+            height,
+            stride: 0,
+            pixels: &row,
+        };
+        self.blend(&layer, left, y);
     }
 }
 

@@ -109,7 +109,8 @@ fn every_format_shows_the_same_line_at_odd_sizes() {
                     .map(|(i, value)| value.abs_diff(expected(i)))
                     .sum();
                 let mean = f64::from(sum) / plane.len() as f64;
-                let bound = if ["I420", "NV12", "Y42B"].contains(&format) {
+                // The converter's way from YUV to RGB is a few codes off.
+                let bound = if ["I420", "NV12", "Y42B", "Y444"].contains(&format) {
                     5.0
                 } else {
                     1.5

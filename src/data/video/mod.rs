@@ -15,6 +15,8 @@ pub use writer::VideoWriter;
 
 /// How long a source may give nothing before it counts as broken.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Ticks without a running thread after which a file's stream counts as broken.
+const STILL_TICKS: u32 = 20;
 /// How often the bus is looked at while waiting.
 const TICK: gst::ClockTime = gst::ClockTime::from_mseconds(50);
 
@@ -34,6 +36,7 @@ pub struct VideoReader {
     sink: gst_app::AppSink,
     /// The frame that [`VideoReader::open`] waited for.
     first: Option<VideoFrame>,
+    is_file: bool,
     /// What GStreamer has no plugin for.
     missing: Vec<String>,
     ended: bool,
@@ -56,6 +59,7 @@ impl VideoReader {
         };
         let (pipeline, sink) = build(&uri).map_err(|e| Error::data(location, e.to_string()))?;
         let mut reader = Self {
+            is_file: uri.starts_with("file:"),
             location: location.to_owned(),
             pipeline,
             sink,
@@ -75,6 +79,7 @@ impl VideoReader {
     /// The next frame, `None` at the end.
     fn pull(&mut self) -> Result<Option<VideoFrame>> {
         let start = Instant::now();
+        let mut still = 0;
         loop {
             if let Some(sample) = self.sink.try_pull_sample(TICK) {
                 return self.convert(&sample).map(Some);
@@ -86,6 +91,13 @@ impl VideoReader {
             if self.sink.is_eos() {
                 return Ok(None);
             }
+            still = if self.stands_still() { still + 1 } else { 0 };
+            if still > STILL_TICKS {
+                return Err(Error::data(
+                    &self.location,
+                    self.explain("it is damaged, or nothing in it can be played"),
+                ));
+            }
             if start.elapsed() > PATIENCE {
                 return Err(Error::data(
                     &self.location,
@@ -93,6 +105,14 @@ impl VideoReader {
                 ));
             }
         }
+    }
+
+    /// Whether a file's streaming threads have all stopped. decodebin (1.22) now and then swallows the error of an element that it
+    /// is still setting up, and nothing more would come then.
+    fn stands_still(&self) -> bool {
+        let running = |pad: gst::Pad| pad.task_state() == gst::TaskState::Started;
+        let elements = self.pipeline.iterate_recurse().into_iter().filter_map(Result::ok);
+        self.is_file && !elements.flat_map(|element| element.pads()).any(running)
     }
 
     /// The error posted since, if any. Missing plugins are noted.

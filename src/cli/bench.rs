@@ -56,46 +56,21 @@ pub fn main(args: &Args) -> Result<()> {
     let shapes = model.input_shapes(width, height);
     let work = model.graph.multiply_adds(&shapes).with_context(name)?;
     let mut session = Session::new(&model, &options).with_context(name)?;
-    let mut rng = stream(0, 0, 0);
-    let inputs: Vec<Array> = shapes
-        .into_iter()
-        .map(|shape| Array {
-            data: (0..shape.iter().product()).map(|_| rng.random()).collect(),
-            shape,
-        })
-        .collect();
-    let mut times = Vec::new();
-    let mut start = Instant::now();
-    while times.len() < WARM_UP + LEAST_RUNS || start.elapsed() < LEAST_TIME {
-        if times.len() == WARM_UP {
-            start = Instant::now();
-        }
-        let begun = Instant::now();
-        session.run(&inputs).with_context(name)?;
-        times.push(begun.elapsed().as_secs_f64());
-    }
-    times.drain(..WARM_UP);
-    times.sort_by(f64::total_cmp);
-    let seconds = times[times.len() / 2];
+    let seconds = median_seconds(&mut session, shapes).with_context(name)?;
     let gflops = 2.0 * work as f64 / seconds / 1e9;
+    let precision = match options.precision {
+        Precision::Auto => Precision::F32,
+        given => given,
+    };
     let figures: Map<String, Value> = [
         ("ms", json!(seconds * 1e3)),
         ("gflops", json!(gflops)),
         ("peak_share", json!(gflops / peak_gflops()?)),
-        // `auto` is f32 until there is a faster format that keeps the quality.
-        (
-            "precision",
-            json!(if options.precision == Precision::Bf16 {
-                "bf16"
-            } else {
-                "f32"
-            }),
-        ),
+        ("precision", json!(precision.to_string())),
         ("isa", json!(isa())),
         ("threads", json!(rayon::current_num_threads())),
         ("width", json!(width)),
         ("height", json!(height)),
-        ("runs", json!(times.len())),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))
@@ -105,6 +80,28 @@ pub fn main(args: &Args) -> Result<()> {
         Some(target) => write_json(target, &figures),
         None => Ok(()),
     }
+}
+
+/// Median time of a run with random inputs of these shapes.
+fn median_seconds(session: &mut Session, shapes: Vec<Vec<usize>>) -> crate::Result<f64> {
+    let mut rng = stream(0, 0, 0);
+    let mut random = |shape: Vec<usize>| Array {
+        data: (0..shape.iter().product()).map(|_| rng.random()).collect(),
+        shape,
+    };
+    let inputs: Vec<Array> = shapes.into_iter().map(&mut random).collect();
+    for _ in 0..WARM_UP {
+        session.run(&inputs)?;
+    }
+    let mut times = Vec::new();
+    let start = Instant::now();
+    while times.len() < LEAST_RUNS || start.elapsed() < LEAST_TIME {
+        let begun = Instant::now();
+        session.run(&inputs)?;
+        times.push(begun.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
 }
 
 /// Best f32 rate of this machine's threads together, in GFLOP/s: each multiplies matrices of its own.

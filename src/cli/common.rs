@@ -17,7 +17,7 @@ pub struct Machine {
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
     /// Number format of the arithmetic
-    #[arg(long, default_value = "auto", value_parser = precision, value_name = "auto|f32|bf16")]
+    #[arg(long, default_value = "auto", value_name = "auto|f32|bf16")]
     pub precision: Precision,
     /// CPU threads; 0 = all cores
     #[arg(long, default_value_t = 0, value_name = "N")]
@@ -57,15 +57,6 @@ impl Machine {
             precision: self.precision,
             threads: self.threads,
         })
-    }
-}
-
-fn precision(text: &str) -> Result<Precision, String> {
-    match text {
-        "auto" => Ok(Precision::Auto),
-        "f32" => Ok(Precision::F32),
-        "bf16" => Ok(Precision::Bf16),
-        _ => Err("expected auto, f32 or bf16".into()),
     }
 }
 

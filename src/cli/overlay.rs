@@ -1,22 +1,44 @@
-//! An anomaly map drawn over its picture.
+//! An anomaly map drawn over its picture, as the elements draw it live.
 
+use crate::Result;
 use crate::model::Color;
-use crate::pixels::Image;
+use crate::pixels::heatmap::{HeatColors, HeatMap};
+use crate::pixels::{Colorimetry, Frame, FrameMut, Image, PixelFormat};
 
-/// The picture with what comes near `threshold` glowing: yellow at it, red from twice it on.
-pub fn heat_map(image: &Image, map: &Image, threshold: f32) -> Image {
-    let mut drawn = image.to_color(Color::Rgb);
-    for (i, &value) in map.data.iter().enumerate() {
-        let heat = (value / threshold.max(f32::MIN_POSITIVE)).clamp(0.0, 2.0);
-        // Nothing up to half the threshold, then up to 60 % of the colour.
-        let opacity = 0.6 * (2.0 * heat - 1.0).clamp(0.0, 1.0);
-        let color = [1.0, (2.0 - heat).clamp(0.0, 1.0), 0.0];
-        for (channel, tone) in color.into_iter().enumerate() {
-            let pixel = &mut drawn.plane_mut(channel)[i];
-            *pixel += opacity * (tone - *pixel);
-        }
+/// Opacity of what is hottest.
+const OPACITY: f32 = 0.6;
+
+/// The picture with what comes near `threshold` or above it glowing; `map` has the picture's size.
+pub fn heat_map(image: &Image, map: &Image, threshold: f32) -> Result<Image> {
+    let codes: Vec<u8> = map
+        .data
+        .iter()
+        .map(|&value| (255.0 * value / (2.0 * threshold.max(f32::MIN_POSITIVE))).clamp(0.0, 255.0) as u8)
+        .collect();
+    let (width, height) = (image.width, image.height);
+    let (format, stride) = (PixelFormat::Rgb, 3 * width);
+    let mut bytes = vec![0; stride * height];
+    let mut frame = FrameMut::new(
+        format,
+        width,
+        height,
+        vec![&mut bytes],
+        vec![stride],
+        Colorimetry::default(),
+    )?;
+    frame.write(&image.to_color(Color::Rgb));
+    if let Some(map) = HeatMap::new(&codes, [map.width, map.height], [0.0, 0.0, width as f64, height as f64]) {
+        frame.blend_heat(&map, &HeatColors::new(OPACITY));
     }
-    drawn
+    let frame = Frame::new(
+        format,
+        width,
+        height,
+        vec![&bytes],
+        vec![stride],
+        Colorimetry::default(),
+    )?;
+    Ok(frame.to_image(Color::Rgb))
 }
 
 #[cfg(test)]
@@ -25,25 +47,15 @@ mod tests {
 
     #[test]
     fn only_what_is_suspicious_glows() {
-        let image = Image::filled(1, 1, 3, 0.5);
-        let map = Image {
-            channels: 1,
-            height: 1,
-            width: 3,
-            data: vec![0.1, 0.25, 1.0],
-        };
-        let drawn = heat_map(&image, &map, 0.25);
-        let pixel = |i: usize| [0, 1, 2].map(|c| drawn.plane(c)[i]);
-        assert_eq!(pixel(0), [0.5; 3]);
-        assert!(
-            pixel(1)[0] > 0.7 && pixel(1)[1] > 0.7 && pixel(1)[2] < 0.3,
-            "yellow at the threshold: {:?}",
-            pixel(1)
-        );
-        assert!(
-            pixel(2)[0] > 0.7 && pixel(2)[1] < 0.3,
-            "red far above it: {:?}",
-            pixel(2)
-        );
+        let image = Image::filled(1, 4, 30, 0.2);
+        let mut map = Image::filled(1, 4, 30, 0.1);
+        for row in 0..4 {
+            map.data[row * 30 + 20..(row + 1) * 30].fill(1.0);
+        }
+        let drawn = heat_map(&image, &map, 0.5).unwrap();
+        let pixel = |x: usize| [0, 1, 2].map(|c| drawn.plane(c)[2 * 30 + x]);
+        assert_eq!(pixel(3), [0.2; 3]);
+        let change: f32 = pixel(26).iter().map(|v| (v - 0.2).abs()).sum();
+        assert!(change > 0.3, "{:?}", pixel(26));
     }
 }

@@ -259,7 +259,7 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
         if draw && args.output != Path::new("-") {
             pictures::write(
                 &args.output.join(name + ".png"),
-                &heat_map(&image, &map, pixel_threshold),
+                &heat_map(&image, &map, pixel_threshold)?,
             )?;
         }
     }

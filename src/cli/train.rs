@@ -288,7 +288,7 @@ impl CommonArgs {
             learning_rate: self.lr,
             weight_decay: self.weight_decay,
             seed: self.seed,
-            device: crate::train::device::open(self.machine.device)?,
+            device: self.machine.device.open()?,
             output: self.output.clone(),
             checkpoint_every: Duration::from_secs_f64(self.checkpoint_every),
             resume: self.resume,

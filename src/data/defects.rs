@@ -3,6 +3,10 @@
 //! Three kinds, as the recipe of FAIR (Liu et al. 2023, <https://arxiv.org/abs/2403.07032>) has them: patches of another normal picture blended
 //! in (NSA, Schlüter et al. 2022), Perlin-shaped texture (DRAEM, Zavrtanik et al. 2021) and CutPaste (Li et al. 2021).
 
+mod marks;
+
+pub use marks::mark;
+
 use rand::RngExt;
 use rand_distr::{Distribution, Gamma};
 use rand_pcg::Pcg64;

@@ -1,22 +1,59 @@
-//! Reconstructions of what is normal: where one fails, something is not.
+//! Reconstructions of what is normal: where one fails, something is not; and a detector of marks.
 
 use super::{Checked, Net, fixed_size};
 use crate::Result;
 use crate::graph::{Array, Builder, Interpolation, Op, Padding, Weights};
-use crate::model::{Color, Normalization};
+use crate::model::{Color, InputSpec, Normalization, Resize};
 
 /// Frequency-aware image restoration (FAIR, Liu 2023): a U-Net restores the picture from its edges alone, so that
 /// what it has never seen it cannot restore.
 ///
-/// The edges are Sobel's, both directions of every channel, as one frozen convolution. Widths w, 2w, 4w, 8w, 8w, two
-/// conv-BN-ReLU a level, 2x2 max-pools; on the way up enlargement and conv-BN-ReLU, then the skip is added, and the
-/// second of the next two conv-BN-ReLU narrows to the next level's width. The output is linear, not clamped to 0..1.
+/// The edges are Sobel's, both directions of every channel, as one frozen convolution; a [`u_net`] follows. The output is
+/// linear, not clamped to 0..1.
 pub(super) fn fair(o: &Checked) -> Result<Net> {
     o.without(&["code size", "depth"])?;
     let (w, size, color) = (o.width(16)?, o.size(256, 16)?, o.color());
     let mut b = Builder::new();
     let input = b.input("input", color.channels());
     let mut x = b.node("highpass", highpass(color), &[&input]);
+    x = u_net(&mut b, x, w);
+    x = b.conv("output", &x, color.channels(), 3, true);
+    let fixed = Weights::from([("highpass.weight".to_owned(), sobel(color))]);
+    Ok(Net {
+        graph: b.finish(&[&x]),
+        input: fixed_size(color, size, 16, Normalization::None),
+        fixed,
+    })
+}
+
+/// A U-Net that marks what is wrong, trained on made marks: from any picture, normalised by its own mean and deviation,
+/// to a map of 0..1. It runs at the picture's own resolution, so parts of any shape keep theirs.
+pub(super) fn unet(o: &Checked) -> Result<Net> {
+    o.without(&["code size", "depth", "size"])?;
+    let (w, color) = (o.width(16)?, o.color());
+    let mut b = Builder::new();
+    let input = b.input("input", color.channels());
+    let x = u_net(&mut b, input, w);
+    let x = b.conv("logit", &x, 1, 3, true);
+    let x = b.node("output", Op::Sigmoid, &[&x]);
+    Ok(Net {
+        graph: b.finish(&[&x]),
+        input: InputSpec {
+            color,
+            size: None,
+            multiple_of: 16,
+            resize: Resize::Stretch,
+            normalization: Normalization::PerFrame,
+            frames: 1,
+            extra: Vec::new(),
+        },
+        fixed: Weights::new(),
+    })
+}
+
+/// Widths w, 2w, 4w, 8w, 8w, two conv-BN-ReLU a level, 2x2 max-pools; on the way up enlargement and conv-BN-ReLU, then
+/// the skip is added, and the second of the next two conv-BN-ReLU narrows to the next level's width. Ends with w channels.
+fn u_net(b: &mut Builder, mut x: String, w: usize) -> String {
     let widths = [w, 2 * w, 4 * w, 8 * w, 8 * w];
     let mut skips = Vec::new();
     for (level, &width) in widths.iter().enumerate() {
@@ -32,8 +69,8 @@ pub(super) fn fair(o: &Checked) -> Result<Net> {
                 &[&x],
             );
         }
-        x = conv_norm_relu(&mut b, &format!("encode{level}.0"), &x, width);
-        x = conv_norm_relu(&mut b, &format!("encode{level}.1"), &x, width);
+        x = conv_norm_relu(b, &format!("encode{level}.0"), &x, width);
+        x = conv_norm_relu(b, &format!("encode{level}.1"), &x, width);
     }
     for (level, skip) in skips.iter().enumerate().rev() {
         x = b.node(
@@ -44,18 +81,12 @@ pub(super) fn fair(o: &Checked) -> Result<Net> {
             },
             &[&x],
         );
-        x = conv_norm_relu(&mut b, &format!("up{level}"), &x, widths[level]);
+        x = conv_norm_relu(b, &format!("up{level}"), &x, widths[level]);
         x = b.node(format!("skip{level}"), Op::Add, &[&x, skip]);
-        x = conv_norm_relu(&mut b, &format!("decode{level}.0"), &x, widths[level]);
-        x = conv_norm_relu(&mut b, &format!("decode{level}.1"), &x, widths[level.saturating_sub(1)]);
+        x = conv_norm_relu(b, &format!("decode{level}.0"), &x, widths[level]);
+        x = conv_norm_relu(b, &format!("decode{level}.1"), &x, widths[level.saturating_sub(1)]);
     }
-    x = b.conv("output", &x, color.channels(), 3, true);
-    let fixed = Weights::from([("highpass.weight".to_owned(), sobel(color))]);
-    Ok(Net {
-        graph: b.finish(&[&x]),
-        input: fixed_size(color, size, 16, Normalization::None),
-        fixed,
-    })
+    x
 }
 
 /// Two filters for each channel; the edge pixels repeated beyond the border, so that the border is no edge.

@@ -45,7 +45,7 @@ pub struct Net {
 pub fn names(task: Task) -> &'static [&'static str] {
     match task {
         Task::Denoise => &["fast", "micro", "ffdnet", "dncnn"],
-        Task::Anomaly => &["fair", "autoencoder"],
+        Task::Anomaly => &["fair", "unet", "autoencoder"],
         Task::Classify => &["tiny", "lenet"],
         Task::Segment | Task::Embed | Task::Predict => &[],
     }
@@ -60,6 +60,7 @@ pub fn build(task: Task, name: &str, options: &NetOptions) -> Result<Net> {
         (Task::Denoise, "ffdnet") => denoise::ffdnet(&o),
         (Task::Denoise, "dncnn") => denoise::dncnn(&o),
         (Task::Anomaly, "fair") => anomaly::fair(&o),
+        (Task::Anomaly, "unet") => anomaly::unet(&o),
         (Task::Anomaly, "autoencoder") => anomaly::autoencoder(&o),
         (Task::Classify, "tiny") => classify::tiny(&o),
         (Task::Classify, "lenet") => classify::lenet(&o),

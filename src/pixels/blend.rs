@@ -56,18 +56,17 @@ impl FrameMut<'_> {
 
     /// Draws a rectangle of one colour (see [`premultiply`]); what lies outside of the frame is cut off.
     pub fn fill(&mut self, x: i64, y: i64, width: usize, height: usize, color: u32) {
-        let width = width.min(self.width.saturating_add(x.unsigned_abs() as usize));
-        let row = vec![color; width];
-        self.blend(
-            &Layer {
-                width,
-                height,
-                stride: 0,
-                pixels: &row,
-            },
-            x,
-            y,
-        );
+        // Only what is on the frame, so that a box may reach as far beyond it as it likes.
+        let left = x.clamp(0, self.width as i64);
+        let right = x.saturating_add_unsigned(width as u64).clamp(left, self.width as i64);
+        let row = vec![color; (right - left) as usize];
+        let layer = Layer {
+            width: row.len(),
+            height,
+            stride: 0,
+            pixels: &row,
+        };
+        self.blend(&layer, left, y);
     }
 }
 
@@ -106,13 +105,12 @@ impl<'a> Cut<'a> {
         &self.layer.pixels[(self.from[1] + y) * self.layer.stride + self.from[0]..][..self.width]
     }
 
-    /// The layer's pixels on frame row `y` between the frame's columns `left` and `right`; none where the part does not reach.
-    fn on_frame(&self, y: usize, left: usize, right: usize) -> &'a [u32] {
-        let Some(y) = y.checked_sub(self.to[1]).filter(|&y| y < self.height) else {
-            return &[];
-        };
-        let column = |x: usize| x.saturating_sub(self.to[0]).min(self.width);
-        &self.row(y)[column(left)..column(right)]
+    /// The layer's pixels on frame row `y`, from frame column `to[0]`; none where the part does not reach.
+    fn on_frame(&self, y: usize) -> &'a [u32] {
+        match y.checked_sub(self.to[1]) {
+            Some(y) if y < self.height => self.row(y),
+            _ => &[],
+        }
     }
 }
 
@@ -301,26 +299,32 @@ fn blend_chroma(frame: &mut FrameMut<'_>, cut: &Cut<'_>, codes: &Codes, chroma: 
     let [across, down] = chroma.block;
     let rows = cut.to[1] / down..(cut.to[1] + cut.height).div_ceil(down);
     let columns = cut.to[0] / across..(cut.to[0] + cut.width).div_ceil(across);
+    let mut sums = vec![[0; 4]; columns.len()];
     for row in rows {
         let lines = row * down..((row + 1) * down).min(frame.height);
-        for column in columns.clone() {
-            let (left, right) = (column * across, ((column + 1) * across).min(frame.width));
-            let mut sum = [0; 4];
-            for y in lines.clone() {
-                for &layer in cut.on_frame(y, left, right) {
-                    let parts = parts(layer);
-                    sum = std::array::from_fn(|i| sum[i] + parts[i]);
+        sums.fill([0; 4]);
+        for layer in lines.clone().map(|y| cut.on_frame(y)) {
+            for (x, &pixel) in (cut.to[0]..).zip(layer) {
+                let sum = &mut sums[x / across - columns.start];
+                let parts = parts(pixel);
+                *sum = std::array::from_fn(|i| sum[i] + parts[i]);
+            }
+        }
+        for (factors, (plane, offset)) in codes.chroma.into_iter().zip(chroma.at) {
+            let line = &mut frame.planes[plane][row * frame.strides[plane]..];
+            let bytes = line
+                .iter_mut()
+                .skip(columns.start * chroma.step + offset)
+                .step_by(chroma.step);
+            for ((column, sum), byte) in columns.clone().zip(&sums).zip(bytes) {
+                if *sum == [0; 4] {
+                    continue;
                 }
-            }
-            if sum == [0; 4] {
-                continue;
-            }
-            let pixels = ((right - left) * lines.len()) as i32;
-            for (factors, (plane, offset)) in codes.chroma.into_iter().zip(chroma.at) {
-                let byte = &mut frame.planes[plane][row * frame.strides[plane] + column * chroma.step + offset];
-                let total = dot(factors, sum) + i32::from(*byte) * (255 * pixels - sum[3]) * 256;
-                let one = Codes::ONE * pixels;
-                *byte = ((total + one / 2) / one).clamp(0, 255) as u8;
+                // 1, 2 or 4.
+                let pixels = (across.min(frame.width - column * across) * lines.len()) as i32;
+                let total = dot(factors, *sum) + i32::from(*byte) * (255 * pixels - sum[3]) * 256;
+                let mean = (total + Codes::ONE * pixels / 2).max(0) >> pixels.trailing_zeros();
+                *byte = (mean / Codes::ONE).min(255) as u8;
             }
         }
     }

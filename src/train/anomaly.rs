@@ -1,16 +1,19 @@
 //! Training of anomaly detectors from good pictures alone: a network learns to restore what is normal, from pictures with
-//! made defects (`fair`) or from the pictures themselves (`autoencoder`).
+//! made defects (`fair`) or from the pictures themselves (`autoencoder`),
+//! or to mark made defects (`unet`).
+
+mod marking;
 
 use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rayon::prelude::*;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::arrays::{first_output, infer, stack, to_images};
-use super::card::{self, purpose};
-use super::common::{Common, DataCard, Defaults, Product};
+use super::card::purpose;
+use super::common::{Common, Defaults, Product};
 use super::feed::Batch;
 use super::losses::PictureLoss;
 use super::packed::{self, Packed};
@@ -23,8 +26,7 @@ use crate::data::{defects, defects::Defective};
 use crate::exec;
 use crate::exec::candle::Network;
 use crate::model::{AnomalyCalibration, Calibration, InputSpec, MapKind, Model, Resize, Task};
-use crate::nets::NetOptions;
-use crate::pixels::{Image, Placement};
+use crate::pixels::Image;
 use crate::score::{calibration, maps, metrics};
 use crate::tasks::{AnomalyDetector, batch};
 use crate::{Error, Result};
@@ -68,19 +70,17 @@ impl Default for Options {
     }
 }
 
+/// Side of the crops that `unet` learns from, in pixels.
+const CROP: usize = 128;
+/// Side of the mean filter on its maps.
+const MARK_SMOOTH: usize = 11;
+
 /// Trains and calibrates an anomaly detector.
 pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, stop: &AtomicBool) -> Result<Product> {
     let mut common = common.clone();
-    let size = common.net.size.unwrap_or([256, 256]);
-    common.net = NetOptions {
-        size: Some(size),
-        ..common.net
-    };
     let (train, apart) = common.sources.open(is_good)?;
     let least = if apart.is_some() { 2 } else { LEAST_PICTURES };
     at_least(least, &train, &common.sources.train, "good pictures")?;
-    let digest = card::digest(&[&train].into_iter().chain(&apart).collect::<Vec<_>>())?;
-    let all = train.clone();
     let share = (LEAST_HELD_OUT as f64 / train.samples.len() as f64).max(0.1);
     let sets = Sets::new(train, apart, share, common.seed);
     // Found out now, not after the training.
@@ -90,56 +90,64 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         &common.sources.train,
         "good pictures to hold out",
     )?;
-    let data = DataCard {
-        summary: card::summary(&all, sets.val.samples.len(), &digest),
-        digest,
-    };
-
-    let fit = |image: Image| Placement::new([image.width, image.height], size, options.resize).apply(&image);
-    let mut pictures = packed::load(&sets.train, &sets.train.samples, fit)?;
-    let mut held_out = packed::load(&sets.val, &sets.val.samples, fit)?;
-    let color = common.net.color.unwrap_or(packed::color_of(&pictures));
-    packed::to_color(&mut pictures, color);
-    packed::to_color(&mut held_out, color);
+    let data = sets.card()?;
+    let marks = common.arch(Task::Anomaly) == "unet";
+    let size = common.net.size.unwrap_or([256, 256]);
+    let fit = (!marks).then_some((size, options.resize));
+    common.net.size = fit.map(|(size, _)| size);
+    let (pictures, held_out, color) = packed::fitted(&sets, fit, common.net.color)?;
     let net = common.build(Task::Anomaly, color, 0)?;
     let input = InputSpec {
         resize: options.resize,
         ..net.input.clone()
     };
-    let smooth = options.smooth.unwrap_or_else(|| default_smooth(size));
+    let map = if marks { MapKind::Direct } else { options.map };
+    let smooth = options
+        .smooth
+        .unwrap_or(if marks { MARK_SMOOTH } else { default_smooth(size) });
 
     let defaults = Defaults {
-        batch: 8,
-        learning_rate: 1e-3,
+        batch: if marks { 16 } else { 8 },
+        learning_rate: if marks { 2e-3 } else { 1e-3 },
         weight_decay: 0.0,
     };
     let extra = json!({
-        "loss": options.loss.name(), "map": options.map, "smooth": smooth, "resize": options.resize, "flip": options.flip,
+        "loss": options.loss.name(), "map": map, "smooth": smooth, "resize": options.resize, "flip": options.flip,
         "false-alarm-rate": options.false_alarm_rate,
     });
-    let settings = common.settings(
-        Task::Anomaly,
-        defaults,
-        &data,
-        extra.as_object().cloned().unwrap_or_else(Map::new),
-    )?;
-    let objective = Restoring {
-        options: Options {
-            smooth: Some(smooth),
-            ..*options
-        },
-        synthesize: common.arch(Task::Anomaly) != "autoencoder",
-        pictures,
-        held_out,
-        batch: settings.batch,
-        seed: common.seed,
-        device: common.device.clone(),
+    let settings = common.settings(Task::Anomaly, defaults, &data, extra)?;
+    let (batch, seed, device) = (settings.batch, common.seed, common.device.clone());
+    let objective: Box<dyn Objective> = if marks {
+        Box::new(marking::Marking {
+            input: input.clone(),
+            pictures,
+            held_out,
+            crop: CROP,
+            smooth,
+            flip: options.flip,
+            batch,
+            seed,
+            device,
+        })
+    } else {
+        Box::new(Restoring {
+            options: Options {
+                smooth: Some(smooth),
+                ..*options
+            },
+            synthesize: common.arch(Task::Anomaly) != "autoencoder",
+            pictures,
+            held_out,
+            batch,
+            seed,
+            device,
+        })
     };
-    match run(&objective, &net, &settings, stop)? {
+    match run(&*objective, &net, &settings, stop)? {
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
             let mut model = common.model(Task::Anomaly, &net, input, Vec::new(), *trained, &data);
-            let calibration = uncalibrated(options.map, smooth);
+            let calibration = uncalibrated(map, smooth);
             calibrate(
                 &mut model,
                 calibration,

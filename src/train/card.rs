@@ -2,8 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::data::layout::Dataset;
-use crate::{Result, data};
+use crate::data;
 
 /// Today in UTC, ISO 8601.
 pub fn today() -> String {
@@ -71,24 +70,6 @@ fn quoted(word: String) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
-}
-
-/// Counts and digest of the data, for the card.
-pub fn summary(train: &Dataset, held_out: usize, digest: &str) -> String {
-    let classes = match train.classes.len() {
-        0 | 1 => String::new(),
-        n => format!(" in {n} classes"),
-    };
-    format!(
-        "{} pictures{classes}, {held_out} of them held out; sha256 {digest}",
-        train.samples.len()
-    )
-}
-
-/// Digest of the data: training data, and validation data where they are given apart.
-pub fn digest(sets: &[&Dataset]) -> Result<String> {
-    let digests = sets.iter().map(|set| set.digest()).collect::<Result<Vec<_>>>()?;
-    Ok(digests.join("+"))
 }
 
 /// Seeds of a run's streams: what is drawn for one purpose never depends on another.

@@ -4,11 +4,11 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::arrays::{first_output, infer, stack};
-use super::card::{self, purpose};
-use super::common::{Common, DataCard, Defaults, Product};
+use super::card::purpose;
+use super::common::{Common, Defaults, Product};
 use super::feed::Batch;
 use super::losses::{cross_entropy, smooth_targets};
 use super::packed::{self, Packed};
@@ -21,7 +21,7 @@ use crate::exec;
 use crate::exec::candle::Network;
 use crate::graph::Array;
 use crate::model::{Calibration, InputSpec, Model, Resize, Task};
-use crate::pixels::{Image, Placement};
+use crate::pixels::Image;
 use crate::score::{calibration, metrics};
 use crate::tasks::{Classifier, normalize};
 use crate::{Error, Result};
@@ -64,14 +64,9 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         return Err(Error::data(name, reason));
     }
     at_least(2 * train.classes.len(), &train, &common.sources.train, "pictures")?;
-    let digest = card::digest(&[&train].into_iter().chain(&apart).collect::<Vec<_>>())?;
-    let all = train.clone();
     let sets = Sets::new(train, apart, 0.15, common.seed);
-    let data = DataCard {
-        summary: card::summary(&all, sets.val.samples.len(), &digest),
-        digest,
-    };
-    let classes = all.classes;
+    let data = sets.card()?;
+    let classes = sets.train.classes.clone();
     let truth = labels_of(&sets.train, &classes, name)?;
     let val_truth = labels_of(&sets.val, &classes, name)?;
     at_least(1, &sets.val, &common.sources.train, "pictures to hold out")?;
@@ -86,12 +81,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         .input
         .size
         .ok_or_else(|| Error::Invalid("this classifier has no input size: give --size WxH".into()))?;
-    let fit = |image: Image| Placement::new([image.width, image.height], size, options.resize).apply(&image);
-    let mut pictures = packed::load(&sets.train, &sets.train.samples, fit)?;
-    let mut held_out = packed::load(&sets.val, &sets.val.samples, fit)?;
-    let color = common.net.color.unwrap_or(packed::color_of(&pictures));
-    packed::to_color(&mut pictures, color);
-    packed::to_color(&mut held_out, color);
+    let (pictures, held_out, color) = packed::fitted(&sets, Some((size, options.resize)), common.net.color)?;
     let net = common.build(Task::Classify, color, classes.len())?;
     let input = InputSpec {
         resize: options.resize,
@@ -104,12 +94,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         weight_decay: 1e-2,
     };
     let extra = json!({ "label-smoothing": options.label_smoothing, "resize": options.resize, "flip": options.flip });
-    let settings = common.settings(
-        Task::Classify,
-        defaults,
-        &data,
-        extra.as_object().cloned().unwrap_or_else(Map::new),
-    )?;
+    let settings = common.settings(Task::Classify, defaults, &data, extra)?;
     let objective = Classifying {
         options: *options,
         classes: classes.len(),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::card;
 use super::checkpoint::path_for;
 use super::run::{Settings, Trained};
-use super::samples::Sources;
+use super::samples::{DataCard, Sources};
 use super::schedule::Budget;
 use crate::model::{Color, InputSpec, Model, Task, Training};
 use crate::nets::{self, Net, NetOptions};
@@ -75,15 +75,6 @@ pub enum Product {
     },
 }
 
-/// Counts and digest of the data.
-#[derive(Debug, Clone)]
-pub struct DataCard {
-    /// For the card.
-    pub summary: String,
-    /// SHA-256.
-    pub digest: String,
-}
-
 impl Common {
     /// The architecture's name.
     pub fn arch(&self, task: Task) -> &str {
@@ -100,14 +91,8 @@ impl Common {
         nets::build(task, self.arch(task), &options)
     }
 
-    /// The run's settings. `extra` are the task's own options that decide the result.
-    pub fn settings(
-        &self,
-        task: Task,
-        defaults: Defaults,
-        data: &DataCard,
-        extra: Map<String, Value>,
-    ) -> Result<Settings> {
+    /// The run's settings. `extra` are the task's own options that decide the result, an object.
+    pub fn settings(&self, task: Task, defaults: Defaults, data: &DataCard, extra: Value) -> Result<Settings> {
         let batch = self.batch.unwrap_or(defaults.batch);
         let learning_rate = self.learning_rate.unwrap_or(defaults.learning_rate);
         let weight_decay = self.weight_decay.unwrap_or(defaults.weight_decay);
@@ -127,10 +112,12 @@ impl Common {
             "code-size": self.net.code_size, "size": self.net.size, "color": self.net.color, "batch": batch,
             "lr": learning_rate, "weight-decay": weight_decay, "seed": self.seed, "length": budget, "data": data.digest,
         });
-        let Value::Object(mut identity) = identity else {
-            unreachable!("the macro above makes an object")
+        let object = |value| match value {
+            Value::Object(object) => object,
+            _ => Map::new(),
         };
-        identity.extend(extra);
+        let mut identity = object(identity);
+        identity.extend(object(extra));
         Ok(Settings {
             budget: self.budget,
             batch,

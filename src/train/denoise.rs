@@ -5,12 +5,11 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rayon::prelude::*;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::arrays::{first_output, infer, stack, to_images};
-use super::card;
 use super::card::purpose;
-use super::common::{Common, DataCard, Defaults, Product};
+use super::common::{Common, Defaults, Product};
 use super::feed::Batch;
 use super::losses::PictureLoss;
 use super::packed::{self, Packed};
@@ -67,14 +66,8 @@ struct Scene {
 pub fn train(common: &Common, options: &Options, stop: &AtomicBool) -> Result<Product> {
     let (train, apart) = common.sources.open(|_| Ok(true))?;
     at_least(1, &train, &common.sources.train, "pictures")?;
-    let digest = card::digest(&[&train].into_iter().chain(&apart).collect::<Vec<_>>())?;
-    let all = train.clone();
     let sets = Sets::new(train, apart, 0.05, common.seed);
-    let data = DataCard {
-        summary: card::summary(&all, sets.val.samples.len(), &digest),
-        digest,
-    };
-
+    let data = sets.card()?;
     let mut scenes = load(&sets.train, options.patch)?;
     let mut held_out = load(&sets.val, options.patch)?;
     let clean: Vec<Packed> = scenes.iter().map(|s| s.clean.clone()).collect();
@@ -103,12 +96,7 @@ pub fn train(common: &Common, options: &Options, stop: &AtomicBool) -> Result<Pr
     let extra = json!({
         "sigma": options.sigma, "sigma-max": options.sigma_max, "patch": options.patch, "loss": options.loss.name(),
     });
-    let settings = common.settings(
-        Task::Denoise,
-        defaults,
-        &data,
-        extra.as_object().cloned().unwrap_or_else(Map::new),
-    )?;
+    let settings = common.settings(Task::Denoise, defaults, &data, extra)?;
     let objective = Denoising {
         options: *options,
         scenes,
@@ -121,15 +109,8 @@ pub fn train(common: &Common, options: &Options, stop: &AtomicBool) -> Result<Pr
     match run(&objective, &net, &settings, stop)? {
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
-            let input = net.input.clone();
-            Ok(Product::Model(Box::new(common.model(
-                Task::Denoise,
-                &net,
-                input,
-                Vec::new(),
-                *trained,
-                &data,
-            ))))
+            let model = common.model(Task::Denoise, &net, net.input.clone(), Vec::new(), *trained, &data);
+            Ok(Product::Model(Box::new(model)))
         }
     }
 }

@@ -13,11 +13,11 @@ const HEADER: &str = "step,loss,learning_rate,images_per_s,metric,value";
 pub struct Row<'a> {
     /// Steps done.
     pub step: u64,
-    /// Mean loss since the last row.
+    /// Mean loss of the last steps; left out when there is none (NaN).
     pub loss: f64,
     /// Learning rate of the last step.
     pub rate: f64,
-    /// Training pictures a second since the last row.
+    /// Training pictures a second; 0 beside a validation figure.
     pub images_per_s: f64,
     /// A validation figure, on rows that have one.
     pub metric: Option<(&'a str, f64)>,
@@ -63,18 +63,19 @@ impl CsvLog {
         let (metric, value) = row.metric.map_or((String::new(), String::new()), |(m, v)| {
             (m.to_owned(), format!("{v:.6}"))
         });
+        let loss = if row.loss.is_nan() {
+            String::new()
+        } else {
+            format!("{:.6}", row.loss)
+        };
         let Row {
             step,
-            loss,
             rate,
             images_per_s,
             ..
         } = row;
-        writeln!(
-            self.file,
-            "{step},{loss:.6},{rate:.6e},{images_per_s:.2},{metric},{value}"
-        )
-        .map_err(|e| Error::io(&self.path, e))
+        writeln!(self.file, "{step},{loss},{rate:.6e},{images_per_s:.2},{metric},{value}")
+            .map_err(|e| Error::io(&self.path, e))
     }
 }
 

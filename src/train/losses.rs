@@ -161,6 +161,17 @@ fn smooth_and_differ(x: &Tensor, smooth: usize, differ: usize) -> Result<Tensor>
     Ok(((mean.narrow(differ, 2, n)? - mean.narrow(differ, 0, n)?)? / 3.0)?)
 }
 
+/// Focal loss (Lin 2017, focus 2) of probabilities `[N, 1, H, W]` against a mask of 0 and 1: a scalar. Pixels that are
+/// right already hardly count, so that few marked pixels are not lost among many good ones.
+pub fn focal(probabilities: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    // Off 0 and 1 by a little: the logarithm stays finite.
+    let p = probabilities.affine(1.0 - 2e-6, 1e-6)?;
+    // The probability given to what is true.
+    let right = ((&p * mask)? + (p.affine(-1.0, 1.0)? * mask.affine(-1.0, 1.0)?)?)?;
+    let losses = (right.affine(-1.0, 1.0)?.sqr()? * right.log()?)?;
+    Ok(losses.mean_all()?.neg()?)
+}
+
 /// Cross-entropy of `logits` `[N, K]` against `targets` `[N, K]`, each row a distribution (see [`smooth_targets`]): a scalar.
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;

@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::samples::Sets;
 use crate::Result;
 use crate::data::layout::{Dataset, Sample};
-use crate::model::Color;
-use crate::pixels::Image;
+use crate::model::{Color, Resize};
+use crate::pixels::{Image, Placement};
 
 /// A picture in 8 bits: a quarter of an [`Image`]'s memory, and exact for 8-bit files.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +82,25 @@ pub fn load(data: &Dataset, samples: &[Sample], fit: impl Fn(Image) -> Image + S
         .par_iter()
         .map(|sample| Ok(Packed::new(&fit(data.read(sample)?))))
         .collect()
+}
+
+/// Training and held-out pictures brought to one size `[width, height]`, where one is given, and to one colour: `color`, or
+/// what the training pictures are.
+pub fn fitted(
+    sets: &Sets,
+    size: Option<([usize; 2], Resize)>,
+    color: Option<Color>,
+) -> Result<(Vec<Packed>, Vec<Packed>, Color)> {
+    let fit = |image: Image| match size {
+        Some((size, resize)) => Placement::new([image.width, image.height], size, resize).apply(&image),
+        None => image,
+    };
+    let mut train = load(&sets.train, &sets.train.samples, fit)?;
+    let mut val = load(&sets.val, &sets.val.samples, fit)?;
+    let color = color.unwrap_or(color_of(&train));
+    to_color(&mut train, color);
+    to_color(&mut val, color);
+    Ok((train, val, color))
 }
 
 /// Grey when all the pictures are grey, else colour.

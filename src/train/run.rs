@@ -1,6 +1,5 @@
 //! The loop: forward, backward, step, average; validation, checkpoints, logs on the way.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use super::ema::Ema;
 use super::feed::{Batch, with_feed};
 use super::log::{CsvLog, Row};
 use super::optimizer::{AdamParams, AdamW};
+use super::pace::Pace;
 use super::progress::Progress;
 use super::schedule::{Budget, Schedule, epoch_steps, timed_steps};
 use crate::exec::candle::Network;
@@ -24,8 +24,10 @@ use crate::{Error, Result};
 
 /// Decay of the weights' moving average.
 const EMA_DECAY: f32 = 0.999;
-/// Validations in a run.
+/// Validations in a run, where they take no more than [`VALIDATION_SHARE`] of its time.
 const VALIDATIONS: u64 = 8;
+/// Share of a run with `--minutes` that validations may take.
+const VALIDATION_SHARE: f64 = 0.1;
 /// Rows of a run's log, about.
 const LOG_ROWS: u64 = 500;
 
@@ -110,13 +112,18 @@ pub fn run(objective: &dyn Objective, net: &Net, settings: &Settings, stop: &Ato
     let mut training = if settings.resume {
         Training::resume(net, settings)?
     } else {
-        let began = Instant::now();
-        let total = match settings.budget {
-            Budget::Steps(steps) => steps.max(1),
-            Budget::Epochs(epochs) => epoch_steps(epochs, objective.epoch_items(), settings.batch),
-            Budget::Minutes(minutes) => plan(objective, net, settings, minutes * 60.0, began)?,
+        let (total, validations) = match settings.budget {
+            Budget::Steps(steps) => (steps.max(1), VALIDATIONS),
+            Budget::Epochs(epochs) => (
+                epoch_steps(epochs, objective.epoch_items(), settings.batch),
+                VALIDATIONS,
+            ),
+            Budget::Minutes(minutes) => plan(objective, net, settings, minutes * 60.0)?,
         };
-        Training::begin(net, settings, total)?
+        Training {
+            validations,
+            ..Training::begin(net, settings, total)?
+        }
     };
     let first = training.step;
     let total = training.schedule.total;
@@ -145,14 +152,15 @@ pub fn run(objective: &dyn Objective, net: &Net, settings: &Settings, stop: &Ato
                     });
                 }
             }
-            training.finish(objective)
+            training.finish(objective, pace.loss())
         },
     )
 }
 
-/// Steps that fit into `seconds`, measured on a network that is thrown away, so that the run itself is the same as one with
-/// that number of `--steps`.
-fn plan(objective: &dyn Objective, net: &Net, settings: &Settings, seconds: f64, began: Instant) -> Result<u64> {
+/// Steps and validations that fit into `seconds`, measured on a network that is thrown away, so that the run itself is the same
+/// as one with that number of `--steps`.
+fn plan(objective: &dyn Objective, net: &Net, settings: &Settings, seconds: f64) -> Result<(u64, u64)> {
+    let began = Instant::now();
     let settings = &Settings {
         log: None,
         ..settings.clone()
@@ -178,14 +186,17 @@ fn plan(objective: &dyn Objective, net: &Net, settings: &Settings, seconds: f64,
     )?;
     let start = Instant::now();
     objective.validate(&probe.network)?;
-    let validations = VALIDATIONS as f64 * start.elapsed().as_secs_f64();
-    let step_seconds = times[1..].iter().sum::<f64>() / (times.len() - 1) as f64;
-    let steps = timed_steps(seconds - began.elapsed().as_secs_f64() - validations, step_seconds);
+    let validation_seconds = start.elapsed().as_secs_f64();
+    let validations = ((VALIDATION_SHARE * seconds / validation_seconds) as u64).clamp(1, VALIDATIONS);
+    times[1..].sort_by(f64::total_cmp);
+    let step_seconds = times[1 + (times.len() - 1) / 2];
+    let left = seconds - began.elapsed().as_secs_f64() - validations as f64 * validation_seconds;
+    let steps = timed_steps(left, step_seconds);
     eprintln!(
         "planned {steps} steps of {:.0} ms: the same run again is --steps {steps}",
         step_seconds * 1e3
     );
-    Ok(steps)
+    Ok((steps, validations))
 }
 
 /// A run in progress.
@@ -197,6 +208,8 @@ struct Training<'a> {
     ema: Ema,
     schedule: Schedule,
     step: u64,
+    /// Validations in the whole run; they do not change its result.
+    validations: u64,
     date: String,
     command: String,
     log: Option<CsvLog>,
@@ -266,6 +279,7 @@ impl<'a> Training<'a> {
             ema,
             schedule,
             step,
+            validations: VALIDATIONS,
             date,
             command,
             log,
@@ -302,7 +316,7 @@ impl<'a> Training<'a> {
             progress.update(step, pace.loss(), images_per_s, left);
         }
         // The last validation is made by `finish`, which a resumed run calls, too.
-        let validate = step.is_multiple_of((total / VALIDATIONS).max(1)) && step < total;
+        let validate = step.is_multiple_of((total / self.validations).max(1)) && step < total;
         if validate {
             self.validate(objective, pace.loss())?;
             pace.restart();
@@ -367,8 +381,8 @@ impl<'a> Training<'a> {
         .save(&settings.checkpoint)
     }
 
-    fn finish(mut self, objective: &dyn Objective) -> Result<Outcome> {
-        let metrics = self.validate(objective, f64::NAN)?;
+    fn finish(mut self, objective: &dyn Objective, loss: f64) -> Result<Outcome> {
+        let metrics = self.validate(objective, loss)?;
         let Self {
             ema,
             step,
@@ -383,49 +397,5 @@ impl<'a> Training<'a> {
             date,
             command,
         })))
-    }
-}
-
-/// Loss and speed of the last steps.
-struct Pace {
-    batch: usize,
-    recent: VecDeque<(Instant, f32)>,
-}
-
-impl Pace {
-    /// Steps it looks back on.
-    const WINDOW: usize = 50;
-
-    fn new(batch: usize) -> Self {
-        Self {
-            batch,
-            recent: VecDeque::new(),
-        }
-    }
-
-    fn push(&mut self, loss: f32) {
-        if self.recent.len() > Self::WINDOW {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((Instant::now(), loss));
-    }
-
-    /// Forgets times, as after a validation.
-    fn restart(&mut self) {
-        self.recent.clear();
-    }
-
-    fn loss(&self) -> f64 {
-        self.recent.iter().map(|(_, loss)| f64::from(*loss)).sum::<f64>() / self.recent.len() as f64
-    }
-
-    /// Zero until there are two steps.
-    fn images_per_s(&self) -> f64 {
-        match (self.recent.front(), self.recent.back()) {
-            (Some((first, _)), Some((last, _))) if last > first => {
-                (self.recent.len() - 1) as f64 * self.batch as f64 / (*last - *first).as_secs_f64()
-            }
-            _ => 0.0,
-        }
     }
 }

@@ -79,6 +79,27 @@ impl Sets {
         };
         Self { train, val }
     }
+
+    /// Counts and digest of the data.
+    pub fn card(&self) -> Result<DataCard> {
+        let classes = match self.train.classes.len() {
+            0 | 1 => String::new(),
+            n => format!(" in {n} classes"),
+        };
+        let digest = format!("{}+{}", self.train.digest()?, self.val.digest()?);
+        let (train, val) = (self.train.samples.len(), self.val.samples.len());
+        let summary = format!("{train} pictures to learn from and {val} held out{classes}; sha256 {digest}");
+        Ok(DataCard { summary, digest })
+    }
+}
+
+/// Counts and digest of the data.
+#[derive(Debug, Clone)]
+pub struct DataCard {
+    /// For the card.
+    pub summary: String,
+    /// SHA-256 of the training and of the held-out data.
+    pub digest: String,
 }
 
 /// Whether the sample is without defect: by its class, else by its mask, which is read.

@@ -173,6 +173,22 @@ fn regions_smaller_than_the_least_area_do_not_count() {
 }
 
 #[test]
+fn a_speckled_frame_tells_its_worst_regions_only() {
+    init();
+    let model = brightness(None);
+    let info = info_of(CAPS);
+    let (mut harness, _) = harness("candleanomaly", &model, "", CAPS);
+    let speckles: Vec<_> = (0..200)
+        .map(|i| ([2 * (i % 20), 2 * (i / 20), 1, 1], 255 - (i % 100) as u8))
+        .collect();
+    let output = harness.push_and_pull(spotted(&info, &speckles, 0)).unwrap();
+    let regions = array(&result(&output, "anomaly").unwrap(), "regions");
+    assert_eq!(regions.len(), 64);
+    let least = regions.last().unwrap().get::<f64>("score").unwrap();
+    assert!((least - 224.0 / 255.0).abs() < 1e-6, "{least}");
+}
+
+#[test]
 fn the_threshold_comes_from_the_property_the_rate_or_the_model() {
     init();
     let model = brightness(None);

@@ -177,6 +177,23 @@ fn a_frame_with_too_little_memory_is_an_error_and_the_next_goes_on() {
 }
 
 #[test]
+fn upstream_may_use_any_stride() {
+    init();
+    for (element, model) in elements() {
+        let caps = "format=RGB,width=17,height=5";
+        let (mut harness, _) = harness(element, &model, "", caps);
+        harness.add_propose_allocation_meta(gst_video::VideoMeta::meta_api(), None);
+        let mut query = gst::query::Allocation::new(Some(&caps_of(caps)), true);
+        harness.push_and_pull(grey(&info_of(caps), 9, 0)).unwrap();
+        assert!(harness.srcpad().unwrap().peer_query(&mut query), "{element}");
+        assert!(
+            query.find_allocation_meta::<gst_video::VideoMeta>().is_some(),
+            "{element}"
+        );
+    }
+}
+
+#[test]
 fn properties_have_sentences_ranges_and_the_right_mutability() {
     init();
     let shared = [

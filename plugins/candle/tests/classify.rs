@@ -107,7 +107,7 @@ fn smoothing_and_hold_steady_the_label() {
             .collect()
     };
     assert_eq!(run("").concat(), "bbdbdddd");
-    assert_eq!(run("smoothing=0.6 threshold=0.5").concat(), "bbbbbddd");
+    assert_eq!(run("smoothing=0.6 threshold=0.5").concat(), "bbbbdddd");
     assert_eq!(run("hold-duration=500000000").concat(), "bbbbbddd");
 }
 

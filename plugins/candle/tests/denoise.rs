@@ -3,6 +3,7 @@
 mod support;
 
 use gst::prelude::*;
+use gst_controller::prelude::*;
 use gst_video::VideoRegionOfInterestMeta;
 use support::*;
 
@@ -86,16 +87,24 @@ fn strength_blends_and_zero_copies_without_inference() {
 }
 
 #[test]
-fn strength_can_be_controlled() {
+fn strength_can_be_controlled_over_stream_time() {
     init();
     let model = halving();
     let caps = "format=GRAY8,width=8,height=8";
     let info = info_of(caps);
     let (mut harness, _) = harness("candledenoise", &model, "", caps);
-    let strength = gst::glib::ParamSpec::clone(&element(&harness).find_property("strength").unwrap());
-    assert!(strength.flags().contains(gst::PARAM_FLAG_CONTROLLABLE));
-    harness.push_and_pull(grey(&info, 100, 0)).unwrap();
-    assert_eq!(element(&harness).property::<f32>("strength"), 1.0);
+    let ramp = gst_controller::InterpolationControlSource::new();
+    ramp.set_mode(gst_controller::InterpolationMode::Linear);
+    ramp.set(gst::ClockTime::ZERO, 0.0);
+    ramp.set(gst::ClockTime::SECOND, 1.0);
+    let element = element(&harness);
+    element
+        .add_control_binding(&gst_controller::DirectControlBinding::new(&element, "strength", &ramp))
+        .unwrap();
+    for (index, expected) in [(0, 200), (5, 150), (10, 100)] {
+        let output = harness.push_and_pull(grey(&info, 200, index)).unwrap();
+        assert_eq!(component(&output, &info, 0), [expected; 64], "frame {index}");
+    }
 }
 
 #[test]

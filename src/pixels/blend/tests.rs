@@ -110,7 +110,9 @@ fn opaque_red_is_red_in_every_format() {
             (PixelFormat::Y444, (1, 0), (2, 0)),
         ] {
             let mut memory = Memory::new(format, [3, 3], || 7);
-            memory.frame(Colorimetry { matrix, range }).fill(-1, -1, 9, 9, red);
+            memory
+                .frame(Colorimetry { matrix, range })
+                .fill(-(1 << 40), -1, 1 << 41, 9, red);
             let found = [memory.at(0, 2, 2), memory.at(u.0, u.1, 0), memory.at(v.0, v.1, 0)];
             assert_eq!(found, codes, "{format:?} {matrix:?} {range:?}");
             assert!(memory.padding_is_whole());
@@ -232,6 +234,7 @@ fn what_is_outside_or_clear_leaves_the_frame_alone() {
             for at in [[-9, 0], [9, 0], [0, 9], [i64::MIN, 0], [0, i64::MAX]] {
                 frame.fill(at[0], at[1], 2, 2, u32::MAX);
             }
+            frame.fill(i64::MIN, 0, usize::MAX / 2, 1, u32::MAX);
             frame.fill(0, 0, 5, 3, 0);
             frame.fill(0, 0, 0, 0, u32::MAX);
             frame.blend(&Layer::new(&[], 0), 0, 0);

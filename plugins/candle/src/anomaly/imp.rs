@@ -88,7 +88,7 @@ impl CandleAnomaly {
         let info = state
             .info
             .clone()
-            .ok_or_else(|| gst::error_msg!(gst::CoreError::Negotiation, ["No caps yet"]))?;
+            .ok_or_else(|| gst::error_msg!(gst::CoreError::Negotiation, ("No caps yet")))?;
         if buffer.flags().contains(gst::BufferFlags::DISCONT) {
             state.reset();
         }
@@ -232,7 +232,7 @@ impl ObjectImpl for CandleAnomaly {
             gst::element_imp_warning!(
                 self,
                 gst::ResourceError::Settings,
-                ["{reason}; the region before stays in force"]
+                ("{reason}; the region before stays in force")
             );
         }
     }
@@ -278,7 +278,7 @@ impl BaseTransformImpl for CandleAnomaly {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
         if let Err(reason) = settings.parse_roi() {
-            return Err(gst::error_msg!(gst::ResourceError::Settings, ["{reason}"]));
+            return Err(gst::error_msg!(gst::ResourceError::Settings, ("{reason}")));
         }
         let inspector = engine::load(&settings.common, Task::Anomaly, Inspector::new)?;
         *lock(&self.stats) = Stats::default();

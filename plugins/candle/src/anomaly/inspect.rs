@@ -10,6 +10,9 @@ use gst_candle::{Error, Result};
 use super::settings::{Rect, Settings};
 use crate::common::result::{HeatMap, Region};
 
+/// Regions told of one frame: a map that is speckled all over must not flood the bus.
+const MAX_REGIONS: usize = 64;
+
 /// A model at work.
 pub struct Inspector {
     detector: AnomalyDetector,
@@ -25,7 +28,7 @@ pub struct Finding {
     pub threshold: f32,
     /// The score that counts: 0 where no region is large enough.
     pub counted: f32,
-    /// Worst first, in the frame's pixels; none in a frame that is not anomalous.
+    /// The worst 64, worst first, in the frame's pixels; none in a frame that is not anomalous.
     pub regions: Vec<Region>,
     /// Map value at the top of the heat map's scale.
     pub full_scale: f32,
@@ -91,6 +94,7 @@ impl Finding {
         let [dx, dy] = [self.roi.x, self.roi.y];
         self.regions = regions::find(&map, pixel_threshold, min_area)
             .iter()
+            .take(MAX_REGIONS)
             .map(|region| Region {
                 rect: [region.x + dx, region.y + dy, region.width, region.height].map(|n| n as i32),
                 area: region.area as i32,
@@ -104,24 +108,38 @@ impl Finding {
 
     /// The map as the result's readers take it.
     pub fn heat_map(&self) -> HeatMap {
-        let Inspection { map, placement, .. } = &self.inspection;
-        let bytes: Vec<u8> = map
-            .data
-            .iter()
-            .map(|value| (255.0 * value / self.full_scale) as u8)
-            .collect();
-        let covers = |axis: usize, origin: usize| {
-            (
-                origin as f64 - placement.offset[axis] / placement.scale[axis],
-                placement.input[axis] as f64 / placement.scale[axis],
-            )
-        };
-        let ((x, width), (y, height)) = (covers(0, self.roi.x), covers(1, self.roi.y));
+        let (codes, size, covers) = self.heat_codes();
         HeatMap {
-            data: gst::Buffer::from_slice(bytes),
-            size: [map.width as i32, map.height as i32],
-            covers: [x, y, width, height],
+            data: gst::Buffer::from_slice(codes),
+            size: size.map(|side| side as i32),
+            covers,
         }
+    }
+
+    /// One byte a map pixel, the map's `[width, height]`, and the `[x, y, width, height]` of the frame that it covers.
+    pub fn heat_codes(&self) -> (Vec<u8>, [usize; 2], [f64; 4]) {
+        let Inspection { map, placement, .. } = &self.inspection;
+        let axes = [(0, map.width, self.roi.x), (1, map.height, self.roi.y)].map(|(axis, length, origin)| {
+            let (scale, offset) = (placement.scale[axis], placement.offset[axis]);
+            // What lies in a letterbox's borders is not the frame's.
+            let fineness = placement.input[axis] as f64 / length as f64;
+            let inside = move |i: usize| {
+                let at = (i as f64 + 0.5) * fineness - offset;
+                (0.0..=placement.frame[axis] as f64 * scale).contains(&at)
+            };
+            (
+                inside,
+                origin as f64 - offset / scale,
+                placement.input[axis] as f64 / scale,
+            )
+        });
+        let [(inside_x, x, width), (inside_y, y, height)] = axes;
+        let code = |(i, value): (usize, &f32)| match inside_x(i % map.width) && inside_y(i / map.width) {
+            true => (255.0 * value / self.full_scale) as u8,
+            false => 0,
+        };
+        let codes = map.data.iter().enumerate().map(code).collect();
+        (codes, [map.width, map.height], [x, y, width, height])
     }
 
     /// The score between 0 and 1, 0.5 at the threshold: score / (score + threshold).

@@ -1,8 +1,7 @@
 //! What the output shows instead of the frame.
 
 use gst_candle::model::Color;
-use gst_candle::pixels::blend::{Layer, premultiply};
-use gst_candle::pixels::colormap::inferno;
+use gst_candle::pixels::heatmap::{HeatColors, HeatMap};
 use gst_candle::pixels::{FrameMut, Image};
 
 use super::inspect::Finding;
@@ -23,17 +22,10 @@ pub fn paint(output: Output, frame: &mut FrameMut<'_>, finding: &Finding) {
 
 /// Lays the heat map over the inspected part, clear where it is cold.
 fn heat(frame: &mut FrameMut<'_>, finding: &Finding) {
-    let map = finding.inspection.frame_map();
-    let pixel = |value: &f32| {
-        let value = (value / finding.full_scale).clamp(0.0, 1.0);
-        premultiply(inferno(value), OPACITY * value)
-    };
-    let pixels: Vec<u32> = map.data.iter().map(pixel).collect();
-    frame.blend(
-        &Layer::new(&pixels, map.width),
-        finding.roi.x as i64,
-        finding.roi.y as i64,
-    );
+    let (codes, size, covers) = finding.heat_codes();
+    if let Some(map) = HeatMap::new(&codes, size, covers) {
+        frame.blend_heat(&map, &HeatColors::new(OPACITY));
+    }
 }
 
 /// Puts the reconstruction where the inspected part was.

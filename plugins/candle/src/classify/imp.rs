@@ -122,7 +122,7 @@ impl CandleClassify {
             ..
         } = state
         else {
-            return Err(gst::error_msg!(gst::CoreError::Negotiation, ["No caps yet"]));
+            return Err(gst::error_msg!(gst::CoreError::Negotiation, ("No caps yet")));
         };
         let begin = Instant::now();
         let size = [info.width() as i32, info.height() as i32];

@@ -19,7 +19,7 @@ pub fn load<E>(
     let Some(path) = settings.model_file.as_deref().filter(|path| !path.is_empty()) else {
         return Err(gst::error_msg!(
             gst::ResourceError::NotFound,
-            ["No model: set the property `model-file` to a file made by `gst-candle train {task}`"]
+            ("No model: set the property `model-file` to a file made by `gst-candle train {task}`")
         ));
     };
     let options = settings.options().map_err(|error| describe(path, &error))?;
@@ -28,10 +28,10 @@ pub fn load<E>(
         if model.task != task {
             return Err(gst::error_msg!(
                 gst::ResourceError::Settings,
-                [
+                (
                     "{path}: a model for the task `{}`, not for `{task}`, which this element does",
                     model.task
-                ]
+                )
             ));
         }
         new(&model, &options).map_err(|error| describe(path, &error))
@@ -40,7 +40,7 @@ pub fn load<E>(
 
 /// Runs `work` on a frame.
 pub fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T, gst::ErrorMessage> {
-    catch(|| work().map_err(|error| gst::error_msg!(gst::StreamError::Failed, ["Inference failed: {error}"])))
+    catch(|| work().map_err(|error| gst::error_msg!(gst::StreamError::Failed, ("Inference failed: {error}"))))
 }
 
 /// Runs `work`; a panic is an error like others. Inference keeps nothing from frame to frame, so a
@@ -49,7 +49,7 @@ fn catch<T>(work: impl FnOnce() -> Result<T, gst::ErrorMessage>) -> Result<T, gs
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         Err(gst::error_msg!(
             gst::LibraryError::Failed,
-            ["Inference panicked: {}", panic_text(panic.as_ref())]
+            ("Inference panicked: {}", panic_text(panic.as_ref()))
         ))
     })
 }
@@ -65,19 +65,19 @@ fn describe(path: &str, error: &Error) -> gst::ErrorMessage {
     match error {
         Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => gst::error_msg!(
             gst::ResourceError::NotFound,
-            ["The file named by the property `model-file` does not exist: {error}"]
+            ("The file named by the property `model-file` does not exist: {error}")
         ),
-        Error::Io { .. } => gst::error_msg!(gst::ResourceError::OpenRead, ["The model cannot be read: {error}"]),
-        Error::Model { .. } => gst::error_msg!(gst::ResourceError::Read, ["The model cannot be used: {error}"]),
+        Error::Io { .. } => gst::error_msg!(gst::ResourceError::OpenRead, ("The model cannot be read: {error}")),
+        Error::Model { .. } => gst::error_msg!(gst::ResourceError::Read, ("The model cannot be used: {error}")),
         Error::Device { .. } => {
             gst::error_msg!(
                 gst::ResourceError::Settings,
-                ["The property `device` cannot be met: {error}"]
+                ("The property `device` cannot be met: {error}")
             )
         }
         error => gst::error_msg!(
             gst::ResourceError::Failed,
-            ["The model cannot be used: {path}: {error}"]
+            ("The model cannot be used: {path}: {error}")
         ),
     }
 }

@@ -87,15 +87,22 @@ pub fn map<'a>(buffer: &'a gst::BufferRef, info: &VideoInfo) -> gst_candle::Resu
         .map_err(|_| gst_candle::Error::Invalid("the frame's memory cannot be read".into()))
 }
 
+/// Maps a buffer to write to it.
+pub fn map_mut<'a>(
+    buffer: &'a mut gst::BufferRef,
+    info: &VideoInfo,
+) -> gst_candle::Result<VideoFrameRef<&'a mut gst::BufferRef>> {
+    VideoFrameRef::from_buffer_ref_writable(buffer, info)
+        .map_err(|_| gst_candle::Error::Invalid("the frame's memory cannot be written".into()))
+}
+
 /// Draws on a buffer; where somebody else reads the same memory, on a copy of it.
 pub fn draw(
     buffer: &mut gst::BufferRef,
     info: &VideoInfo,
     draw: impl FnOnce(&mut FrameMut<'_>),
 ) -> gst_candle::Result<()> {
-    let mut mapped = VideoFrameRef::from_buffer_ref_writable(buffer, info)
-        .map_err(|_| gst_candle::Error::Invalid("the frame's memory cannot be written".into()))?;
-    draw(&mut frame_mut(&mut mapped)?);
+    draw(&mut frame_mut(&mut map_mut(buffer, info)?)?);
     Ok(())
 }
 

@@ -1,4 +1,7 @@
 //! What the elements share: properties, frames, models, the pace of inference, results and messages.
+//!
+//! The elements work on a frame when it comes and keep none back, so each passes the LATENCY query on as it is: what
+//! inference takes is processing time, which `stats` shows and `max-lag` bounds.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

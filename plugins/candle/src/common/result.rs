@@ -66,16 +66,6 @@ pub fn attach(buffer: &mut gst::BufferRef, kind: &str, result: gst::Structure) {
     meta.mut_structure().set(kind, result);
 }
 
-/// The buffer's result, if any element left one.
-pub fn read(buffer: &gst::BufferRef) -> Option<gst::Structure> {
-    Some(
-        gst::meta::CustomMeta::from_buffer(buffer, META)
-            .ok()?
-            .structure()
-            .to_owned(),
-    )
-}
-
 /// A kind of result: how it stands in the meta.
 pub trait Kind: Sized {
     /// The field, and the name of its structure.

@@ -9,8 +9,8 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use gst_candle::model::Task;
 use gst_candle::tasks::Denoiser;
+use gst_video::VideoInfo;
 use gst_video::subclass::prelude::*;
-use gst_video::{VideoFrameExt, VideoFrameRef};
 
 use super::settings::Settings;
 use crate::common::messages::{self, Poster, Times};
@@ -32,6 +32,7 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 /// What the stream made.
 struct State {
     denoiser: Denoiser,
+    info: Option<VideoInfo>,
     pacer: Pacer,
     poster: Poster,
     last: Option<DenoiseResult>,
@@ -40,6 +41,12 @@ struct State {
 }
 
 impl State {
+    fn info(&self) -> Result<VideoInfo, gst::ErrorMessage> {
+        self.info
+            .clone()
+            .ok_or_else(|| gst::error_msg!(gst::CoreError::Negotiation, ("No caps yet")))
+    }
+
     fn reset(&mut self) {
         self.pacer = Pacer::default();
         self.last = None;
@@ -57,77 +64,101 @@ impl State {
     }
 }
 
+/// A result that is new.
+struct Told {
+    result: DenoiseResult,
+    /// Whether it goes on the bus.
+    due: bool,
+}
+
 /// The element's instance.
 #[derive(Default)]
 pub struct CandleDenoise {
     settings: Mutex<Settings>,
     state: Slot<State>,
     stats: Mutex<Stats>,
-    /// The result for the frame in work, or the last one.
-    result: Mutex<Option<DenoiseResult>>,
+    /// What `last-noise-level` shows.
+    last_noise_level: Mutex<Option<f64>>,
 }
 
 impl CandleDenoise {
-    /// Writes the output frame, denoised if it is its turn; returns a new result and whether it goes on the bus.
+    /// Writes the output frame, denoised if it is its turn, and attaches the result; returns what is to be told.
     fn work(
         &self,
         state: &mut State,
         settings: &Settings,
         times: Times,
-        inframe: &VideoFrameRef<&gst::BufferRef>,
-        outframe: &mut VideoFrameRef<&mut gst::BufferRef>,
-    ) -> Result<Option<(DenoiseResult, bool)>, gst::ErrorMessage> {
-        let buffer = inframe.buffer();
-        if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+        input: &gst::BufferRef,
+        output: &mut gst::BufferRef,
+    ) -> Result<Option<Told>, gst::ErrorMessage> {
+        if input.flags().contains(gst::BufferFlags::DISCONT) {
             state.reset();
         }
         let pace = if settings.strength == 0.0 {
             Pace::Skip
         } else {
-            state
-                .pacer
-                .decide(&*self.obj(), &settings.common, buffer, times.running)
+            state.pacer.decide(&*self.obj(), &settings.common, input, times.running)
         };
         lock(&self.stats).count(pace);
-        if pace != Pace::Infer {
-            inframe
-                .copy(outframe)
-                .map_err(|error| gst::error_msg!(gst::StreamError::Failed, ["{error}"]))?;
-            *lock(&self.result) = state.last.map(|last| DenoiseResult { stale: true, ..last });
+        if pace == Pace::Infer {
+            self.denoise(state, settings, input, output)?;
+        } else {
+            pass(state, input, output)?;
+        }
+        let Some(result) = state.last else {
+            return Ok(None);
+        };
+        if settings.common.attach_meta {
+            result.attach(output);
+        }
+        if result.stale {
             return Ok(None);
         }
-        let result = self.denoise(state, settings, inframe, outframe)?;
-        *lock(&self.result) = Some(result);
         let changed = state.level_changed(result.noise_level);
         let due = state.poster.is_due(&settings.common, changed, times.running);
-        Ok(Some((result, due)))
+        Ok(Some(Told { result, due }))
     }
 
+    /// Runs the model.
     fn denoise(
         &self,
         state: &mut State,
         settings: &Settings,
-        inframe: &VideoFrameRef<&gst::BufferRef>,
-        outframe: &mut VideoFrameRef<&mut gst::BufferRef>,
-    ) -> Result<DenoiseResult, gst::ErrorMessage> {
+        input: &gst::BufferRef,
+        output: &mut gst::BufferRef,
+    ) -> Result<(), gst::ErrorMessage> {
+        let info = state.info()?;
         let noise_level = (settings.noise_level >= 0.0).then_some(settings.noise_level);
         let begin = Instant::now();
         let level = engine::run(|| {
-            let mut output = frame::frame_mut(outframe)?;
+            let (input, mut output) = (frame::map(input, &info)?, frame::map_mut(output, &info)?);
+            let (input, mut output) = (frame::frame(&input)?, frame::frame_mut(&mut output)?);
             state
                 .denoiser
-                .process(&frame::frame(inframe)?, &mut output, noise_level, settings.strength)
+                .process(&input, &mut output, noise_level, settings.strength)
         })?;
         lock(&self.stats).record(begin.elapsed());
-        let strength = f64::from(settings.strength);
-        let result = DenoiseResult {
-            noise_level: f64::from(level),
+        let (noise_level, strength) = (f64::from(level), f64::from(settings.strength));
+        state.last = Some(DenoiseResult {
+            noise_level,
             strength,
             stale: false,
-        };
-        state.last = Some(result);
-        Ok(result)
+        });
+        Ok(())
     }
+}
+
+/// Copies the frame as it is; the last result is an old one then.
+fn pass(state: &mut State, input: &gst::BufferRef, output: &mut gst::BufferRef) -> Result<(), gst::ErrorMessage> {
+    let info = state.info()?;
+    engine::run(|| {
+        let copied = frame::map(input, &info)?.copy(&mut frame::map_mut(output, &info)?);
+        copied.map_err(|error| gst_candle::Error::Invalid(error.to_string()))
+    })?;
+    if let Some(last) = &mut state.last {
+        last.stale = true;
+    }
+    Ok(())
 }
 
 #[glib::object_subclass]
@@ -159,8 +190,8 @@ impl ObjectImpl for CandleDenoise {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "stats" => lock(&self.stats).to_structure().to_value(),
-            "last-noise-level" => lock(&self.result)
-                .map_or(-1.0, |last| last.noise_level as f32)
+            "last-noise-level" => lock(&self.last_noise_level)
+                .map_or(-1.0, |level| level as f32)
                 .to_value(),
             name => lock(&self.settings)
                 .get(name)
@@ -198,9 +229,10 @@ impl BaseTransformImpl for CandleDenoise {
         let settings = lock(&self.settings).clone();
         let denoiser = engine::load(&settings.common, Task::Denoise, Denoiser::new)?;
         *lock(&self.stats) = Stats::default();
-        *lock(&self.result) = None;
+        *lock(&self.last_noise_level) = None;
         self.state.set(Some(State {
             denoiser,
+            info: None,
             pacer: Pacer::default(),
             poster: Poster::default(),
             last: None,
@@ -245,12 +277,24 @@ impl BaseTransformImpl for CandleDenoise {
     }
 
     fn transform(&self, inbuf: &gst::Buffer, outbuf: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let success = self.parent_transform(inbuf, outbuf)?;
-        let attach = lock(&self.settings).common.attach_meta;
-        if let Some(result) = lock(&self.result).filter(|_| attach) {
-            result.attach(outbuf);
+        let obj = self.obj();
+        let settings = lock(&self.settings).clone();
+        let times = Times::of(&*obj, inbuf);
+        let told = self
+            .state
+            .work(|state| self.work(state, &settings, times, inbuf, outbuf))?
+            .map_err(|error| {
+                obj.post_error_message(error);
+                gst::FlowError::Error
+            })?;
+        if let Some(Told { result, due }) = told {
+            *lock(&self.last_noise_level) = Some(result.noise_level);
+            obj.notify("last-noise-level");
+            if due {
+                messages::post(&*obj, "candledenoise", times, &result.to_structure());
+            }
         }
-        Ok(success)
+        Ok(gst::FlowSuccess::Ok)
     }
 }
 
@@ -258,35 +302,14 @@ impl VideoFilterImpl for CandleDenoise {
     fn set_info(
         &self,
         _incaps: &gst::Caps,
-        _in_info: &gst_video::VideoInfo,
+        in_info: &VideoInfo,
         _outcaps: &gst::Caps,
-        _out_info: &gst_video::VideoInfo,
+        _out_info: &VideoInfo,
     ) -> Result<(), gst::LoggableError> {
-        self.state.change(State::reset);
+        self.state.change(|state| {
+            state.reset();
+            state.info = Some(in_info.clone());
+        });
         Ok(())
-    }
-
-    fn transform_frame(
-        &self,
-        inframe: &VideoFrameRef<&gst::BufferRef>,
-        outframe: &mut VideoFrameRef<&mut gst::BufferRef>,
-    ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let obj = self.obj();
-        let settings = lock(&self.settings).clone();
-        let times = Times::of(&*obj, inframe.buffer());
-        let told = self
-            .state
-            .work(|state| self.work(state, &settings, times, inframe, outframe))?
-            .map_err(|error| {
-                obj.post_error_message(error);
-                gst::FlowError::Error
-            })?;
-        if let Some((result, due)) = told {
-            obj.notify("last-noise-level");
-            if due {
-                messages::post(&*obj, "candledenoise", times, &result.to_structure());
-            }
-        }
-        Ok(gst::FlowSuccess::Ok)
     }
 }

@@ -9,7 +9,7 @@ glib::wrapper! {
     /// Removes noise from video with a learned model.
     ///
     /// ```text
-    /// gst-launch-1.0 v4l2src ! videoconvert ! candledenoise model-file=models/denoise-fast-gray.safetensors ! videoconvert ! autovideosink
+    /// gst-launch-1.0 candletestsrc num-buffers=300 ! candledenoise model-file=models/denoise-testsrc.safetensors ! videoconvert ! autovideosink
     /// ```
     pub struct CandleDenoise(ObjectSubclass<imp::CandleDenoise>)
         @extends gst_video::VideoFilter, gst_base::BaseTransform, gst::Element, gst::Object;

@@ -128,35 +128,37 @@ fn tag(frame: &mut FrameMut<'_>, mark: &Mark, sizes: Sizes) -> Result<(), TextEr
     Ok(())
 }
 
-/// The bar at the bottom: the label on the left, the score on the right, the confidence as a line above. Left out where it would
-/// hide more than a third of the frame.
+/// The bar at the bottom: the label on the left, the score on the right in as many words as there is room for, the confidence as a line
+/// above. Left out where it would hide more than a third of the frame.
 fn bar(frame: &mut FrameMut<'_>, bar: &Bar, sizes: Sizes) -> Result<(), TextError> {
-    let (pad, line) = (sizes.text / 2, sizes.text / 8 + 1);
+    let (pad, line) = (sizes.frame + sizes.text / 3, sizes.text / 8 + 1);
     let height = line + sizes.text + sizes.text / 4 + sizes.frame;
     if height * 3 > frame.height {
         return Ok(());
     }
     let top = (frame.height - height) as i64;
     frame.fill(0, top, frame.width, height, premultiply(BLACK, 0.6));
-    let mut room = frame.width.saturating_sub(2 * pad);
     let at = top + (line + sizes.text / 8) as i64;
-    if let Some((text, anomalous)) = &bar.score {
-        let color = if *anomalous { ANOMALOUS } else { WHITE };
-        let widest = if bar.label.is_some() { room / 2 } else { room };
-        let picture = text::picture(text, sizes.text, widest, color)?;
-        frame.blend(&picture.layer(), (frame.width - pad) as i64 - picture.width as i64, at);
+    let mut room = frame.width.saturating_sub(2 * pad);
+    if let Some((text, confidence)) = &bar.label {
+        let lit = (confidence * frame.width as f64).round() as usize;
+        frame.fill(0, top, lit, line, premultiply(WHITE, 0.9));
+        let most = if bar.score.is_some() { room * 2 / 3 } else { room };
+        let picture = text::picture(text, sizes.text, most, WHITE)?;
+        frame.blend(&picture.layer(), pad as i64, at);
         room = room.saturating_sub(picture.width + pad);
     }
-    if let Some((text, confidence)) = &bar.label {
-        frame.fill(
-            0,
-            top,
-            (confidence * frame.width as f64).round() as usize,
-            line,
-            premultiply(WHITE, 0.9),
-        );
-        let picture = text::picture(text, sizes.text, room, WHITE)?;
-        frame.blend(&picture.layer(), pad as i64, at);
+    if let Some((texts, anomalous)) = &bar.score {
+        let mut text = &texts[0];
+        for shorter in &texts[1..] {
+            if text::width(text, sizes.text)? > room {
+                text = shorter;
+            }
+        }
+        let color = if *anomalous { ANOMALOUS } else { WHITE };
+        let picture = text::picture(text, sizes.text, room, color)?;
+        let right = frame.width as i64 - (pad + picture.width) as i64;
+        frame.blend(&picture.layer(), right, at);
     }
     Ok(())
 }

@@ -26,8 +26,8 @@ pub struct Mark {
 pub struct Bar {
     /// The label, and its confidence in 0..1.
     pub label: Option<(String, f64)>,
-    /// The score, and whether it is anomalous.
-    pub score: Option<(String, bool)>,
+    /// The score in ever fewer words, and whether it is anomalous.
+    pub score: Option<([String; 3], bool)>,
 }
 
 /// All there is to draw.
@@ -84,12 +84,11 @@ fn named(labels: &Labels) -> String {
     }
 }
 
-fn score(result: &AnomalyResult) -> (String, bool) {
+fn score(result: &AnomalyResult) -> ([String; 3], bool) {
     let relation = if result.anomalous { '≥' } else { '<' };
-    (
-        format!("score {} {relation} {}", short(result.score), short(result.threshold)),
-        result.anomalous,
-    )
+    let score = short(result.score);
+    let against = format!("{score} {relation} {}", short(result.threshold));
+    ([format!("score {against}"), against, score], result.anomalous)
 }
 
 /// Three significant digits.

@@ -41,19 +41,31 @@ impl Picture {
     }
 }
 
-/// Draws `text` in `color` (red, green, blue in 0..1), its line `height` pixels high and at most `width` wide; what is longer ends in an ellipsis.
-pub fn picture(text: &str, height: usize, width: usize, color: [f32; 3]) -> Result<Picture, TextError> {
-    let pixels = |length: usize| i32::try_from(length).unwrap_or(i32::MAX / pango::SCALE);
-    let probe = cairo::ImageSurface::create(cairo::Format::ARgb32, 1, 1)?;
-    let layout = pangocairo::functions::create_layout(&cairo::Context::new(&probe)?);
+/// A line of text as Pango lays it out, `height` pixels high.
+fn layout(text: &str, height: usize) -> Result<pango::Layout, TextError> {
+    let surface = cairo::ImageSurface::create(cairo::Format::ARgb32, 1, 1)?;
+    let layout = pangocairo::functions::create_layout(&cairo::Context::new(&surface)?);
     let mut font = pango::FontDescription::from_string("sans bold");
     // A line of common fonts is 1.2 times as high as the font's size.
     font.set_absolute_size(height as f64 / 1.2 * f64::from(pango::SCALE));
     layout.set_font_description(Some(&font));
     layout.set_single_paragraph_mode(true);
-    layout.set_ellipsize(pango::EllipsizeMode::End);
-    layout.set_width(pixels(width).saturating_mul(pango::SCALE));
     layout.set_text(text);
+    Ok(layout)
+}
+
+/// Columns that `text` takes in a line `height` pixels high.
+pub fn width(text: &str, height: usize) -> Result<usize, TextError> {
+    let (_, extent) = layout(text, height)?.pixel_extents();
+    Ok(usize::try_from(extent.width()).unwrap_or(0))
+}
+
+/// Draws `text` in `color` (red, green, blue in 0..1), its line `height` pixels high and at most `width` wide; what is longer ends in an ellipsis.
+pub fn picture(text: &str, height: usize, width: usize, color: [f32; 3]) -> Result<Picture, TextError> {
+    let layout = layout(text, height)?;
+    layout.set_ellipsize(pango::EllipsizeMode::End);
+    let width = i32::try_from(width).unwrap_or(i32::MAX);
+    layout.set_width(width.saturating_mul(pango::SCALE));
     let (_, extent) = layout.pixel_extents();
 
     let surface = cairo::ImageSurface::create(cairo::Format::ARgb32, extent.width().max(1), extent.height().max(1))?;
@@ -109,5 +121,8 @@ mod tests {
         assert!((40..=90).contains(&long.width), "{}", long.width);
         assert!(long.height < 20, "{}", long.height);
         picture("", 12, 0, [1.0; 3]).unwrap();
+        let short = picture("good", 12, 90, [1.0; 3]).unwrap();
+        assert_eq!(width("good", 12).unwrap(), short.width);
+        assert!(width("good parts", 12).unwrap() > short.width);
     }
 }

@@ -52,6 +52,26 @@ struct State {
     timeline: Timeline,
 }
 
+/// Waiting for the clock, which another thread may have to end.
+#[derive(Debug, Default)]
+struct Wait {
+    clock_id: Option<gst::SingleShotClockId>,
+    is_stopped: bool,
+}
+
+impl Wait {
+    fn stop(&mut self) {
+        self.is_stopped = true;
+        if let Some(clock_id) = self.clock_id.take() {
+            clock_id.unschedule();
+        }
+    }
+
+    fn allow(&mut self) {
+        self.is_stopped = false;
+    }
+}
+
 /// An inspection line to try things out without a camera: parts on a belt, some with a scratch, a spot or a chip, and the noise of a sensor.
 ///
 /// `gst-launch-1.0 candletestsrc is-live=true defect-rate=0.3 ! videoconvert ! autovideosink`
@@ -66,6 +86,7 @@ struct State {
 pub struct CandleTestSrc {
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
+    wait: Mutex<Wait>,
 }
 
 #[glib::object_subclass]
@@ -197,17 +218,14 @@ impl BaseSrcImpl for CandleTestSrc {
         !self.obj().is_live()
     }
 
-    fn times(&self, buffer: &gst::BufferRef) -> (Option<gst::ClockTime>, Option<gst::ClockTime>) {
-        if !self.obj().is_live() {
-            return (None, None);
-        }
-        (
-            buffer.pts(),
-            buffer
-                .pts()
-                .zip(buffer.duration())
-                .map(|(pts, duration)| pts + duration),
-        )
+    fn unlock(&self) -> Result<(), gst::ErrorMessage> {
+        lock(&self.wait).stop();
+        Ok(())
+    }
+
+    fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
+        lock(&self.wait).allow();
+        Ok(())
     }
 
     fn do_seek(&self, segment: &mut gst::Segment) -> bool {
@@ -303,16 +321,28 @@ impl BaseSrcImpl for CandleTestSrc {
 impl PushSrcImpl for CandleTestSrc {
     fn create(&self, buffer: Option<&mut gst::BufferRef>) -> Result<CreateSuccess, gst::FlowError> {
         let (info, tick) = self.advance()?;
-        if let Some(buffer) = buffer {
-            self.fill(buffer, &info, &tick)?;
-            return Ok(CreateSuccess::FilledBuffer);
-        }
-        let mut buffer = match self.obj().buffer_pool() {
-            Some(pool) => pool.acquire_buffer(None)?,
-            None => gst::Buffer::with_size(info.size()).map_err(|_| gst::FlowError::Error)?,
+        let created = match buffer {
+            Some(buffer) => {
+                self.fill(buffer, &info, &tick)?;
+                CreateSuccess::FilledBuffer
+            }
+            None => {
+                let mut buffer = match self.obj().buffer_pool() {
+                    Some(pool) => pool.acquire_buffer(None)?,
+                    None => gst::Buffer::with_size(info.size()).map_err(|_| gst::FlowError::Error)?,
+                };
+                self.fill(buffer.make_mut(), &info, &tick)?;
+                CreateSuccess::NewBuffer(buffer)
+            }
         };
-        self.fill(buffer.make_mut(), &info, &tick)?;
-        Ok(CreateSuccess::NewBuffer(buffer))
+        if self.obj().is_live() {
+            self.wait_until(tick.pts + tick.duration).inspect_err(|_| {
+                if let Some(state) = lock(&self.state).as_mut() {
+                    state.timeline.interrupt();
+                }
+            })?;
+        }
+        Ok(created)
     }
 }
 
@@ -330,6 +360,29 @@ impl CandleTestSrc {
             gst::debug!(CAT, imp = self, "goes on with frame {} at {}", tick.frame, tick.pts);
         }
         Ok((state.info.clone(), tick))
+    }
+
+    /// Sleeps until `running_time` by the pipeline's clock.
+    fn wait_until(&self, running_time: gst::ClockTime) -> Result<(), gst::FlowError> {
+        let obj = self.obj();
+        let (Some(clock), Some(base_time)) = (obj.clock(), obj.base_time()) else {
+            return Ok(());
+        };
+        let clock_id = clock.new_single_shot_id(base_time + running_time);
+        {
+            let mut wait = lock(&self.wait);
+            if wait.is_stopped {
+                return Err(gst::FlowError::Flushing);
+            }
+            wait.clock_id = Some(clock_id.clone());
+        }
+        let waited = clock_id.wait().0;
+        lock(&self.wait).clock_id = None;
+        if waited == Err(gst::ClockError::Unscheduled) {
+            Err(gst::FlowError::Flushing)
+        } else {
+            Ok(())
+        }
     }
 
     /// Draws the frame, and says what is true of it.

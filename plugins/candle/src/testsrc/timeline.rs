@@ -79,6 +79,11 @@ impl Timeline {
         }
     }
 
+    /// Tells that a frame was lost.
+    pub fn interrupt(&mut self) {
+        self.discont = true;
+    }
+
     /// The next frame; `None` behind the first one on the way back.
     pub fn advance(&mut self) -> Option<Tick> {
         let frame = self.next?;

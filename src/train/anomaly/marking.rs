@@ -1,0 +1,130 @@
+//! Training of a network that marks what is wrong: normal pictures at their own resolution, with made marks.
+
+use candle_core::{Device, Tensor};
+use rand::RngExt;
+use rayon::prelude::*;
+
+use super::VAL_PICTURES;
+use crate::data::augment::{self, CameraSettings};
+use crate::data::defects::{self, Defective};
+use crate::data::random::stream;
+use crate::exec::candle::Network;
+use crate::model::{InputSpec, MapKind};
+use crate::pixels::Image;
+use crate::score::{maps, metrics};
+use crate::tasks::{fit, normalize};
+use crate::train::arrays::{first_output, infer, stack, to_images};
+use crate::train::card::purpose;
+use crate::train::feed::Batch;
+use crate::train::losses::focal;
+use crate::train::packed::Packed;
+use crate::train::run::{Metrics, Objective};
+use crate::train::samples::indices;
+use crate::{Error, Result};
+
+/// Share of the training crops that stay as they are.
+const UNMARKED: f64 = 0.2;
+
+/// Normal pictures, crops of which are marked.
+pub struct Marking {
+    pub input: InputSpec,
+    pub pictures: Vec<Packed>,
+    pub held_out: Vec<Packed>,
+    /// Side of the square crops.
+    pub crop: usize,
+    /// Side of the map's mean filter.
+    pub smooth: usize,
+    /// Whether parts may lie mirrored.
+    pub flip: bool,
+    pub batch: usize,
+    pub seed: u64,
+    pub device: Device,
+}
+
+impl Marking {
+    /// The whole picture, normalised as it will be in use.
+    fn normalized(&self, picture: &Packed) -> Image {
+        normalize(&self.input, fit(&self.input, &picture.image()).0).image
+    }
+
+    /// A random crop of a normalised picture. One that is too small is continued by reflection.
+    fn crop(&self, picture: &Packed, rng: &mut rand_pcg::Pcg64) -> Image {
+        let image = self.normalized(picture);
+        let image = match image.width < self.crop || image.height < self.crop {
+            true => image.pad_to_multiple(self.crop),
+            false => image,
+        };
+        augment::random_crop(&image, self.crop, self.crop, rng)
+    }
+
+    /// One training item: what the network sees, and the mask it should give.
+    fn item(&self, index: usize, step: u64, item: usize) -> (Image, Image) {
+        let mut rng = stream(purpose::seed(self.seed, purpose::AUGMENT), step, item as u64);
+        let settings = CameraSettings {
+            shift: 0.0,
+            scale: 0.05,
+            // Pictures are normalised, so these are shares of their contrast.
+            exposure: 0.15,
+            noise: 0.1,
+            blur: 0.5,
+            flip: self.flip,
+        };
+        let good = augment::camera(&self.crop(&self.pictures[index], &mut rng), &settings, &mut rng);
+        if rng.random_bool(UNMARKED) {
+            let mask = Image::filled(1, good.height, good.width, 0.0);
+            return (good, mask);
+        }
+        let other = self.crop(&self.pictures[rng.random_range(0..self.pictures.len())], &mut rng);
+        let Defective { image, mask } = defects::mark(&good, &other, &mut rng);
+        (image, mask)
+    }
+
+    /// Raw score of a normalised picture, as `AnomalyDetector` finds it.
+    fn score(&self, network: &Network, image: &Image) -> Result<f32> {
+        let output = to_images(&infer(network, &[stack(std::slice::from_ref(image))], &self.device)?)?.swap_remove(0);
+        let map = maps::difference(MapKind::Direct, image, &output, self.smooth);
+        Ok(map.data.iter().copied().fold(f32::NEG_INFINITY, f32::max))
+    }
+}
+
+impl Objective for Marking {
+    fn epoch_items(&self) -> u64 {
+        self.pictures.len() as u64
+    }
+
+    fn batch(&self, step: u64) -> Result<Batch> {
+        let seed = purpose::seed(self.seed, purpose::ORDER);
+        let order = indices(seed, step, self.batch, self.pictures.len());
+        let items = order
+            .par_iter()
+            .enumerate()
+            .map(|(item, &index)| self.item(index, step, item));
+        let (seen, masks): (Vec<_>, Vec<_>) = items.unzip();
+        Ok(vec![stack(&seen), stack(&masks)])
+    }
+
+    fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
+        let [seen, mask] = batch else {
+            return Err(Error::Invalid("a batch is pictures and their masks".into()));
+        };
+        focal(&first_output(network, std::slice::from_ref(seen), true)?, mask)
+    }
+
+    /// How well made marks on held-out pictures are told from the pictures themselves.
+    fn validate(&self, network: &Network) -> Result<Metrics> {
+        let (mut scores, mut defective) = (Vec::new(), Vec::new());
+        for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
+            let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
+            let good = self.normalized(picture);
+            let marked = defects::mark(&good, &good, &mut rng);
+            for (image, is_marked) in [(&good, false), (&marked.image, true)] {
+                scores.push(self.score(network, image)?);
+                defective.push(is_marked);
+            }
+        }
+        Ok(metrics::auroc(&scores, &defective)
+            .map(|a| ("val_auroc_synthetic", a))
+            .into_iter()
+            .collect())
+    }
+}

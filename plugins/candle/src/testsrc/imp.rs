@@ -8,9 +8,10 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::base_src::CreateSuccess;
 use gst_base::subclass::prelude::*;
-use gst_candle::data::line::{self, LineSettings, Part};
+use gst_candle::data::line::{self, Part};
 use gst_candle::pixels::Image;
 
+use super::settings::Settings;
 use super::timeline::{Tick, Timeline};
 use crate::common::frame::{TRUTH, TRUTH_PARAM, caps, frame_mut};
 use crate::common::lock;
@@ -22,30 +23,6 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
         Some("Inspection line test source"),
     )
 });
-
-/// Noise that a common industrial camera has at some gain, of 255.
-const DEFAULT_NOISE: f64 = 8.0;
-
-#[derive(Debug, Clone)]
-struct Settings {
-    seed: u64,
-    defect_rate: f64,
-    noise: f64,
-    frames_per_part: u32,
-    is_live: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            defect_rate: 0.2,
-            noise: DEFAULT_NOISE,
-            frames_per_part: 30,
-            is_live: false,
-        }
-    }
-}
 
 struct State {
     info: gst_video::VideoInfo,
@@ -98,76 +75,20 @@ impl ObjectSubclass for CandleTestSrc {
 
 impl ObjectImpl for CandleTestSrc {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let default = Settings::default();
-            vec![
-                glib::ParamSpecUInt64::builder("seed")
-                    .nick("Seed")
-                    .blurb("Number that fixes the parts, their defects and the noise.")
-                    .default_value(default.seed)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecDouble::builder("defect-rate")
-                    .nick("Defect rate")
-                    .blurb("Share of the parts that have a defect.")
-                    .minimum(0.0)
-                    .maximum(1.0)
-                    .default_value(default.defect_rate)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecDouble::builder("noise")
-                    .nick("Noise")
-                    .blurb("Standard deviation of the sensor's noise, on the scale where white is 255.")
-                    .minimum(0.0)
-                    .maximum(255.0)
-                    .default_value(default.noise)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("frames-per-part")
-                    .nick("Frames per part")
-                    .blurb("Frames from one part to the next; fewer make the belt run faster.")
-                    .minimum(1)
-                    .default_value(default.frames_per_part)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("is-live")
-                    .nick("Is live")
-                    .blurb("Whether frames come at their time by the pipeline's clock, as a camera's do; otherwise as fast as they are taken.")
-                    .default_value(default.is_live)
-                    .mutable_ready()
-                    .build(),
-            ]
-        });
-        PROPERTIES.as_ref()
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(Settings::properties);
+        &PROPERTIES
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = lock(&self.settings);
-        match pspec.name() {
-            "seed" => settings.seed = value.get().expect("type checked upstream"),
-            "defect-rate" => settings.defect_rate = value.get().expect("type checked upstream"),
-            "noise" => settings.noise = value.get().expect("type checked upstream"),
-            "frames-per-part" => settings.frames_per_part = value.get().expect("type checked upstream"),
-            "is-live" => {
-                settings.is_live = value.get().expect("type checked upstream");
-                let is_live = settings.is_live;
-                drop(settings);
-                self.obj().set_live(is_live);
-            }
-            name => unreachable!("no property {name}"),
+        lock(&self.settings).set(pspec.name(), value);
+        if pspec.name() == "is-live" {
+            let is_live = lock(&self.settings).is_live;
+            self.obj().set_live(is_live);
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = lock(&self.settings);
-        match pspec.name() {
-            "seed" => settings.seed.to_value(),
-            "defect-rate" => settings.defect_rate.to_value(),
-            "noise" => settings.noise.to_value(),
-            "frames-per-part" => settings.frames_per_part.to_value(),
-            "is-live" => settings.is_live.to_value(),
-            name => unreachable!("no property {name}"),
-        }
+        lock(&self.settings).get(pspec.name())
     }
 
     fn constructed(&self) {
@@ -393,14 +314,7 @@ impl CandleTestSrc {
         tick: &Tick,
     ) -> Result<(), gst::FlowError> {
         let settings = lock(&self.settings).clone();
-        let line = LineSettings {
-            seed: settings.seed,
-            width: info.width() as usize,
-            height: info.height() as usize,
-            defect_rate: settings.defect_rate,
-            noise: (settings.noise / 255.0) as f32,
-            frames_per_part: settings.frames_per_part.into(),
-        };
+        let line = settings.line([info.width() as usize, info.height() as usize]);
         let (image, parts) = line::render(&line, tick.frame);
         write(buffer, info, &image).map_err(|error| {
             gst::element_imp_error!(self, gst::ResourceError::Write, ("Cannot draw on a buffer: {error}"));

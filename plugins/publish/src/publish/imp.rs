@@ -64,7 +64,7 @@ struct State {
 /// | `stale` | whether the values are those of an earlier frame |
 /// | `regions` | list of objects with `x`, `y`, `width`, `height` and `area` in pixels, and `score` |
 /// | `label`, `confidence`, `known` | the label in force, its probability, and whether it is one of the model's |
-/// | `objects` | list of objects with `x`, `y`, `width`, `height`, `label`, `confidence`, `known`: regions classified one by one |
+/// | `objects` | list of objects with `x`, `y`, `width`, `height`, `label`, `confidence`, `known`: regions classified one by one, if any |
 ///
 /// A line is handed to the system as soon as the frame passes. If the disk fills up, the file ends with its last whole line and the
 /// element posts an error that names the file.

@@ -50,12 +50,12 @@ pub fn line(result: &gst::StructureRef, moment: &Moment) -> String {
     if let Ok(classify) = result.get::<gst::Structure>("classify") {
         let fields = ["label", "confidence", "known"];
         copy(&classify, &mut object, &fields);
-        if classify.has_field("regions") {
-            let regions = regions(
-                &classify,
-                &["x", "y", "width", "height", "label", "confidence", "known"],
-            );
-            object.insert("objects".into(), regions);
+        let objects = regions(
+            &classify,
+            &["x", "y", "width", "height", "label", "confidence", "known"],
+        );
+        if objects.as_array().is_some_and(|objects| !objects.is_empty()) {
+            object.insert("objects".into(), objects);
         }
     }
     Value::Object(object).to_string()
@@ -122,6 +122,7 @@ mod tests {
             .field("label", "a \"quoted\"\nlabel")
             .field("confidence", 0.75)
             .field("known", true)
+            .field("regions", gst::Array::new(Vec::<gst::Structure>::new()))
             .build();
         let result = gst::Structure::builder("candle-result")
             .field("anomaly", anomaly)

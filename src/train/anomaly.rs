@@ -1,6 +1,5 @@
 //! Training of anomaly detectors from good pictures alone: a network learns to restore what is normal, from pictures with
-//! made defects (`fair`) or from the pictures themselves (`autoencoder`),
-//! or to mark made defects (`unet`).
+//! made defects (`fair`) or from the pictures themselves (`autoencoder`), or to mark made defects (`unet`).
 
 mod marking;
 

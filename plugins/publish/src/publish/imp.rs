@@ -10,7 +10,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use super::PublishMode;
-use super::line::{Moment, Situation, line};
+use super::line::{Moment, Situation, line, truth};
 use super::writer::LineWriter;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -64,6 +64,7 @@ struct State {
 /// | `stale` | whether the values are those of an earlier frame |
 /// | `regions` | list of objects with `x`, `y`, `width`, `height` and `area` in pixels, and `score` |
 /// | `label`, `confidence`, `known` | the label in force, its probability, and whether it is one of the model's |
+/// | `truth` | from `candletestsrc`: list of whole parts with `index`, `defect`, and their `x`, `y`, `width`, `height` |
 /// | `objects` | list of objects with `x`, `y`, `width`, `height`, `label`, `confidence`, `known`: regions classified one by one, if any |
 ///
 /// A line is handed to the system as soon as the frame passes. If the disk fills up, the file ends with its last whole line and the
@@ -237,6 +238,7 @@ impl CandlePublish {
             .and_then(|segment| segment.to_stream_time(buffer.pts()));
         state.writer.write(&line(
             result,
+            &truth(buffer),
             &Moment {
                 stream_time,
                 pts: buffer.pts(),

@@ -28,10 +28,9 @@ seconds=$(($(date +%s) - start))
 
 # The frame with the highest score of those that are named, as a picture.
 worst=$(jq -s 'map(select(.state and .known)) | max_by(.score) | .frame' "$out/frames.jsonl")
-gst-launch-1.0 -q filesrc location="$out/demo.mp4" ! qtdemux ! avdec_h264 ! videoconvert ! video/x-raw,format=RGB \
-    ! pngenc ! multifilesink location="$out/.frame-%d.png" max-files="$((frames - worst))"
-mv "$out/.frame-$worst.png" "$out/demo.png"
-rm -f "$out"/.frame-*.png
+gst-launch-1.0 -q filesrc location="$out/demo.mp4" ! qtdemux ! avdec_h264 ! identity eos-after=$((worst + 1)) \
+    ! videoconvert ! video/x-raw,format=RGB ! pngenc compression-level=1 \
+    ! multifilesink location="$out/demo.png" max-files=1
 
 jq -rs --argjson seeded "$frames" --argjson seconds "$seconds" -f "$here/demo.jq" "$out/frames.jsonl"
 echo "left: $out/demo.mp4 $out/demo.png $out/events.jsonl"

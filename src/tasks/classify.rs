@@ -51,8 +51,8 @@ impl Classifier {
 
     /// Network outputs before softmax and temperature, one a label.
     pub fn logits(&mut self, image: &Image) -> Result<Vec<f32>> {
-        let normalized = normalize(&self.input, fit(&self.input, image).0);
-        let mut outputs = self.session.run(&[batch(&[&normalized.image])])?;
+        let (normalized, _) = normalize(&self.input, fit(&self.input, image).0);
+        let mut outputs = self.session.run(&[batch(&[&normalized])])?;
         Ok(outputs.swap_remove(0).data)
     }
 

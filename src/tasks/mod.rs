@@ -8,7 +8,7 @@ mod input;
 pub use anomaly::{AnomalyDetector, Inspection};
 pub use classify::Classifier;
 pub use denoise::Denoiser;
-pub use input::{Normalized, batch, fit, normalize};
+pub use input::{Scaling, batch, fit, normalize};
 
 use crate::model::{Model, Task};
 use crate::{Error, Result};

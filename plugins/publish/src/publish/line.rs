@@ -166,7 +166,10 @@ mod tests {
             pts: None,
             frame: 0,
         };
-        assert_eq!(line(&empty, &[], &moment), r#"{"time":null,"timestamp":null,"frame":0}"#);
+        assert_eq!(
+            line(&empty, &[], &moment),
+            r#"{"time":null,"timestamp":null,"frame":0}"#
+        );
         assert_eq!(Situation::of(&empty), None);
     }
 }

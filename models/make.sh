@@ -31,13 +31,13 @@ denoise-testsrc() {
 anomaly-testsrc() {
     frames "$work/good" candletestsrc num-buffers=600 frames-per-part=7 defect-rate=0 seed=100 '!' "${line[@]}" \
         '!' candledenoise model-file=denoise-testsrc.safetensors
-    "$candle" train anomaly "$work/good" --arch unet --width 8 --flip --steps 1200 -o anomaly-testsrc.safetensors
+    "$candle" train anomaly "$work/good" --arch unet --width 8 --flip --steps 500 -o anomaly-testsrc.safetensors
 }
 
 classify-testsrc() {
     (cd .. && cargo run --release --example testsrc_crops -- \
-        models/denoise-testsrc.safetensors models/anomaly-testsrc.safetensors "$work/crops" 600)
-    "$candle" train classify "$work/crops" --steps 800 -o classify-testsrc.safetensors
+        models/denoise-testsrc.safetensors models/anomaly-testsrc.safetensors "$work/crops" 300)
+    "$candle" train classify "$work/crops" --steps 300 -o classify-testsrc.safetensors
 }
 
 denoise-fast-gray() {
@@ -51,7 +51,7 @@ anomaly-magnetic-tile() {
 }
 
 classify-neu() {
-    "$candle" train classify "$data/classify/neu" --steps 1000 \
+    "$candle" train classify "$data/classify/neu" --steps 250 \
         --license "NEU-DET (Song 2013), cite" -o classify-neu.safetensors
 }
 

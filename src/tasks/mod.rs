@@ -23,3 +23,17 @@ fn require(model: &Model, task: Task) -> Result<()> {
         model.task
     )))
 }
+
+/// Refuses outputs with infinities or NaN, of which no score could be made that means anything.
+fn require_finite(values: &[f32]) -> Result<()> {
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => Err(Error::Invalid(format!(
+            "the network gave values that are not finite ({value}): the model's weights are damaged, or the frame holds \
+             such values"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

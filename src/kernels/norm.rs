@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Nchw;
+use super::pointwise::at_least;
 
 /// Values summed in f32 before the sum goes on in f64.
 const BLOCK: usize = 512;
@@ -113,7 +114,7 @@ pub fn affine(x: &[f32], shape: Nchw, affine: &Affine, relu: bool, out: &mut [f3
         let (scale, shift) = (affine.scale[i % shape.c], affine.shift[i % shape.c]);
         out.iter_mut()
             .zip(x)
-            .for_each(|(out, x)| *out = (x * scale + shift).max(floor));
+            .for_each(|(out, x)| *out = at_least(floor, x * scale + shift));
     });
 }
 

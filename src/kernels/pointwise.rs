@@ -26,7 +26,7 @@ impl Activation {
     /// `out = f(x)`.
     pub fn forward(self, x: &[f32], out: &mut [f32]) {
         match self {
-            Self::Relu => map(x, out, |x| x.max(0.0)),
+            Self::Relu => map(x, out, |x| at_least(0.0, x)),
             Self::LeakyRelu(slope) => map(x, out, |x| if x > 0.0 { x } else { slope * x }),
             Self::Sigmoid => map(x, out, sigmoid),
             Self::Tanh => map(x, out, f32::tanh),
@@ -44,6 +44,11 @@ impl Activation {
             Self::Silu => map2(x, g, dx, |x, g| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))) * g),
         }
     }
+}
+
+/// `x`, but not below `floor`. NaN stays NaN, which [`f32::max`] would hide.
+pub(super) fn at_least(floor: f32, x: f32) -> f32 {
+    if x < floor { floor } else { x }
 }
 
 fn sigmoid(x: f32) -> f32 {

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::layout::{Axis, Layout, even, split_rows};
 use super::{BUFFERS, Conv, SCRATCH};
 use crate::kernels::Nchw;
+use crate::kernels::pointwise::at_least;
 use crate::kernels::simd::{MAX_TILE, Packed, gather};
 
 /// What one set of taps gives: the pixels `step · position + origin` of the output.
@@ -283,7 +284,7 @@ impl Pixels {
                 let bias = finish.bias.map_or(0.0, |bias| bias[m]);
                 let sums = &sums[from - positions.start..][skip..take];
                 let first = y as usize * self.width + (x + (self.step * skip) as isize) as usize;
-                let end = |(out, sum): (&mut f32, &f32)| *out = (sum + bias).max(floor);
+                let end = |(out, sum): (&mut f32, &f32)| *out = at_least(floor, sum + bias);
                 if self.step == 1 {
                     plane[first..].iter_mut().zip(sums).for_each(end);
                 } else {

@@ -30,7 +30,6 @@ fn indices(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usiz
 }
 
 /// `want` is a sum and the sum of its terms' magnitudes.
-/// `want` is a sum and the sum of its terms' magnitudes.
 #[track_caller]
 fn assert_close(got: &[f32], want: &[[f64; 2]], what: &str) {
     for (i, (got, [want, size])) in got.iter().zip(want).enumerate() {

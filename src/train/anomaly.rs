@@ -161,7 +161,7 @@ fn objective(
     if common.arch(Task::Anomaly) == MARKING {
         return Box::new(marking::Marking {
             input: input.clone(),
-            pictures: marking::with_scaling(pictures, &input),
+            pictures: marking::with_scaling(pictures, input),
             held_out,
             crop: CROP,
             smooth: options.smooth.unwrap_or(MARK_SMOOTH),

@@ -64,9 +64,9 @@ struct DenoiseArgs {
 struct AnomalyArgs {
     #[command(flatten)]
     common: CommonArgs,
-    /// Size of the network's input
-    #[arg(long, value_parser = size, default_value = "256x256", value_name = "WxH")]
-    size: [usize; 2],
+    /// Size of the network's input [default: 256x256; unet takes pictures as they are]
+    #[arg(long, value_parser = size, value_name = "WxH")]
+    size: Option<[usize; 2]>,
     /// How a frame comes to that size
     #[arg(long, default_value = "stretch")]
     resize: ResizeArg,
@@ -119,7 +119,8 @@ struct CommonArgs {
     /// The model file to write
     #[arg(short, long, value_name = "MODEL")]
     output: PathBuf,
-    /// Architecture [default: the task's; a wrong name lists them]
+    /// Architecture [default: the task's; for anomaly unet where pictures differ in size and no --size is given, else fair; a
+    /// wrong name lists them]
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
     /// Channels of the first level
@@ -322,7 +323,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             (common, product)
         }
         TaskArgs::Anomaly(args) => {
-            let (common, exec) = args.common.prepare(Some(args.size), args.code_size)?;
+            let (common, exec) = args.common.prepare(args.size, args.code_size)?;
             let options = anomaly::Options {
                 loss: args.loss.into(),
                 map: args.map.into(),

@@ -1,9 +1,10 @@
 //! Pictures in files.
 
-use std::io::{BufWriter, Cursor, Write};
+use std::io::{BufReader, BufWriter, Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use image::codecs::jpeg::JpegEncoder;
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
 use crate::pixels::Image;
@@ -48,10 +49,7 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, ImageError> {
     let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
     let mut decoder = reader.into_decoder()?;
     limits.reserve(decoder.total_bytes())?;
-    // An unreadable EXIF block is no reason to refuse the pixels.
-    let orientation = decoder
-        .orientation()
-        .unwrap_or(image::metadata::Orientation::NoTransforms);
+    let orientation = orientation(&mut decoder);
     let mut picture = DynamicImage::from_decoder(decoder)?;
     // The JPEG decoder fills up a file that breaks off; without an end marker it did.
     if is_jpeg && !ends_as_jpeg(bytes) {
@@ -59,6 +57,35 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, ImageError> {
     }
     picture.apply_orientation(orientation);
     Ok(picture)
+}
+
+/// An unreadable EXIF block is no reason to refuse the pixels.
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
+}
+
+/// `[width, height]` that [`read`] would give, from the file's header alone. Errors as there.
+pub fn size(path: &Path) -> Result<[usize; 2]> {
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let header = || -> Result<[usize; 2], ImageError> {
+        let reader = ImageReader::new(BufReader::new(file)).with_guessed_format()?;
+        let mut decoder = reader.into_decoder()?;
+        let (width, height) = decoder.dimensions();
+        let mut size = [width as usize, height as usize];
+        if lies_on_its_side(orientation(&mut decoder)) {
+            size.reverse();
+        }
+        Ok(size)
+    };
+    header().map_err(|e| Error::data(path, explain(&e)))
+}
+
+/// Whether rows of the file are columns of the upright picture.
+fn lies_on_its_side(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
+    )
 }
 
 /// Whether there is an end marker (FF D9) after the first scan (FF DA) of the picture itself: thumbnails lie in segments before it.
@@ -251,6 +278,7 @@ mod tests {
             let image = ramp(channels, 5, 7);
             write(&path, &image).unwrap();
             assert_eq!(read(&path).unwrap(), image, "{name}");
+            assert_eq!(size(&path).unwrap(), [7, 5], "{name}");
         }
         assert_eq!(list(dir.path()).unwrap().len(), 7);
         let path = dir.path().join("h.jpg");
@@ -319,6 +347,7 @@ mod tests {
         std::fs::write(&path, turned).unwrap();
         let image = read(&path).unwrap();
         assert_eq!((image.width, image.height), (16, 32));
+        assert_eq!(size(&path).unwrap(), [16, 32]);
         assert!(image.data[..8 * 16].iter().all(|&v| v > 0.9) && image.data[24 * 16..].iter().all(|&v| v < 0.1));
     }
 

@@ -54,6 +54,8 @@ fn parameters_are_the_published_ones() {
     assert_eq!(count(Task::Classify, "tiny", classes(10)), 295_002);
     // Encoder 9·65,312, decoder 9·54,528, two for each of 1,344 normalised channels, output 16·9 + 1.
     assert_eq!(count(Task::Anomaly, "fair", color(Gray)), 1_081_393);
+    // The same, but its first convolution sees one plane instead of two.
+    assert_eq!(count(Task::Anomaly, "unet", color(Gray)), 1_081_249);
 }
 
 #[test]
@@ -77,10 +79,10 @@ fn every_network_keeps_its_promises() {
                 let shapes = net.graph.shapes(&inputs).unwrap();
                 let output = shapes[&net.graph.outputs[0]].as_slice();
                 assert_eq!(inputs[0], [1, c.channels(), h, w], "{name}");
-                let expected = if task == Task::Classify {
-                    vec![1, 5]
-                } else {
-                    inputs[0].clone()
+                let expected = match (task, *name) {
+                    (Task::Classify, _) => vec![1, 5],
+                    (_, "unet") => vec![1, 1, h, w],
+                    _ => inputs[0].clone(),
                 };
                 assert_eq!(output, expected, "{name}");
                 let weights = init(&net, 3).unwrap();
@@ -111,6 +113,25 @@ fn fixed_sizes_and_code_sizes_are_obeyed() {
     assert_eq!(shapes["code"], [1, 7, 2, 3]);
     assert_eq!(shapes["encode4.conv"], [1, 32, 2, 3]);
     assert_eq!(shapes["output"], [1, 1, 64, 96]);
+}
+
+#[test]
+fn the_marking_net_takes_any_size_and_gives_shares() {
+    let net = net(Task::Anomaly, "unet", NetOptions::default());
+    assert_eq!(net.input.size, None);
+    assert_eq!(net.input.normalization, Normalization::PerFrame);
+    assert_eq!(net.input.multiple_of, 16);
+    for [w, h] in [[16, 16], [48, 160], [1280, 720]] {
+        let shapes = net.graph.shapes(&net.input.shapes(w, h)).unwrap();
+        assert_eq!(shapes["output"], [1, 1, h, w]);
+    }
+    assert_eq!(net.graph.outputs, ["output"]);
+    assert!(matches!(net.graph.nodes.last().unwrap().op, Op::Sigmoid));
+    let sized = NetOptions {
+        size: Some([64, 64]),
+        ..Default::default()
+    };
+    assert!(message(Task::Anomaly, "unet", sized).contains("no option size"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Image;
-use super::separable::{Taps, resample};
+use super::separable::{correlate, gaussian_taps};
 
 /// Mean over a square of `side` pixels, edges repeated. Takes the same time for every `side`.
 ///
@@ -87,14 +87,12 @@ pub fn gaussian(image: &Image, sigma: f32) -> Image {
     let sigma = f64::from(sigma);
     // Beyond the picture's longer side all is edge, so a longer filter would only cost time.
     let radius = ((4.0 * sigma + 0.5) as usize).min(image.width.max(image.height));
-    let half: Vec<f64> = (0..=radius)
-        .map(|d| (-0.5 * (d as f64 / sigma).powi(2)).exp())
-        .collect();
-    resample(
-        image,
-        &Taps::symmetric(image.width, &half),
-        &Taps::symmetric(image.height, &half),
-    )
+    let taps = gaussian_taps(sigma, radius);
+    let planes = (0..image.channels).flat_map(|channel| correlate(image.plane(channel), image.width, &taps));
+    Image {
+        data: planes.collect(),
+        ..*image
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub mod heatmap;
 mod noise_level;
 mod placement;
 mod resize;
-mod separable;
+pub(crate) mod separable;
 #[cfg(test)]
 mod tests;
 

@@ -1,9 +1,11 @@
-//! Separable linear filters whose weights are worked out beforehand: the ground of resizing and of fixed filters.
+//! Separable linear filters: weights that change from pixel to pixel, for resizing, and that stay, for fixed filters.
 
 use rayon::prelude::*;
 
 use super::Image;
 
+/// Rows that one worker takes at least: fewer are not worth waking it.
+pub(crate) const ROWS_AT_LEAST: usize = 32;
 /// Pixels that overlap less than this only touch: the difference is rounding.
 const TOUCHING: f64 = 1e-6;
 
@@ -42,23 +44,6 @@ impl Taps {
             let last = ((center + support + 0.5) as usize).min(inputs);
             weights.clear();
             weights.extend((first..last).map(|x| (1.0 - ((x as f64 + 0.5 - center) / support).abs()).max(0.0)));
-            taps.push(first, &weights);
-        }
-        taps
-    }
-
-    /// A symmetric filter of the same size out as in; `half[d]` weighs inputs `d` away, edges repeat.
-    pub fn symmetric(inputs: usize, half: &[f64]) -> Self {
-        let radius = half.len() - 1;
-        let mut taps = Self::default();
-        let mut weights = Vec::new();
-        for i in 0..inputs {
-            let (first, last) = (i.saturating_sub(radius), (i + radius).min(inputs - 1));
-            weights.clear();
-            weights.extend((first..=last).map(|x| half[x.abs_diff(i)]));
-            let beyond = |inside: usize| half[inside + 1..].iter().sum::<f64>();
-            weights[0] += beyond((i - first).min(radius));
-            weights[last - first] += beyond((last - i).min(radius));
             taps.push(first, &weights);
         }
         taps
@@ -143,4 +128,79 @@ pub(super) fn resample(image: &Image, columns: &Taps, rows: &Taps) -> Image {
             }
         });
     out
+}
+
+/// Correlates `plane` (rows of `width`) with `taps`, which sum to 1, along both axes, edges repeated. Tap `taps.len() / 2`
+/// lies on the pixel.
+///
+/// Sums run over differences from the pixel, so that what is constant stays so exactly.
+pub(crate) fn correlate(plane: &[f32], width: usize, taps: &[f32]) -> Vec<f32> {
+    let before = taps.len() / 2;
+    let last = plane.len() / width - 1;
+    let mut filtered = plane.to_vec();
+    let rows = filtered.par_chunks_mut(width).with_min_len(ROWS_AT_LEAST).enumerate();
+    rows.for_each_init(
+        || vec![0.0; width + taps.len() - 1],
+        |padded, (y, out)| {
+            let middle = before..before + width;
+            // `out` still holds the row as it was.
+            padded[middle.clone()].copy_from_slice(out);
+            accumulate(&mut padded[middle.clone()], out, taps, |k| {
+                let row = (y + k).saturating_sub(before).min(last);
+                &plane[row * width..(row + 1) * width]
+            });
+            let (left, right) = (padded[before], padded[before + width - 1]);
+            padded[..before].fill(left);
+            padded[before + width..].fill(right);
+            out.copy_from_slice(&padded[middle.clone()]);
+            accumulate(out, &padded[middle], taps, |k| &padded[k..k + width]);
+        },
+    );
+    filtered
+}
+
+/// Adds `taps[k] · (row(k) − base)` for all `k` to `out`. Four at a time, so that `out` goes through memory less often.
+fn accumulate<'a>(out: &mut [f32], base: &[f32], taps: &[f32], row: impl Fn(usize) -> &'a [f32]) {
+    let (fours, rest) = taps.as_chunks::<4>();
+    for (i, &[t0, t1, t2, t3]) in fours.iter().enumerate() {
+        let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|k| row(4 * i + k));
+        for (((((out, base), v0), v1), v2), v3) in out.iter_mut().zip(base).zip(r0).zip(r1).zip(r2).zip(r3) {
+            *out += (t0 * (v0 - base) + t1 * (v1 - base)) + (t2 * (v2 - base) + t3 * (v3 - base));
+        }
+    }
+    for (k, &tap) in rest.iter().enumerate() {
+        for ((out, base), value) in out.iter_mut().zip(base).zip(row(4 * fours.len() + k)) {
+            *out += tap * (value - base);
+        }
+    }
+}
+
+/// Normalised Gaussian of standard deviation `sigma` over `2 · radius + 1` taps.
+pub(crate) fn gaussian_taps(sigma: f64, radius: usize) -> Vec<f32> {
+    let weight = |i: usize| (-0.5 * ((i as f64 - radius as f64) / sigma).powi(2)).exp();
+    let sum: f64 = (0..=2 * radius).map(weight).sum();
+    (0..=2 * radius).map(|i| (weight(i) / sum) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{correlate, gaussian_taps};
+
+    #[test]
+    fn taps_are_correlated_along_both_axes() {
+        // scipy.ndimage.uniform_filter1d of the same arrays, mode="nearest".
+        assert_eq!(correlate(&[3.0, 0.0, 6.0], 3, &[1.0 / 3.0; 3]), [2.0, 3.0, 4.0]);
+        assert_eq!(correlate(&[4.0, 0.0, 8.0], 3, &[0.5; 2]), [4.0, 2.0, 4.0]);
+        assert_eq!(correlate(&[4.0, 0.0, 8.0], 1, &[0.5; 2]), [4.0, 2.0, 4.0]);
+        assert_eq!(correlate(&[7.0], 1, &[0.2; 5]), [7.0]);
+    }
+
+    #[test]
+    fn gaussian_sums_to_one() {
+        let taps = gaussian_taps(1.5, 5);
+        assert_eq!(taps.len(), 11);
+        assert!((taps.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        // numpy: exp(-0.5 * (k / 1.5)^2) normalised over -5..=5.
+        assert!((taps[5] - 0.266_011_74).abs() < 1e-6 && (taps[0] - 0.001_028_38).abs() < 1e-6);
+    }
 }

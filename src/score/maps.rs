@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::filter::{self, ROWS_AT_LEAST};
 use super::similarity::ssim_map;
 use crate::model::MapKind;
-use crate::pixels::Image;
+use crate::pixels::separable::ROWS_AT_LEAST;
+use crate::pixels::{Image, box_mean};
 
 /// Keeps the gradient similarity of flat parts at 1: 170 for values in 0..255 (Xue, Zhang, Mou, Bovik: Gradient magnitude
 /// similarity deviation, 2014), here for 0..1.
@@ -48,17 +48,13 @@ pub fn difference(kind: MapKind, input: &Image, output: &Image, smooth: usize) -
         }),
         MapKind::Direct => output.plane(0).to_vec(),
     };
-    let data = if smooth > 1 && !data.is_empty() {
-        filter::box_mean(&data, width, smooth)
-    } else {
-        data
-    };
-    Image {
+    let map = Image {
         channels: 1,
         height,
         width,
         data,
-    }
+    };
+    box_mean(&map, smooth)
 }
 
 fn mean_of_channels(a: &Image, b: &Image, map: impl Fn(&[f32], &[f32]) -> Vec<f32>) -> Vec<f32> {

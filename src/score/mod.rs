@@ -2,7 +2,6 @@
 
 pub mod calibration;
 pub mod decision;
-mod filter;
 pub mod maps;
 pub mod metrics;
 pub mod regions;

@@ -1,6 +1,6 @@
 //! Structural similarity (Wang, Bovik, Sheikh, Simoncelli: Image quality assessment, 2004), for maps and for the metric.
 
-use super::filter::{gaussian, separable};
+use crate::pixels::separable::{correlate, gaussian_taps};
 
 /// Half of the window's side, rounded down: 11 pixels in all.
 pub(super) const RADIUS: usize = 5;
@@ -14,9 +14,9 @@ const C2: f32 = 9e-4;
 /// With d = a − b, 2·a·b = a² + b² − d² turns both factors into 1 − share of d, so that nothing is lost to rounding where
 /// the planes are nearly equal: (1 − d̄² / (ā² + b̄² + c₁)) · (1 − var d / (var a + var b + c₂)).
 pub(super) fn ssim_map(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
-    let taps = gaussian(SIGMA, RADIUS);
-    let filtered = |plane: Vec<f32>| separable(&plane, width, &taps);
-    let mut map = separable(a, width, &taps);
+    let taps = gaussian_taps(SIGMA, RADIUS);
+    let filtered = |plane: Vec<f32>| correlate(&plane, width, &taps);
+    let mut map = correlate(a, width, &taps);
     let difference = filtered(pairwise(a, b, |a, b| a - b));
     let difference_squares = filtered(pairwise(a, b, |a, b| (a - b) * (a - b)));
     let squares = filtered(pairwise(a, b, |a, b| a * a + b * b));

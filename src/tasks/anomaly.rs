@@ -48,14 +48,15 @@ impl AnomalyDetector {
         &self.calibration
     }
 
-    /// Inspects a picture of any size and colour.
+    /// Inspects a picture of any size and colour. An error when the network's values are not finite.
     pub fn inspect(&mut self, image: &Image) -> Result<Inspection> {
         let (fitted, placement) = fit(&self.input, image);
-        let normalized = normalize(&self.input, fitted.clone());
-        let output = &self.session.run(&[batch(&[&normalized.image])])?[0];
+        let (normalized, scaling) = normalize(&self.input, fitted.clone());
+        let output = &self.session.run(&[batch(&[&normalized])])?[0];
+        super::require_finite(&output.data)?;
         let mut reconstruction = item(output, 0);
         if self.calibration.map != MapKind::Direct {
-            normalized.restore(&mut reconstruction);
+            scaling.restore(&mut reconstruction);
         }
         reconstruction.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
         let map = maps::difference(self.calibration.map, &fitted, &reconstruction, self.calibration.smooth);

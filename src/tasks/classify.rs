@@ -49,11 +49,12 @@ impl Classifier {
         &self.calibration
     }
 
-    /// Network outputs before softmax and temperature, one a label.
+    /// Network outputs before softmax and temperature, one a label. An error when they are not finite.
     pub fn logits(&mut self, image: &Image) -> Result<Vec<f32>> {
-        let normalized = normalize(&self.input, fit(&self.input, image).0);
-        let mut outputs = self.session.run(&[batch(&[&normalized.image])])?;
-        Ok(outputs.swap_remove(0).data)
+        let (normalized, _) = normalize(&self.input, fit(&self.input, image).0);
+        let logits = self.session.run(&[batch(&[&normalized])])?.swap_remove(0).data;
+        super::require_finite(&logits)?;
+        Ok(logits)
     }
 
     /// Probabilities of a picture of any size and colour, one a label.

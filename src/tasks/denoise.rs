@@ -45,7 +45,7 @@ impl Denoiser {
                 .collect(),
         };
         let normalized: Vec<_> = planes.into_iter().map(|plane| normalize(&self.input, plane)).collect();
-        let mut inputs = vec![batch(&normalized.iter().map(|n| &n.image).collect::<Vec<_>>())];
+        let mut inputs = vec![batch(&normalized.iter().map(|(image, _)| image).collect::<Vec<_>>())];
         for extra in &self.input.extra {
             let ExtraInput::NoiseLevel { divide } = *extra;
             let shape = vec![normalized.len(), 1, padded.height / divide, padded.width / divide];
@@ -56,9 +56,9 @@ impl Denoiser {
         }
         let output = &self.session.run(&inputs)?[0];
         let mut data = Vec::with_capacity(image.data.len());
-        for (index, normalized) in normalized.iter().enumerate() {
+        for (index, (_, scaling)) in normalized.iter().enumerate() {
             let mut denoised = item(output, index);
-            normalized.restore(&mut denoised);
+            scaling.restore(&mut denoised);
             let denoised = denoised.crop(0, 0, image.width, image.height);
             let denoised = if image.channels == 1 {
                 denoised.to_color(Color::Gray)

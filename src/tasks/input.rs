@@ -4,21 +4,55 @@ use crate::graph::Array;
 use crate::model::{InputSpec, Normalization};
 use crate::pixels::{Image, Placement};
 
-/// A picture in a network's value range, and the way back.
-#[derive(Debug, Clone)]
-pub struct Normalized {
-    /// The normalised picture.
-    pub image: Image,
+/// What brings a picture to a network's value range, `(x - mean) / std` a channel, and back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scaling {
     mean: Vec<f32>,
     std: Vec<f32>,
 }
 
-impl Normalized {
-    /// Brings an output of the network back to the picture's range.
-    pub fn restore(&self, output: &mut Image) {
-        for channel in 0..output.channels {
+impl Scaling {
+    /// As `spec` says, for a picture as a whole.
+    pub fn of(spec: &InputSpec, image: &Image) -> Self {
+        match &spec.normalization {
+            Normalization::None => Self {
+                mean: vec![0.0],
+                std: vec![1.0],
+            },
+            Normalization::Fixed { mean, std } => Self {
+                mean: mean.clone(),
+                std: std.clone(),
+            },
+            Normalization::PerFrame => {
+                let count = image.data.len().max(1) as f64;
+                let mean = image.data.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+                let variance = image.data.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
+                Self {
+                    mean: vec![mean as f32],
+                    // A flat frame has no contrast to bring out.
+                    std: vec![(variance.sqrt() as f32).max(1e-3)],
+                }
+            }
+        }
+    }
+
+    /// From 0..1 to the network's range.
+    pub fn apply(&self, image: &mut Image) {
+        self.each(image, |x, mean, std| (x - mean) / std);
+    }
+
+    /// From the network's range to 0..1.
+    pub fn restore(&self, image: &mut Image) {
+        self.each(image, |x, mean, std| x * std + mean);
+    }
+
+    fn each(&self, image: &mut Image, value: impl Fn(f32, f32, f32) -> f32) {
+        for channel in 0..image.channels {
             let (mean, std) = (self.mean[channel % self.mean.len()], self.std[channel % self.std.len()]);
-            output.plane_mut(channel).iter_mut().for_each(|x| *x = *x * std + mean);
+            if (mean, std) != (0.0, 1.0) {
+                let plane = image.plane_mut(channel);
+                plane.iter_mut().for_each(|x| *x = value(*x, mean, std));
+            }
         }
     }
 }
@@ -49,30 +83,11 @@ pub fn fit(spec: &InputSpec, image: &Image) -> (Image, Placement) {
     }
 }
 
-/// Brings values of 0..1 to the network's range.
-pub fn normalize(spec: &InputSpec, image: Image) -> Normalized {
-    let (mean, std) = match &spec.normalization {
-        Normalization::None => (vec![0.0], vec![1.0]),
-        Normalization::Fixed { mean, std } => (mean.clone(), std.clone()),
-        Normalization::PerFrame => {
-            let count = image.data.len().max(1) as f64;
-            let mean = image.data.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
-            let variance = image.data.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
-            // A flat frame has no contrast to bring out.
-            (vec![mean as f32], vec![(variance.sqrt() as f32).max(1e-3)])
-        }
-    };
-    let mut image = image;
-    for channel in 0..image.channels {
-        let (mean, scale) = (mean[channel % mean.len()], 1.0 / std[channel % std.len()]);
-        if (mean, scale) != (0.0, 1.0) {
-            image
-                .plane_mut(channel)
-                .iter_mut()
-                .for_each(|x| *x = (*x - mean) * scale);
-        }
-    }
-    Normalized { image, mean, std }
+/// Brings values of 0..1 to the network's range, and says how to bring them back.
+pub fn normalize(spec: &InputSpec, mut image: Image) -> (Image, Scaling) {
+    let scaling = Scaling::of(spec, &image);
+    scaling.apply(&mut image);
+    (image, scaling)
 }
 
 /// Pictures of one shape as `[N, C, H, W]`.
@@ -142,9 +157,8 @@ mod tests {
             std: vec![0.5, 0.25, 2.0],
         };
         for kind in [Normalization::None, fixed, Normalization::PerFrame] {
-            let normalized = normalize(&spec(kind.clone()), ramp());
-            let mut back = normalized.image.clone();
-            normalized.restore(&mut back);
+            let (mut back, scaling) = normalize(&spec(kind.clone()), ramp());
+            scaling.restore(&mut back);
             let worst = back
                 .data
                 .iter()
@@ -157,7 +171,7 @@ mod tests {
 
     #[test]
     fn per_frame_has_mean_zero_and_deviation_one() {
-        let image = normalize(&spec(Normalization::PerFrame), ramp()).image;
+        let image = normalize(&spec(Normalization::PerFrame), ramp()).0;
         let n = image.data.len() as f32;
         assert!(image.data.iter().sum::<f32>().abs() / n < 1e-6);
         assert!((image.data.iter().map(|x| x * x).sum::<f32>() / n - 1.0).abs() < 1e-5);
@@ -169,7 +183,7 @@ mod tests {
             mean: vec![0.0, 1.0, 0.0],
             std: vec![1.0, 1.0, 0.5],
         };
-        let image = normalize(&spec(fixed), Image::filled(3, 1, 1, 0.5)).image;
+        let image = normalize(&spec(fixed), Image::filled(3, 1, 1, 0.5)).0;
         assert_eq!(image.data, [0.5, -0.5, 1.0]);
     }
 

@@ -8,7 +8,7 @@ mod input;
 pub use anomaly::{AnomalyDetector, Inspection};
 pub use classify::Classifier;
 pub use denoise::Denoiser;
-pub use input::{Normalized, batch, fit, normalize};
+pub use input::{Scaling, batch, fit, normalize};
 
 use crate::model::{Model, Task};
 use crate::{Error, Result};
@@ -23,3 +23,17 @@ fn require(model: &Model, task: Task) -> Result<()> {
         model.task
     )))
 }
+
+/// Refuses outputs with infinities or NaN, of which no score could be made that means anything.
+fn require_finite(values: &[f32]) -> Result<()> {
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => Err(Error::Invalid(format!(
+            "the network gave values that are not finite ({value}): the model's weights are damaged, or the frame holds \
+             such values"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

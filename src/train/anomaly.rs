@@ -24,7 +24,7 @@ use crate::data::random::stream;
 use crate::data::{defects, defects::Defective};
 use crate::exec;
 use crate::exec::candle::Network;
-use crate::model::{AnomalyCalibration, Calibration, InputSpec, MapKind, Model, Resize, Task};
+use crate::model::{AnomalyCalibration, Calibration, Color, InputSpec, MapKind, Model, Resize, Task};
 use crate::pixels::Image;
 use crate::score::{calibration, maps, metrics};
 use crate::tasks::{AnomalyDetector, batch};
@@ -69,31 +69,20 @@ impl Default for Options {
     }
 }
 
+/// The architecture that marks defects at the pictures' own resolution.
+const MARKING: &str = "unet";
 /// Side of the crops that `unet` learns from, in pixels.
 const CROP: usize = 128;
 /// Side of the mean filter on its maps.
 const MARK_SMOOTH: usize = 11;
 
-/// Trains and calibrates an anomaly detector.
+/// Trains and calibrates an anomaly detector. Where no architecture is named, [`choose_arch`] does.
 pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, stop: &AtomicBool) -> Result<Product> {
     let mut common = common.clone();
-    let (train, apart) = common.sources.open(is_good)?;
-    let least = if apart.is_some() { 2 } else { LEAST_PICTURES };
-    at_least(least, &train, &common.sources.train, "good pictures")?;
-    let share = (LEAST_HELD_OUT as f64 / train.samples.len() as f64).max(0.1);
-    let sets = Sets::new(train, apart, share, common.seed);
-    // Found out now, not after the training.
-    at_least(
-        LEAST_CALIBRATION,
-        &sets.val,
-        &common.sources.train,
-        "good pictures to hold out",
-    )?;
+    let sets = prepare(&mut common)?;
     let data = sets.card()?;
-    let marks = common.arch(Task::Anomaly) == "unet";
-    let size = common.net.size.unwrap_or([256, 256]);
-    let fit = (!marks).then_some((size, options.resize));
-    common.net.size = fit.map(|(size, _)| size);
+    let marks = common.arch(Task::Anomaly) == MARKING;
+    let fit = common.net.size.map(|size| (size, options.resize));
     let (pictures, held_out, color) = packed::fitted(&sets, fit, common.net.color)?;
     let net = common.build(Task::Anomaly, color, 0)?;
     let input = InputSpec {
@@ -103,7 +92,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
     let map = if marks { MapKind::Direct } else { options.map };
     let smooth = options
         .smooth
-        .unwrap_or(if marks { MARK_SMOOTH } else { default_smooth(size) });
+        .unwrap_or_else(|| common.net.size.map_or(MARK_SMOOTH, default_smooth));
 
     let defaults = Defaults {
         batch: if marks { 16 } else { 8 },
@@ -115,33 +104,11 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         "false-alarm-rate": options.false_alarm_rate,
     });
     let settings = common.settings(Task::Anomaly, defaults, &data, extra)?;
-    let (batch, seed, device) = (settings.batch, common.seed, common.device.clone());
-    let objective: Box<dyn Objective> = if marks {
-        Box::new(marking::Marking {
-            input: input.clone(),
-            pictures,
-            held_out,
-            crop: CROP,
-            smooth,
-            flip: options.flip,
-            batch,
-            seed,
-            device,
-        })
-    } else {
-        Box::new(Restoring {
-            options: Options {
-                smooth: Some(smooth),
-                ..*options
-            },
-            synthesize: common.arch(Task::Anomaly) != "autoencoder",
-            pictures,
-            held_out,
-            batch,
-            seed,
-            device,
-        })
+    let options = Options {
+        smooth: Some(smooth),
+        ..*options
     };
+    let objective = objective(&common, options, &input, [pictures, held_out], settings.batch);
     match run(&*objective, &net, &settings, stop)? {
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
@@ -156,6 +123,87 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
             )?;
             Ok(Product::Model(Box::new(model)))
         }
+    }
+}
+
+/// Opens the data and fills in the architecture and its size. Data and options that do not do are found out now, not after
+/// the reading or the training.
+fn prepare(common: &mut Common) -> Result<Sets> {
+    let (train, apart) = common.sources.open(is_good)?;
+    let least = if apart.is_some() { 2 } else { LEAST_PICTURES };
+    at_least(least, &train, &common.sources.train, "good pictures")?;
+    if common.arch.is_none() {
+        let (arch, reason) = choose_arch(common.net.size, &sizes(&train)?);
+        eprintln!("architecture {arch}: {reason}");
+        common.arch = Some(arch.into());
+    }
+    if common.arch(Task::Anomaly) != MARKING {
+        common.net.size.get_or_insert([256, 256]);
+    }
+    common.build(Task::Anomaly, Color::Gray, 0)?;
+    let share = (LEAST_HELD_OUT as f64 / train.samples.len() as f64).max(0.1);
+    let sets = Sets::new(train, apart, share, common.seed);
+    let held_out = "good pictures to hold out";
+    at_least(LEAST_CALIBRATION, &sets.val, &common.sources.train, held_out)?;
+    Ok(sets)
+}
+
+/// What the architecture is trained to do with `[pictures to learn from, held-out pictures]`.
+fn objective(
+    common: &Common,
+    options: Options,
+    input: &InputSpec,
+    pictures: [Vec<Packed>; 2],
+    batch: usize,
+) -> Box<dyn Objective> {
+    let (seed, device) = (common.seed, common.device.clone());
+    let [pictures, held_out] = pictures;
+    if common.arch(Task::Anomaly) == MARKING {
+        return Box::new(marking::Marking {
+            input: input.clone(),
+            pictures: marking::with_scaling(pictures, &input),
+            held_out,
+            crop: CROP,
+            smooth: options.smooth.unwrap_or(MARK_SMOOTH),
+            flip: options.flip,
+            batch,
+            seed,
+            device,
+        });
+    }
+    Box::new(Restoring {
+        options,
+        synthesize: common.arch(Task::Anomaly) != "autoencoder",
+        pictures,
+        held_out,
+        batch,
+        seed,
+        device,
+    })
+}
+
+/// `[width, height]` of every picture.
+fn sizes(data: &Dataset) -> Result<Vec<[usize; 2]>> {
+    data.samples.par_iter().map(|sample| data.size(sample)).collect()
+}
+
+/// The architecture where none is named, and why: pictures of one size are stretched to the network's without harm, or as the
+/// user asks by a size `given`; others keep their own resolution. Sizes are `[width, height]`.
+pub fn choose_arch(given: Option<[usize; 2]>, sizes: &[[usize; 2]]) -> (&'static str, String) {
+    let named = |[width, height]: [usize; 2]| format!("{width}x{height}");
+    if let Some(given) = given {
+        return ("fair", format!("every picture is brought to {}", named(given)));
+    }
+    match (sizes.iter().min(), sizes.iter().max()) {
+        (Some(&least), Some(&most)) if least != most => (
+            MARKING,
+            format!(
+                "the pictures differ in size ({} to {}), so each keeps its own",
+                named(least),
+                named(most)
+            ),
+        ),
+        _ => ("fair", "the pictures are of one size".into()),
     }
 }
 
@@ -286,5 +334,21 @@ impl Objective for Restoring {
             .map(|a| ("val_auroc_synthetic", a))
             .into_iter()
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choose_arch;
+
+    #[test]
+    fn pictures_of_several_sizes_keep_theirs() {
+        let arch = |given, sizes: &[[usize; 2]]| choose_arch(given, sizes).0;
+        assert_eq!(arch(None, &[[640, 480]; 3]), "fair");
+        assert_eq!(arch(None, &[[640, 480], [640, 480], [480, 640]]), "unet");
+        assert_eq!(arch(None, &[[64, 48], [64, 49]]), "unet");
+        assert_eq!(arch(Some([256, 256]), &[[64, 48], [64, 49]]), "fair");
+        let (_, reason) = choose_arch(None, &[[64, 48], [20, 90]]);
+        assert!(reason.contains("20x90 to 64x48"), "{reason}");
     }
 }

@@ -170,7 +170,7 @@ impl Classifying {
             flip: self.options.flip,
         };
         let image = augment::camera(&self.pictures[index].image(), &settings, &mut rng);
-        normalize(&self.input, image).image
+        normalize(&self.input, image).0
     }
 }
 
@@ -220,7 +220,7 @@ impl Objective for Classifying {
         for chunk in chosen.chunks(VAL_BATCH) {
             let images: Vec<Image> = chunk
                 .iter()
-                .map(|&i| normalize(&self.input, self.held_out[i].image()).image)
+                .map(|&i| normalize(&self.input, self.held_out[i].image()).0)
                 .collect();
             let logits: Vec<Vec<f32>> = infer(network, &[stack(&images)], &self.device)?.to_vec2()?;
             truth.extend(chunk.iter().map(|&i| self.val_truth[i]));

@@ -304,6 +304,25 @@ mod tests {
     }
 
     #[test]
+    fn focal_loss_is_the_known_one_and_so_is_its_gradient() {
+        let shape = [1, 1, 1, 2];
+        // (1 - 0.8)² · -ln 0.8 and, where nothing is marked, 0.3² · -ln 0.7.
+        let found = focal(&tensor(&[0.8, 0.3], &shape), &tensor(&[1.0, 0.0], &shape)).unwrap();
+        let expected = (0.04 * 0.223_143_55 + 0.09 * 0.356_674_94) / 2.0;
+        let found = found.to_scalar::<f32>().unwrap();
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        // What is wholly wrong stays finite.
+        let wrong = focal(&tensor(&[0.0, 1.0], &shape), &tensor(&[1.0, 0.0], &shape)).unwrap();
+        let wrong = wrong.to_scalar::<f32>().unwrap();
+        assert!((wrong - 13.8).abs() < 0.2, "{wrong}");
+
+        let shape = [2, 1, 4, 5];
+        let mask: Vec<f32> = random(10, &shape).iter().map(|&v| f32::from(v > 0.6)).collect();
+        let mask = tensor(&mask, &shape);
+        check_gradient(|p| Ok((focal(p, &mask)? * 10.0)?), &shape, 11);
+    }
+
+    #[test]
     fn cross_entropy_matches_the_formula_and_its_gradient() {
         let logits = [1.0f32, 2.0, 0.5, -1.0, 30.0, 0.0];
         let targets = [smooth_targets(1, 3, 0.1), smooth_targets(0, 3, 0.1)].concat();

@@ -1,6 +1,8 @@
 //! Each task from pictures to figures.
 
-use super::{Folder, assert_same, classes, figures, gst_candle, part, parts, succeed, write};
+use std::process::Output;
+
+use super::{Folder, assert_same, classes, figures, gst_candle, part, parts, run, succeed, write};
 
 #[test]
 fn denoise_learns_and_repeats_itself() {
@@ -171,6 +173,53 @@ fn anomaly_is_found_and_calibrated() {
 }
 
 #[test]
+fn parts_of_mixed_sizes_keep_them_and_the_run_repeats_itself() {
+    let folder = Folder::new();
+    parts(&folder.path("good"), 14, [48, 40]);
+    for number in 14..20 {
+        write(
+            &folder.path(&format!("good/{number:03}.png")),
+            &part(number, 36, 52, false),
+        );
+    }
+    let (data, model) = (folder.text("good"), folder.text("m.safetensors"));
+    let train = |options: &[&str], name: &str| {
+        let base = [
+            "train", "anomaly", &data, "--width", "2", "--steps", "3", "--batch", "2",
+        ];
+        run(&[&base[..], options, &["-o", &folder.text(name)]].concat())
+    };
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+
+    let output = train(&[], "m.safetensors");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("architecture unet: the pictures differ in size (36x52 to 48x40)"));
+    let card = figures(&["info", &model]);
+    assert_eq!(
+        (&card["training"]["arch"], &card["calibration"]["map"]),
+        (&"unet width=2".into(), &"direct".into())
+    );
+    assert!(card["input"]["size"].is_null(), "{card}");
+    let lines = succeed(&["run", &model, &data, "-o", "-"]);
+    assert_eq!(lines.lines().count(), 20);
+
+    assert!(train(&[], "again.safetensors").status.success());
+    assert_same(&folder.path("m.safetensors"), &folder.path("again.safetensors"));
+    assert!(train(&["--arch", "unet"], "named.safetensors").status.success());
+    let weights = |name: &str| gst_candle::model::Model::load(folder.path(name)).unwrap().weights;
+    assert_eq!(weights("m.safetensors"), weights("named.safetensors"));
+
+    let output = train(&["--size", "32x32"], "f.safetensors");
+    assert!(said(&output).contains("architecture fair: every picture is brought to 32x32"));
+    assert_eq!(
+        figures(&["info", &folder.text("f.safetensors")])["training"]["arch"],
+        "fair width=2"
+    );
+    let output = train(&["--arch", "unet", "--size", "32x32"], "u.safetensors");
+    assert!(said(&output).contains("no option size"), "{}", said(&output));
+}
+
+#[test]
 fn an_autoencoder_takes_its_options() {
     let folder = Folder::new();
     parts(&folder.path("good"), 20, [40, 30]);
@@ -240,7 +289,7 @@ fn minutes_become_steps_that_can_be_repeated() {
     let train = [
         "train", "denoise", &data, "--arch", "micro", "--batch", "2", "--patch", "16", "-o",
     ];
-    let output = super::run(&[&train[..], &[&model, "--minutes", "0.03"]].concat());
+    let output = run(&[&train[..], &[&model, "--minutes", "0.03"]].concat());
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{text}");
     let steps = text

@@ -34,6 +34,12 @@ impl Frames {
         self.0.extend(other.0);
     }
 
+    /// `[width, height]`.
+    pub fn size(&self, video: &str, index: usize) -> Option<[usize; 2]> {
+        let frame = self.0.get(video)?.get(&index)?;
+        Some([frame.width, frame.height])
+    }
+
     pub fn get(&self, video: &str, index: usize) -> Option<Image> {
         let frame = self.0.get(video)?.get(&index)?;
         let data = frame.data.iter().map(|&v| f32::from(v) / 255.0).collect();

@@ -182,10 +182,15 @@ impl Dataset {
     pub fn read(&self, sample: &Sample) -> Result<Image> {
         match &sample.source {
             Source::Picture(path) => pictures::read(path),
-            Source::Frame { video, index } => self
-                .frames
-                .get(video, *index)
-                .ok_or_else(|| Error::data(video, format!("frame {index} does not belong to this data set"))),
+            Source::Frame { video, index } => self.frames.get(video, *index).ok_or_else(|| strange(video, *index)),
+        }
+    }
+
+    /// `[width, height]` of one sample's picture, without decoding it.
+    pub fn size(&self, sample: &Sample) -> Result<[usize; 2]> {
+        match &sample.source {
+            Source::Picture(path) => pictures::size(path),
+            Source::Frame { video, index } => self.frames.size(video, *index).ok_or_else(|| strange(video, *index)),
         }
     }
 
@@ -277,6 +282,11 @@ impl Layout {
             Self::Video => "video",
         }
     }
+}
+
+/// The error of a frame from another data set.
+fn strange(video: &str, index: usize) -> Error {
+    Error::data(video, format!("frame {index} does not belong to this data set"))
 }
 
 /// Hashes a text with its length, so that neighbours cannot be mistaken for each other.

@@ -1,8 +1,10 @@
 use std::io::Cursor;
 
+use rand::RngExt;
 use serde_json::Value;
 
 use super::*;
+use crate::data::random::stream;
 use crate::model::{Calibration, ClassCalibration, Task, Training};
 use crate::nets::{self, NetOptions};
 
@@ -333,4 +335,16 @@ fn a_full_disk_is_an_error() {
         );
     }
     write(&small(), &mut Full(whole)).unwrap();
+}
+
+#[test]
+fn figures_come_back_to_the_last_bit() {
+    let mut model = small();
+    let mut rng = stream(31, 0, 0);
+    let figures = std::iter::once(0.300_000_000_000_000_04).chain((0..300).map(|_| rng.random::<f64>() * 1e-3));
+    model.training.metrics = figures.enumerate().map(|(i, value)| (format!("m{i}"), value)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    model.save(&path).unwrap();
+    assert_eq!(Model::load(&path).unwrap().training.metrics, model.training.metrics);
 }

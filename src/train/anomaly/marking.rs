@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use rand::RngExt;
+use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
 use super::VAL_PICTURES;
@@ -12,7 +13,7 @@ use crate::exec::candle::Network;
 use crate::model::{InputSpec, MapKind};
 use crate::pixels::Image;
 use crate::score::{maps, metrics};
-use crate::tasks::{fit, normalize};
+use crate::tasks::{Scaling, fit, normalize};
 use crate::train::arrays::{first_output, infer, stack, to_images};
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
@@ -25,10 +26,22 @@ use crate::{Error, Result};
 /// Share of the training crops that stay as they are.
 const UNMARKED: f64 = 0.2;
 
+/// Each picture with the scaling that it has as a whole, found once.
+pub fn with_scaling(pictures: Vec<Packed>, input: &InputSpec) -> Vec<(Packed, Scaling)> {
+    pictures
+        .into_par_iter()
+        .map(|picture| {
+            let scaling = Scaling::of(input, &fit(input, &picture.image()).0);
+            (picture, scaling)
+        })
+        .collect()
+}
+
 /// Normal pictures, crops of which are marked.
 pub struct Marking {
     pub input: InputSpec,
-    pub pictures: Vec<Packed>,
+    /// With the scaling of the whole picture.
+    pub pictures: Vec<(Packed, Scaling)>,
     pub held_out: Vec<Packed>,
     /// Side of the square crops.
     pub crop: usize,
@@ -42,19 +55,13 @@ pub struct Marking {
 }
 
 impl Marking {
-    /// The whole picture, normalised as it will be in use.
-    fn normalized(&self, picture: &Packed) -> Image {
-        normalize(&self.input, fit(&self.input, &picture.image()).0).image
-    }
-
-    /// A random crop of a normalised picture. One that is too small is continued by reflection.
-    fn crop(&self, picture: &Packed, rng: &mut rand_pcg::Pcg64) -> Image {
-        let image = self.normalized(picture);
-        let image = match image.width < self.crop || image.height < self.crop {
-            true => image.pad_to_multiple(self.crop),
-            false => image,
-        };
-        augment::random_crop(&image, self.crop, self.crop, rng)
+    /// A random crop, normalised as the whole picture will be in use. One that is too small is continued by reflection.
+    fn crop(&self, (picture, scaling): &(Packed, Scaling), rng: &mut Pcg64) -> Image {
+        let [width, height] = picture.size().map(|side| side.min(self.crop));
+        let at = [(0, width), (1, height)].map(|(axis, side)| rng.random_range(0..=picture.size()[axis] - side));
+        let mut crop = picture.crop(at, [width, height]);
+        scaling.apply(&mut crop);
+        crop.pad_to_multiple(self.crop)
     }
 
     /// One training item: what the network sees, and the mask it should give.
@@ -115,7 +122,7 @@ impl Objective for Marking {
         let (mut scores, mut defective) = (Vec::new(), Vec::new());
         for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
-            let good = self.normalized(picture);
+            let (good, _) = normalize(&self.input, fit(&self.input, &picture.image()).0);
             let marked = defects::mark(&good, &good, &mut rng);
             for (image, is_marked) in [(&good, false), (&marked.image, true)] {
                 scores.push(self.score(network, image)?);

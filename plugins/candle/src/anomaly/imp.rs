@@ -20,7 +20,7 @@ use crate::common::result::{AnomalyResult, Kind};
 use crate::common::settings::warn_if_late;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
-use crate::common::{engine, frame, lock, starts_anew};
+use crate::common::{engine, failed, frame, keep_every_frame, lock, starts_anew};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -215,10 +215,7 @@ impl ObjectImpl for CandleAnomaly {
 
     fn constructed(&self) {
         self.parent_constructed();
-        let obj = self.obj();
-        // Frames that come too late for the sink still leave, and gaps stay gaps.
-        obj.set_qos(false);
-        obj.set_gap_aware(true);
+        keep_every_frame(&*self.obj());
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
@@ -327,10 +324,7 @@ impl BaseTransformImpl for CandleAnomaly {
         let told = self
             .state
             .work(|state| self.work(state, &settings, times, buffer))?
-            .map_err(|error| {
-                obj.post_error_message(error);
-                gst::FlowError::Error
-            })?;
+            .map_err(|error| failed(&*obj, error))?;
         if let Some(told) = told {
             self.tell(&told, times);
         }

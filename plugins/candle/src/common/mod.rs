@@ -5,6 +5,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use gst_base::prelude::*;
+
 pub mod engine;
 pub mod frame;
 pub mod messages;
@@ -17,6 +19,18 @@ pub mod stats;
 /// Locks; what a panicking holder left is whole, because each holder only reads or assigns.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Frames that come too late for the sink still leave, and gaps stay gaps.
+pub fn keep_every_frame(element: &impl IsA<gst_base::BaseTransform>) {
+    element.set_qos(false);
+    element.set_gap_aware(true);
+}
+
+/// Posts the error and gives what the frame's function is to return.
+pub fn failed(element: &impl IsA<gst::Element>, error: gst::ErrorMessage) -> gst::FlowError {
+    element.post_error_message(error);
+    gst::FlowError::Error
 }
 
 /// Whether an event ends what came before it, so that temporal state must go.

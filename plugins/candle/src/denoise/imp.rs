@@ -19,7 +19,7 @@ use crate::common::result::{DenoiseResult, Kind};
 use crate::common::settings::warn_if_late;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
-use crate::common::{engine, frame, lock, starts_anew};
+use crate::common::{engine, failed, frame, keep_every_frame, lock, starts_anew};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -176,10 +176,7 @@ impl ObjectImpl for CandleDenoise {
 
     fn constructed(&self) {
         self.parent_constructed();
-        let obj = self.obj();
-        // Frames that come too late for the sink still leave, and gaps stay gaps.
-        obj.set_qos(false);
-        obj.set_gap_aware(true);
+        keep_every_frame(&*self.obj());
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
@@ -283,10 +280,7 @@ impl BaseTransformImpl for CandleDenoise {
         let told = self
             .state
             .work(|state| self.work(state, &settings, times, inbuf, outbuf))?
-            .map_err(|error| {
-                obj.post_error_message(error);
-                gst::FlowError::Error
-            })?;
+            .map_err(|error| failed(&*obj, error))?;
         if let Some(Told { result, due }) = told {
             *lock(&self.last_noise_level) = Some(result.noise_level);
             obj.notify("last-noise-level");

@@ -13,7 +13,7 @@ use gst_video::subclass::prelude::*;
 use super::draw::draw;
 use super::findings::Findings;
 use super::settings::Settings;
-use crate::common::{frame, lock};
+use crate::common::{frame, keep_every_frame, lock};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -77,10 +77,7 @@ impl ObjectImpl for CandleOverlay {
 
     fn constructed(&self) {
         self.parent_constructed();
-        let obj = self.obj();
-        // Frames that come too late for the sink still leave, and gaps stay gaps.
-        obj.set_qos(false);
-        obj.set_gap_aware(true);
+        keep_every_frame(&*self.obj());
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {

@@ -1,7 +1,7 @@
 //! What the element does.
 
 use std::io;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use gst::glib;
 use gst::prelude::*;
@@ -10,7 +10,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use super::PublishMode;
-use super::line::{Moment, Situation, line};
+use super::line::{Moment, Situation, line, truth};
 use super::writer::LineWriter;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -23,6 +23,11 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 /// Name of the meta that the candle elements leave on buffers.
 const META: &str = "candle-result";
+
+/// Locks; what a panicking holder left is whole, because each holder assigns whole values.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[derive(Debug, Clone, Default)]
 struct Settings {
@@ -64,6 +69,7 @@ struct State {
 /// | `stale` | whether the values are those of an earlier frame |
 /// | `regions` | list of objects with `x`, `y`, `width`, `height` and `area` in pixels, and `score` |
 /// | `label`, `confidence`, `known` | the label in force, its probability, and whether it is one of the model's |
+/// | `truth` | from `candletestsrc`: list of whole parts with `index`, `defect`, and their `x`, `y`, `width`, `height` |
 /// | `objects` | list of objects with `x`, `y`, `width`, `height`, `label`, `confidence`, `known`: regions classified one by one, if any |
 ///
 /// A line is handed to the system as soon as the frame passes. If the disk fills up, the file ends with its last whole line and the
@@ -106,7 +112,7 @@ impl ObjectImpl for CandlePublish {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = self.settings.lock().unwrap();
+        let mut settings = lock(&self.settings);
         match pspec.name() {
             "location" => settings.location = value.get().expect("type checked upstream"),
             "mode" => settings.mode = value.get().expect("type checked upstream"),
@@ -116,7 +122,7 @@ impl ObjectImpl for CandlePublish {
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = self.settings.lock().unwrap();
+        let settings = lock(&self.settings);
         match pspec.name() {
             "location" => settings.location.to_value(),
             "mode" => settings.mode.to_value(),
@@ -165,7 +171,7 @@ impl BaseTransformImpl for CandlePublish {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = true;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = self.settings.lock().unwrap().clone();
+        let settings = lock(&self.settings).clone();
         let writer = LineWriter::open(settings.file(), settings.append).map_err(|error| {
             gst::error_msg!(
                 gst::ResourceError::OpenWrite,
@@ -175,7 +181,7 @@ impl BaseTransformImpl for CandlePublish {
                 )
             )
         })?;
-        *self.state.lock().unwrap() = Some(State {
+        *lock(&self.state) = Some(State {
             writer,
             frames: 0,
             last: None,
@@ -184,7 +190,7 @@ impl BaseTransformImpl for CandlePublish {
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        *self.state.lock().unwrap() = None;
+        *lock(&self.state) = None;
         Ok(())
     }
 
@@ -192,7 +198,7 @@ impl BaseTransformImpl for CandlePublish {
         let Err(error) = self.publish(buffer) else {
             return Ok(gst::FlowSuccess::Ok);
         };
-        let settings = self.settings.lock().unwrap().clone();
+        let settings = lock(&self.settings).clone();
         let file = settings.file().unwrap_or("standard output");
         if error.kind() == io::ErrorKind::StorageFull {
             gst::element_imp_error!(
@@ -214,9 +220,9 @@ impl BaseTransformImpl for CandlePublish {
 impl CandlePublish {
     /// Counts the frame, and writes its line if it has a result that the mode asks for.
     fn publish(&self, buffer: &gst::BufferRef) -> io::Result<()> {
-        let mode = self.settings.lock().unwrap().mode;
+        let mode = lock(&self.settings).mode;
         let segment = self.obj().segment();
-        let mut state = self.state.lock().unwrap();
+        let mut state = lock(&self.state);
         let Some(state) = state.as_mut() else { return Ok(()) };
         let frame = state.frames;
         state.frames += 1;
@@ -237,6 +243,7 @@ impl CandlePublish {
             .and_then(|segment| segment.to_stream_time(buffer.pts()));
         state.writer.write(&line(
             result,
+            &truth(buffer),
             &Moment {
                 stream_time,
                 pts: buffer.pts(),

@@ -31,8 +31,25 @@ impl Situation {
     }
 }
 
-/// The line for the structure of a `candle-result` meta.
-pub fn line(result: &gst::StructureRef, moment: &Moment) -> String {
+/// What `candletestsrc` says is in the frame: its regions of interest of the type `truth`.
+pub fn truth(buffer: &gst::BufferRef) -> Vec<Value> {
+    let parts = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>();
+    parts
+        .filter(|part| part.roi_type() == "truth")
+        .filter_map(|part| {
+            let truth = part.param("candle-truth")?;
+            let (x, y, width, height) = part.rect();
+            Some(json!({
+                "index": truth.get::<u64>("index").ok()?,
+                "defect": truth.get::<String>("defect").ok()?,
+                "x": x, "y": y, "width": width, "height": height,
+            }))
+        })
+        .collect()
+}
+
+/// The line for the structure of a `candle-result` meta, and what the frame is known to show.
+pub fn line(result: &gst::StructureRef, truth: &[Value], moment: &Moment) -> String {
     let mut object = Map::new();
     let seconds = moment.stream_time.map(|time| time.nseconds() as f64 / 1e9);
     object.insert("time".into(), json!(seconds));
@@ -57,6 +74,9 @@ pub fn line(result: &gst::StructureRef, moment: &Moment) -> String {
         if objects.as_array().is_some_and(|objects| !objects.is_empty()) {
             object.insert("objects".into(), objects);
         }
+    }
+    if !truth.is_empty() {
+        object.insert("truth".into(), truth.into());
     }
     Value::Object(object).to_string()
 }
@@ -134,7 +154,7 @@ mod tests {
             frame: 45,
         };
         let expected = r#"{"time":1.5,"timestamp":1500000001,"frame":45,"score":null,"threshold":0.25,"anomalous":true,"state":false,"regions":[{"x":1,"y":2,"width":3,"height":4,"area":5,"score":0.5}],"label":"a \"quoted\"\nlabel","confidence":0.75,"known":true}"#;
-        assert_eq!(line(&result, &moment), expected);
+        assert_eq!(line(&result, &[], &moment), expected);
     }
 
     #[test]
@@ -146,7 +166,10 @@ mod tests {
             pts: None,
             frame: 0,
         };
-        assert_eq!(line(&empty, &moment), r#"{"time":null,"timestamp":null,"frame":0}"#);
+        assert_eq!(
+            line(&empty, &[], &moment),
+            r#"{"time":null,"timestamp":null,"frame":0}"#
+        );
         assert_eq!(Situation::of(&empty), None);
     }
 }

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Trains the shipped models again. models/README.md says what each is and what it reached.
+#
+#   models/make.sh [NAME…]     all of them, or those named, such as classify-neu
+#
+# The data are looked for in $GST_CANDLE_DATA (default ../shared/data); the models of the test source need none.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+data=${GST_CANDLE_DATA:-$here/../../shared/data}
+candle=${GST_CANDLE:-$here/../target/release/gst-candle}
+export GST_PLUGIN_PATH=${GST_PLUGIN_PATH:-$here/../target/gst-plugins}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$here"
+
+# frames FOLDER ELEMENT… : pictures from the test source
+frames() {
+    mkdir -p "$1"
+    gst-launch-1.0 -q "${@:2}" ! pngenc compression-level=1 ! multifilesink location="$1/%04d.png"
+}
+
+line=(video/x-raw,format=RGB,width=480,height=360)
+
+denoise-testsrc() {
+    frames "$work/clean" candletestsrc num-buffers=600 frames-per-part=7 noise=0 defect-rate=0 seed=100 '!' "${line[@]}"
+    # The same network as `micro` in colour.
+    "$candle" train denoise "$work/clean" --arch ffdnet --width 24 --depth 6 --sigma-max 20 \
+        --steps 2000 --batch 16 --lr 2e-3 -o denoise-testsrc.safetensors
+}
+
+anomaly-testsrc() {
+    frames "$work/good" candletestsrc num-buffers=600 frames-per-part=7 defect-rate=0 seed=100 '!' "${line[@]}" \
+        '!' candledenoise model-file=denoise-testsrc.safetensors
+    "$candle" train anomaly "$work/good" --arch unet --width 8 --flip --steps 500 -o anomaly-testsrc.safetensors
+}
+
+classify-testsrc() {
+    (cd .. && cargo run --release --example testsrc_crops -- \
+        models/denoise-testsrc.safetensors models/anomaly-testsrc.safetensors "$work/crops" 300)
+    "$candle" train classify "$work/crops" --steps 300 -o classify-testsrc.safetensors
+}
+
+denoise-fast-gray() {
+    "$candle" train denoise "$data/denoise/bsd400" --steps 3735 \
+        --license "BSDS (Martin 2001), research use" -o denoise-fast-gray.safetensors
+}
+
+anomaly-magnetic-tile() {
+    "$candle" train anomaly "$data/anomaly/magnetic_tile" --arch unet --flip --steps 1325 \
+        --license "magnetic tile defects (Huang 2020), cite" -o anomaly-magnetic-tile.safetensors
+}
+
+classify-neu() {
+    "$candle" train classify "$data/classify/neu" --steps 250 \
+        --license "NEU-DET (Song 2013), cite" -o classify-neu.safetensors
+}
+
+all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray anomaly-magnetic-tile classify-neu)
+for name in "${@:-${all[@]}}"; do
+    "$name"
+done

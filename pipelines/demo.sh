@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The whole path on the inspection line of candletestsrc: denoise, flag, name, draw, publish. Then it compares what was
+# flagged with what the line had seeded.
+#
+#   pipelines/demo.sh OUT [FRAMES]
+#
+# Leaves OUT/demo.mp4, OUT/demo.png (the worst frame, with heat map and label), OUT/events.jsonl (a line for each
+# change of state) and OUT/frames.jsonl (a line for each frame, with the truth). Fails when fewer than 90 % of the
+# defective parts were flagged, or more than 2 % of the good ones.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+[ $# -ge 1 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+out=$1
+frames=${2:-600}
+models=$here/../models
+mkdir -p "$out"
+
+start=$(date +%s)
+gst-launch-1.0 -q candletestsrc num-buffers="$frames" frames-per-part=12 defect-rate=0.35 \
+    ! video/x-raw,format=RGB,width=480,height=360,framerate=15/1 \
+    ! candledenoise model-file="$models/denoise-testsrc.safetensors" \
+    ! candleanomaly model-file="$models/anomaly-testsrc.safetensors" min-area=20 \
+    ! candleclassify model-file="$models/classify-testsrc.safetensors" regions=metas \
+    ! candlepublish location="$out/events.jsonl" \
+    ! candlepublish location="$out/frames.jsonl" mode=all \
+    ! candleoverlay ! videoconvert ! x264enc speed-preset=veryfast ! mp4mux ! filesink location="$out/demo.mp4"
+seconds=$(($(date +%s) - start))
+
+# The frame with the highest score of those that are named, as a picture.
+worst=$(jq -s 'map(select(.state and .known)) | max_by(.score) | .frame' "$out/frames.jsonl")
+gst-launch-1.0 -q filesrc location="$out/demo.mp4" ! qtdemux ! avdec_h264 ! identity eos-after=$((worst + 1)) \
+    ! videoconvert ! video/x-raw,format=RGB ! pngenc compression-level=1 \
+    ! multifilesink location="$out/demo.png" max-files=1
+
+jq -rs --argjson seeded "$frames" --argjson seconds "$seconds" -f "$here/demo.jq" "$out/frames.jsonl"
+echo "left: $out/demo.mp4 $out/demo.png $out/events.jsonl"

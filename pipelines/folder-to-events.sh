@@ -1,30 +1,42 @@
 #!/usr/bin/env bash
-# Inspects every PNG and JPEG picture of a folder, in the order of their names, and writes one line of JSON a picture.
+# Inspects every PNG and JPEG picture of a folder and writes one line of JSON a picture, in the order of their names.
 #
 #   pipelines/folder-to-events.sh FOLDER MODEL EVENTS.jsonl
 #
 #   MODEL   an anomaly model, such as models/anomaly-magnetic-tile.safetensors
+#
+# Each line has the picture's name as `file`, then the fields of candlepublish that a picture can have: `score`,
+# `threshold`, `anomalous`, `regions`. A picture that cannot be read is named; then no EVENTS are written.
 set -euo pipefail
-[ $# -eq 3 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -eq 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ -d "$1" ] || { echo "$1: no such folder" >&2; exit 1; }
 
 # multifilesrc wants numbered names of one type: number the pictures by links, one pass a type.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-: > "$3"
-total=0
 for type in png jpeg; do
     [ "$type" = png ] && pattern='*.png' || pattern='*.jp*g'
     mkdir "$work/$type"
-    number=0
+    pictures=()
     while IFS= read -r -d '' picture; do
-        ln -s "$(realpath "$picture")" "$work/$type/$(printf %06d "$number")"
-        number=$((number + 1))
-    done < <(find "$1" -maxdepth 1 -iname "$pattern" -print0 | sort -z)
-    [ "$number" -gt 0 ] || continue
-    total=$((total + number))
+        ln -s "$(realpath "$picture")" "$work/$type/$(printf %06d ${#pictures[@]})"
+        pictures+=("$(basename "$picture")")
+    done < <(find "$1" -maxdepth 1 -xtype f -iname "$pattern" -print0 | sort -z)
+    [ ${#pictures[@]} -gt 0 ] || continue
     gst-launch-1.0 -q multifilesrc "location=$work/$type/%06d" "caps=image/$type,framerate=1/1" \
         ! "${type}dec" ! videoconvert \
         ! candleanomaly "model-file=$2" \
-        ! candlepublish "location=$3" mode=all append=true ! fakesink
+        ! candlepublish "location=$work/$type.jsonl" mode=all ! fakesink
+    # The decoders pass over what they cannot read: with a line too few, no line's picture is sure.
+    if [ "$(wc -l < "$work/$type.jsonl")" -ne ${#pictures[@]} ]; then
+        for number in "${!pictures[@]}"; do
+            gst-launch-1.0 -q filesrc "location=$work/$type/$(printf %06d "$number")" ! "${type}dec" ! fakesink \
+                2>/dev/null || echo "$1/${pictures[number]}: no $type picture that can be read" >&2
+        done
+        exit 1
+    fi
+    jq -c '.frame as $frame | {file: $ARGS.positional[$frame]} + . | del(.time, .timestamp, .frame, .state, .stale)' \
+        "$work/$type.jsonl" --args "${pictures[@]}" >> "$work/all.jsonl"
 done
-[ "$total" -gt 0 ] || { echo "$1: no PNG or JPEG pictures" >&2; exit 1; }
+[ -e "$work/all.jsonl" ] || { echo "$1: no PNG or JPEG pictures" >&2; exit 1; }
+jq -cs 'sort_by(.file)[]' "$work/all.jsonl" > "$3"

@@ -1,0 +1,99 @@
+//! The script for cameras, with a server on this machine for a camera.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use gst::glib;
+use gst_rtsp_server::prelude::*;
+
+use crate::{Folder, events, fail, models, script};
+
+/// A script that runs until this is dropped.
+pub struct Stopped(pub Child);
+
+impl Stopped {
+    /// The first line that it prints; what it says of errors if it prints none.
+    pub fn first_line(&mut self) -> String {
+        let mut line = String::new();
+        let output = self.0.stdout.as_mut().expect("standard output is piped");
+        BufReader::new(output).read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let errors = self.0.stderr.take().expect("standard error is piped");
+            panic!("no line: {}", std::io::read_to_string(errors).unwrap());
+        }
+        line
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // `timeout` hands the signal on to what it runs.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// A camera with sound on a free port of this machine; returns its port.
+fn camera() -> i32 {
+    gst::init().unwrap();
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let context = glib::MainContext::new();
+        let server = gst_rtsp_server::RTSPServer::new();
+        server.set_address("127.0.0.1");
+        server.set_service("0");
+        let factory = gst_rtsp_server::RTSPMediaFactory::new();
+        factory.set_launch(
+            "( audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay0 \
+             videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=10/1 \
+             ! x264enc tune=zerolatency key-int-max=5 ! rtph264pay name=pay1 )",
+        );
+        server
+            .mount_points()
+            .expect("a server has mount points")
+            .add_factory("/line", factory);
+        let _source = server.attach(Some(&context)).expect("a port is free");
+        send.send(server.bound_port()).unwrap();
+        glib::MainLoop::new(Some(&context), false).run();
+    });
+    receive.recv().unwrap()
+}
+
+#[test]
+fn a_camera_with_sound_is_watched() {
+    let folder = Folder::new();
+    let model = folder.path().join("bright");
+    models::brightness(&model);
+    let uri = format!("rtsp://127.0.0.1:{}/line", camera());
+    let mut command = script("rtsp-camera.sh", &[&uri, model.to_str().unwrap()], folder.path());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let line = Stopped(child).first_line();
+    let event = &events(&line)[0];
+    // Half of the test picture is bright.
+    assert_eq!(
+        (&event["anomalous"], &event["state"]),
+        (&true.into(), &true.into()),
+        "{event}"
+    );
+    let score = event["score"].as_f64().unwrap();
+    assert!((0.7..=1.0).contains(&score), "{event}");
+}
+
+#[test]
+fn a_camera_that_is_not_there_is_an_error() {
+    let folder = Folder::new();
+    let model = folder.path().join("bright");
+    models::brightness(&model);
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let uri = format!("rtsp://127.0.0.1:{port}/line");
+    let errors = fail(
+        script("rtsp-camera.sh", &[&uri, model.to_str().unwrap()], folder.path()),
+        1,
+    );
+    assert!(errors.contains("Could not"), "{errors}");
+}

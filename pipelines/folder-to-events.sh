@@ -23,15 +23,17 @@ for type in png jpeg; do
         pictures+=("$(basename "$picture")")
     done < <(find "$1" -maxdepth 1 -xtype f -iname "$pattern" -print0 | sort -z)
     [ ${#pictures[@]} -gt 0 ] || continue
+    # async=false: a sink that waits for its first frame can keep gst-launch-1.0 from ending where no picture can be read.
     gst-launch-1.0 -q multifilesrc "location=$work/$type/%06d" "caps=image/$type,framerate=1/1" \
         ! "${type}dec" ! videoconvert \
         ! candleanomaly "model-file=$2" \
-        ! candlepublish "location=$work/$type.jsonl" mode=all ! fakesink
+        ! candlepublish "location=$work/$type.jsonl" mode=all ! fakesink async=false
     # The decoders pass over what they cannot read: with a line too few, no line's picture is sure.
     if [ "$(wc -l < "$work/$type.jsonl")" -ne ${#pictures[@]} ]; then
         for number in "${!pictures[@]}"; do
-            gst-launch-1.0 -q filesrc "location=$work/$type/$(printf %06d "$number")" ! "${type}dec" ! fakesink \
-                2>/dev/null || echo "$1/${pictures[number]}: no $type picture that can be read" >&2
+            gst-launch-1.0 -q filesrc "location=$work/$type/$(printf %06d "$number")" ! "${type}dec" \
+                ! filesink "location=$work/pixels" async=false 2>/dev/null || true
+            [ -s "$work/pixels" ] || echo "$1/${pictures[number]}: no $type picture that can be read" >&2
         done
         exit 1
     fi

@@ -91,9 +91,10 @@ fn a_camera_that_is_not_there_is_an_error() {
         .unwrap()
         .port();
     let uri = format!("rtsp://127.0.0.1:{port}/line");
-    let errors = fail(
-        script("rtsp-camera.sh", &[&uri, model.to_str().unwrap()], folder.path()),
-        1,
-    );
+    let (_, errors) = fail(script(
+        "rtsp-camera.sh",
+        &[&uri, model.to_str().unwrap()],
+        folder.path(),
+    ));
     assert!(errors.contains("Could not"), "{errors}");
 }

@@ -29,7 +29,8 @@ fn wrong_arguments_get_the_usage() {
         ("testsrc.sh", &["out.mp4", "20", "more"]),
         ("demo.sh", &[]),
     ] {
-        let usage = fail(script(name, arguments, none), 2);
+        let (code, usage) = fail(script(name, arguments, none));
+        assert_eq!(code, 2, "{name}");
         assert!(usage.contains(&format!("pipelines/{name} ")), "{usage}");
         assert!(!usage.contains("set -e") && !usage.contains('#'), "{name}: {usage}");
     }
@@ -74,10 +75,10 @@ fn testsrc_runs_in_a_window_until_it_is_closed() {
     assert_eq!(events(&line)[0]["frame"], 0, "{line}");
 }
 
-/// A dark video of five frames with sound.
+/// A grey video of five frames with sound; grey, because a denoiser takes each plane for itself.
 fn recording(path: &str) {
     let launch = "videotestsrc pattern=solid-color foreground-color=0xff808080 num-buffers=5 \
-        ! video/x-raw,format=I420,width=64,height=48,framerate=10/1 ! jpegenc ! mux. \
+        ! video/x-raw,format=GRAY8,width=64,height=48,framerate=10/1 ! jpegenc ! mux. \
         audiotestsrc num-buffers=10 ! audio/x-raw,rate=8000 ! mux. avimux name=mux ! filesink";
     let location = format!("location={path}");
     let arguments: Vec<&str> = launch.split_whitespace().chain([location.as_str()]).collect();
@@ -106,10 +107,12 @@ fn denoise_to_file_leaves_nothing_after_an_error() {
     let (input, out, model) = (folder.text("in.avi"), folder.text("out.mp4"), folder.text("half"));
     models::halving(Path::new(&model));
     std::fs::write(&out, "an earlier video").unwrap();
-    let errors = fail(script("denoise-to-file.sh", &[&input, &out, &model], folder.path()), 1);
+    let (_, errors) = fail(script("denoise-to-file.sh", &[&input, &out, &model], folder.path()));
     assert!(errors.contains("in.avi"), "{errors}");
+    std::fs::write(&input, "no video").unwrap();
+    fail(script("denoise-to-file.sh", &[&input, &out, &model], folder.path()));
     recording(&input);
-    let errors = fail(script("denoise-to-file.sh", &[&input, &out], folder.path()), 1);
+    let (_, errors) = fail(script("denoise-to-file.sh", &[&input, &out], folder.path()));
     assert!(errors.contains("denoise-fast-gray.safetensors"), "{errors}");
     assert_eq!(folder.names(), ["half", "in.avi", "out.mp4"]);
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "an earlier video");
@@ -173,16 +176,25 @@ fn folder_to_events_names_what_it_cannot_read() {
     let (out, model) = (folder.text("events.jsonl"), folder.text("bright"));
     models::brightness(Path::new(&model));
     let arguments = [inputs.path().to_str().unwrap(), &model, &out];
-    let run = || fail(script("folder-to-events.sh", &arguments, folder.path()), 1);
+    let run = || {
+        let (code, errors) = fail(script("folder-to-events.sh", &arguments, folder.path()));
+        assert_eq!(code, 1, "{errors}");
+        errors
+    };
     let errors = run();
     assert!(errors.contains(&*inputs.path().to_string_lossy()), "{errors}");
 
-    picture(&inputs.text("a.jpg"), [64, 48], false);
     std::fs::write(inputs.text("broken.jpg"), "no picture").unwrap();
+    run();
+    picture(&inputs.text("a.jpg"), [64, 48], false);
+    std::fs::write(inputs.text("empty.jpg"), "").unwrap();
     picture(&inputs.text("c.jpg"), [64, 48], false);
     let errors = run();
     assert!(
-        errors.contains("broken.jpg") && !errors.contains("a.jpg") && !errors.contains("c.jpg"),
+        errors.contains("broken.jpg")
+            && errors.contains("empty.jpg")
+            && !errors.contains("a.jpg")
+            && !errors.contains("c.jpg"),
         "{errors}"
     );
     assert_eq!(folder.names(), ["bright"], "no events are left");

@@ -20,9 +20,8 @@ esac
 
 unfinished=$2.part
 trap 'rm -f "$unfinished"' EXIT
-# -e: Ctrl-C ends the file properly. async=false: a sink that waits for its first frame can keep gst-launch-1.0 from ending
-# where nothing can be decoded.
+# -e: Ctrl-C ends the file properly.
 gst-launch-1.0 -e "${source[@]}" ! videoconvert \
     ! candledenoise "model-file=$model" \
-    ! videoconvert ! x264enc tune=zerolatency ! mp4mux ! filesink "location=$unfinished" async=false
+    ! videoconvert ! x264enc tune=zerolatency ! mp4mux ! filesink "location=$unfinished"
 mv "$unfinished" "$2"

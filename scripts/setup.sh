@@ -43,4 +43,13 @@ if [ "$(printf '%s\n' "$rust_needed" "${rust_found:-0}" | sort -V | head -n 1)" 
         echo "setup: installing Rust by rustup"
         curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --component clippy,rustfmt
     fi
+elif command -v rustup >/dev/null; then
+    # Only `make lint` needs these, so that nothing else waits for them.
+    components=()
+    cargo clippy --version >/dev/null 2>&1 || components+=(clippy)
+    cargo fmt --version >/dev/null 2>&1 || components+=(rustfmt)
+    if [ ${#components[@]} -gt 0 ]; then
+        echo "setup: adding ${components[*]} by rustup"
+        rustup component add "${components[@]}" || echo "setup: without ${components[*]} \`make lint\` cannot run" >&2
+    fi
 fi

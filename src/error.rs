@@ -11,8 +11,9 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said. The message has it, so it must not come again as [`std::error::Error::source`], which is what
+        /// thiserror would make of the plain name.
+        r#source: std::io::Error,
     },
     /// A model file breaks the format; the reason names the metadata key or the tensor.
     #[error("{}: {reason}", path.display())]
@@ -88,5 +89,22 @@ impl Error {
             node: node.into(),
             reason: reason.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_said_once() {
+        let error = Error::io("a.png", std::io::Error::from(std::io::ErrorKind::NotFound));
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text += &format!(": {error}");
+            cause = error.source();
+        }
+        assert_eq!(text, "a.png: entity not found");
     }
 }

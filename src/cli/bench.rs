@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use rand::RngExt;
 use serde_json::{Map, Value, json};
 
-use super::common::{Machine, print_table, size, write_json};
+use super::common::{Machine, check_json, print_table, size, write_json};
 use crate::data::random::stream;
 use crate::exec::{Precision, Session};
 use crate::graph::Array;
@@ -45,6 +45,7 @@ pub struct Args {
 
 /// Measures and prints.
 pub fn main(args: &Args) -> Result<()> {
+    check_json(args.json.as_ref())?;
     let name = || args.model.display().to_string();
     let model = Model::load(&args.model)?;
     let options = args.machine.options()?;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::data::layout::VideoLimits;
 use crate::exec::{DeviceSpec, Options, Precision};
+use crate::model::file::temporary_beside;
 use crate::train::checkpoint::write_atomically;
 
 /// Where and how a network runs.
@@ -88,16 +89,17 @@ pub fn check_writable(path: &Path) -> Result<()> {
     if path.is_dir() {
         bail!("{}: it is a folder; name a file", path.display());
     }
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        bail!("{}: there is no folder {}", path.display(), folder.display());
-    }
-    tempfile::tempfile_in(folder)
+    temporary_beside(path)
         .map(drop)
-        .with_context(|| format!("{}: cannot be written", path.display()))
+        .with_context(|| path.display().to_string())
+}
+
+/// Fails when figures could not be written to `target` as [`write_json`] does: before they are worked out.
+pub fn check_json(target: Option<&PathBuf>) -> Result<()> {
+    match target {
+        Some(path) if path != Path::new("-") => check_writable(path),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the folder `path` where there is none.

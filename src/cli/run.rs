@@ -7,24 +7,26 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
+use tempfile::TempPath;
 
 use super::common::{Frames, Machine, make_folder, sigma};
 use super::overlay::heat_map;
-use crate::data::layout::{Dataset, Source, Split};
+use crate::data::layout::{Dataset, Source, Split, is_video};
 use crate::data::pictures;
 use crate::exec::Options;
+use crate::model::file::{finish, temporary_beside};
 use crate::model::{Model, Task};
 use crate::score::regions;
 use crate::tasks::{AnomalyDetector, Classifier, Denoiser};
 
-/// Extensions of video files that can be written.
-const VIDEO: [&str; 4] = ["mp4", "mov", "mkv", "avi"];
-
 /// Run a model on pictures or a video, offline
 ///
-/// Denoise: denoised pictures into the folder OUT, or a denoised video when OUT ends in .mp4, .mov, .mkv or .avi. Anomaly: a
+/// Denoise: denoised pictures into the folder OUT, or a denoised video when OUT is named as one. Anomaly: a
 /// picture with its heat map for each picture (of a video, for each anomalous frame) and OUT/results.jsonl, a line
 /// a picture. Classify: OUT/results.jsonl. With OUT = -, the lines go to standard output and no pictures are written.
+///
+/// Each file gets its name when it is complete. After an error the pictures finished until then stay, and there is no new
+/// results.jsonl.
 ///
 /// Example: gst-candle run part.safetensors shots/ -o found/
 #[derive(clap::Args)]
@@ -35,8 +37,7 @@ pub struct Args {
     /// Folders of pictures, pictures, video files or URIs
     #[arg(required = true, value_name = "INPUT")]
     input: Vec<String>,
-    /// Folder for pictures and results, or a video file
-    #[arg(short, long, value_name = "OUT")]
+    #[arg(short, long, value_name = "OUT", help = output_help())]
     output: PathBuf,
     /// Denoise: the noise's standard deviation, 0..255 [default: estimated for each picture]
     #[arg(long, value_parser = sigma, value_name = "S")]
@@ -47,13 +48,22 @@ pub struct Args {
     machine: Machine,
 }
 
+#[cfg(feature = "video")]
+fn output_help() -> String {
+    let videos = crate::data::video::EXTENSIONS.join(", .");
+    format!("Folder for pictures and results, or a video file (.{videos})")
+}
+
+#[cfg(not(feature = "video"))]
+fn output_help() -> &'static str {
+    "Folder for pictures and results"
+}
+
 /// Runs the model on everything.
 pub fn main(args: &Args) -> Result<()> {
     let model = Model::load(&args.model)?;
     let options = args.machine.options()?;
-    let extension = args.output.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
-    let video = extension.is_some_and(|e| VIDEO.contains(&e.as_str()));
-    match (model.task, video) {
+    match (model.task, is_video(&args.output)) {
         (Task::Denoise, true) => denoise_video(args, &model, &options),
         (Task::Denoise, false) => denoise_pictures(args, &model, &options),
         (task, true) => bail!(
@@ -189,12 +199,12 @@ fn frame_rate(first: Option<u64>, second: Option<u64>) -> (i32, i32) {
     }
 }
 
-/// Lines of JSON, to `OUT/results.jsonl` or standard output. The file gets its name when it is complete.
+/// Lines of JSON, to `OUT/results.jsonl` or standard output. The file gets its name when it is complete; dropped before, it is removed.
 enum Lines {
     Stdout,
     File {
-        part: PathBuf,
         path: PathBuf,
+        temporary: TempPath,
         writer: BufWriter<File>,
     },
 }
@@ -205,14 +215,12 @@ impl Lines {
             return Ok(Self::Stdout);
         }
         make_folder(&args.output)?;
-        let (part, path) = (
-            args.output.join("results.jsonl.part"),
-            args.output.join("results.jsonl"),
-        );
-        let file = File::create(&part).with_context(|| part.display().to_string())?;
+        let path = args.output.join("results.jsonl");
+        let file = temporary_beside(&path).with_context(|| path.display().to_string())?;
+        let (file, temporary) = file.into_parts();
         Ok(Self::File {
-            part,
             path,
+            temporary,
             writer: BufWriter::new(file),
         })
     }
@@ -220,14 +228,20 @@ impl Lines {
     fn write(&mut self, line: &serde_json::Value) -> Result<()> {
         match self {
             Self::Stdout => super::common::print(&format!("{line}\n")),
-            Self::File { part, writer, .. } => writeln!(writer, "{line}").with_context(|| part.display().to_string()),
+            Self::File { path, writer, .. } => writeln!(writer, "{line}").with_context(|| path.display().to_string()),
         }
     }
 
     fn finish(self) -> Result<()> {
-        if let Self::File { part, path, mut writer } = self {
-            writer.flush().with_context(|| part.display().to_string())?;
-            std::fs::rename(&part, &path).with_context(|| path.display().to_string())?;
+        if let Self::File {
+            path,
+            temporary,
+            writer,
+        } = self
+        {
+            let file = writer.into_inner().map_err(|e| e.into_error());
+            let finished = file.and_then(|file| finish(file, temporary, &path));
+            finished.with_context(|| path.display().to_string())?;
         }
         Ok(())
     }

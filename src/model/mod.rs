@@ -1,7 +1,7 @@
 //! What a model file holds.
 
 mod check;
-mod file;
+pub(crate) mod file;
 
 use serde::{Deserialize, Serialize};
 

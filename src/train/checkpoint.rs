@@ -1,7 +1,6 @@
 //! A training run on disk: what a killed run goes on from.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::graph::{Array, Weights};
+use crate::model::file;
 use crate::{Error, Result};
 
 /// The format's name, in the file.
@@ -162,18 +162,7 @@ impl Checkpoint {
 
 /// Writes `bytes` to a temporary file beside `path`, syncs and renames it. Nothing is left behind on failure.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        Ok(())
-    };
-    write().map_err(|e| Error::io(path, e))
+    file::write_atomically(path, |out| out.write_all(bytes)).map_err(|e| Error::io(path, e))
 }
 
 #[cfg(test)]
@@ -213,6 +202,21 @@ mod tests {
             1,
             "no temporary file is left"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_written_names_the_target_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = |path: &Path| write_atomically(path, b"x").unwrap_err().to_string();
+        let missing = folder.path().join("no/a.json");
+        assert!(error(&missing).starts_with(&format!("{}: cannot write here", missing.display())));
+        // A folder in the file's place is found at the rename, when the temporary file is written.
+        let taken = folder.path().join("taken");
+        std::fs::create_dir(&taken).unwrap();
+        let message = error(&taken);
+        assert!(message.starts_with(&format!("{}: ", taken.display())), "{message}");
+        assert!(!message.contains(".gst-candle-"), "{message}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Bad input: always one line that names the file, exit code 1, nothing half-written.
 
+use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use super::{Folder, classes, gst_candle, part, parts, run, succeed, write};
 
 /// Asserts one line `error: …` that names all of `words`, exit code 1 and no panic.
-fn assert_fails(output: &Output, words: &[&str]) {
+pub fn assert_fails(output: &Output, words: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -134,19 +136,43 @@ fn cuda_in_a_build_without_it() {
     assert_eq!(wrong.status.code(), Some(2));
 }
 
-/// Runs a training whose output lies in `place` by a shell script that gets the program's command as `$@`.
-fn train_in(place: &str, script: &str, data: &str) -> Output {
-    let program = env!("CARGO_BIN_EXE_gst-candle");
-    let options = [
-        "--arch", "ffdnet", "--steps", "1", "--batch", "1", "--patch", "16", "-o",
-    ];
-    let output = format!("{place}/m.safetensors");
+/// Runs the program with `arguments`, some of them files in `place`, by a shell script that gets the command as `$@`.
+fn run_in(place: &Path, script: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("sh");
-    command
-        .args(["-c", script, "sh", program, "train", "denoise", data])
-        .args(options)
-        .arg(output);
-    command.env("PLACE", place).output().unwrap()
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_gst-candle")]);
+    command.args(arguments).env("PLACE", place).output().unwrap()
+}
+
+/// Makes the folder `out` a file system of `size`, runs the program there, and asserts that it fails for want of space, naming the
+/// output (the last of `arguments`), and leaves nothing. Says so where file systems cannot be mounted.
+pub fn assert_full_disk_leaves_nothing(folder: &Folder, size: &str, arguments: &[&str]) {
+    let (out, output) = (folder.path("out"), arguments[arguments.len() - 1]);
+    assert!(Path::new(output).starts_with(&out));
+    std::fs::create_dir_all(&out).unwrap();
+    let mount = format!("mount -t tmpfs -o size={size} none \"$PLACE\"");
+    let possible = Command::new("unshare")
+        .args(["-rm", "sh", "-c", &mount])
+        .env("PLACE", &out)
+        .output();
+    if !possible.is_ok_and(|o| o.status.success()) {
+        // Unlike eprintln's, this line is seen even where tests that pass are silent.
+        let line = format!("skipped for {output}: this machine lets nobody mount a small file system\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        return;
+    }
+    // The mount is seen in the script's namespace alone, so that is where what is left is listed.
+    let script = format!("unshare -rm sh -c '{mount}; \"$@\"; code=$?; ls -A \"$PLACE\"; exit $code' sh \"$@\"");
+    let ran = run_in(&out, &script, arguments);
+    assert_fails(&ran, &[output, "No space left"]);
+    let left = String::from_utf8_lossy(&ran.stdout);
+    assert!(left.is_empty(), "left behind: {left}");
+}
+
+/// Arguments of a training of one step whose model takes two megabytes.
+fn train_large<'a>(data: &'a str, output: &'a str) -> [&'a str; 13] {
+    [
+        "train", "denoise", data, "--arch", "ffdnet", "--steps", "1", "--batch", "1", "--patch", "16", "-o", output,
+    ]
 }
 
 #[test]
@@ -154,37 +180,111 @@ fn a_file_that_cannot_grow_leaves_nothing() {
     let folder = Folder::new();
     parts(&folder.path("good"), 3, [40, 40]);
     std::fs::create_dir(folder.path("out")).unwrap();
-    // The shell's limit is in blocks of 512 bytes; the model takes two megabytes.
+    // The shell's limit is in blocks of 512 bytes.
     let script = "trap '' XFSZ; ulimit -f 200; exec \"$@\"";
-    let output = train_in(&folder.text("out"), script, &folder.text("good"));
-    assert_fails(&output, &["m.safetensors", "too large"]);
+    let (data, output) = (folder.text("good"), folder.text("out/m.safetensors"));
+    let ran = run_in(&folder.path("out"), script, &train_large(&data, &output));
+    assert_fails(&ran, &["m.safetensors", "too large"]);
     assert!(folder.names("out").is_empty(), "{:?}", folder.names("out"));
 }
 
 #[test]
-fn a_full_disk_leaves_nothing() {
+fn a_full_disk_leaves_no_model() {
     let folder = Folder::new();
     parts(&folder.path("good"), 3, [40, 40]);
-    std::fs::create_dir(folder.path("out")).unwrap();
-    let mount = "mount -t tmpfs -o size=64k none \"$PLACE\"";
-    let possible = Command::new("unshare")
-        .args(["-rm", "sh", "-c", mount])
-        .env("PLACE", folder.path("out"))
-        .output();
-    if !possible.is_ok_and(|o| o.status.success()) {
-        eprintln!("skipped: this machine lets nobody mount a small file system");
-        return;
+    let (data, output) = (folder.text("good"), folder.text("out/m.safetensors"));
+    assert_full_disk_leaves_nothing(&folder, "64k", &train_large(&data, &output));
+}
+
+#[test]
+fn figures_that_cannot_be_written_are_said_before_they_are_worked_out() {
+    let folder = Folder::new();
+    parts(&folder.path("good"), 2, [40, 40]);
+    let (data, model, json) = (
+        folder.text("good"),
+        folder.text("m.safetensors"),
+        folder.text("no/such/x.json"),
+    );
+    succeed(&[
+        "train", "denoise", &data, "--arch", "micro", "--steps", "1", "--batch", "1", "--patch", "16", "-o", &model,
+    ]);
+    for arguments in [
+        &["eval", &model, &data, "--sigma", "25", "--json", &json][..],
+        &["bench", &model, "--size", "64x64", "--json", &json],
+    ] {
+        let output = run(arguments);
+        assert_fails(&output, &[&json, "no folder"]);
+        assert!(output.stdout.is_empty(), "{arguments:?} has worked them out");
     }
-    // The mount is seen in the script's namespace alone, so that is where what is left is listed.
-    let script = format!(
-        "unshare -rm sh -c '{}; \"$@\"; code=$?; ls -A \"$PLACE\"; exit $code' sh \"$@\"",
-        mount.replace('\'', "")
+}
+
+#[test]
+fn a_cause_is_said_once() {
+    let folder = Folder::new();
+    parts(&folder.path("good"), 2, [40, 40]);
+    let missing = folder.text("none");
+    let line = format!("error: {missing}: No such file or directory (os error 2)\n");
+    for arguments in [
+        &["info", &missing][..],
+        &["train", "denoise", &missing, "-o", &folder.text("m.safetensors")],
+    ] {
+        assert_eq!(String::from_utf8_lossy(&run(arguments).stderr), line);
+    }
+}
+
+#[test]
+fn an_unreadable_picture_ends_every_command() {
+    let folder = Folder::new();
+    parts(&folder.path("good"), 16, [40, 40]);
+    let (data, model) = (folder.text("good"), folder.text("m.safetensors"));
+    succeed(&[
+        "train", "anomaly", &data, "--width", "2", "--size", "32x32", "--steps", "2", "--batch", "2", "-o", &model,
+    ]);
+    let before = std::fs::read(folder.path("m.safetensors")).unwrap();
+    let whole = std::fs::read(folder.path("good/000.png")).unwrap();
+    std::fs::write(folder.path("good/torn.png"), &whole[..whole.len() / 2]).unwrap();
+
+    assert_fails(&run(&["eval", &model, &data]), &["good/torn.png"]);
+    assert_fails(&run(&["calibrate", &model, &data]), &["good/torn.png"]);
+    assert!(before == std::fs::read(folder.path("m.safetensors")).unwrap());
+
+    // The finished pictures stay, and there is no results.jsonl of an unfinished run, nor anything half-written.
+    let mut finished = folder.names("good");
+    assert_eq!(finished.pop().as_deref(), Some("torn.png"));
+    assert_fails(
+        &run(&["run", &model, &data, "-o", &folder.text("found")]),
+        &["good/torn.png"],
     );
-    let output = train_in(&folder.text("out"), &script, &folder.text("good"));
-    assert_fails(&output, &["m.safetensors", "No space left"]);
-    assert!(
-        output.stdout.is_empty(),
-        "left behind: {}",
-        String::from_utf8_lossy(&output.stdout)
+    assert_eq!(folder.names("found"), finished);
+    assert_eq!(folder.names(""), ["found", "good", "m.safetensors"]);
+}
+
+#[test]
+fn an_unreadable_picture_ends_every_command_of_the_other_tasks() {
+    let folder = Folder::new();
+    classes(&folder.path("data"), 4, [32, 32]);
+    let (data, classifier, denoiser) = (
+        folder.text("data"),
+        folder.text("c.safetensors"),
+        folder.text("d.safetensors"),
     );
+    let marked = folder.text("data/marked");
+    let length = ["--steps", "1", "--batch", "2", "-o"];
+    let train = |options: &[&str], model| succeed(&[&["train"], options, &length, &[model]].concat());
+    train(&["classify", &data, "--arch", "lenet"], &classifier);
+    train(&["denoise", &marked, "--arch", "micro", "--patch", "16"], &denoiser);
+    std::fs::write(folder.path("data/marked/a-torn.png"), b"P5 9").unwrap();
+    let torn = "marked/a-torn.png";
+    let out = folder.text("out");
+    for arguments in [
+        &["eval", &classifier, &data][..],
+        &["calibrate", &classifier, &data],
+        &["run", &classifier, &marked, "-o", &out],
+        &["eval", &denoiser, &marked, "--sigma", "25"],
+        &["run", &denoiser, &marked, "-o", &out],
+    ] {
+        assert_fails(&run(arguments), &[torn]);
+    }
+    assert!(folder.names("out").is_empty(), "{:?}", folder.names("out"));
+    assert_eq!(folder.names(""), ["c.safetensors", "d.safetensors", "data", "out"]);
 }

@@ -282,6 +282,20 @@ fn classes_are_learned_and_repeat_themselves() {
 }
 
 #[test]
+fn classes_of_mixed_sizes_are_learned() {
+    let folder = Folder::new();
+    classes(&folder.path("data"), 6, [36, 32]);
+    write(&folder.path("data/plain/tall.png"), &part(90, 20, 50, false));
+    write(&folder.path("data/marked/wide.png"), &part(91, 64, 24, true));
+    let (data, model) = (folder.text("data"), folder.text("m.safetensors"));
+    succeed(&[
+        "train", "classify", &data, "--arch", "lenet", "--steps", "4", "--batch", "14", "-o", &model,
+    ]);
+    assert_eq!(figures(&["eval", &model, &data])["images"], 14);
+    assert_eq!(succeed(&["run", &model, &data, "-o", "-"]).lines().count(), 14);
+}
+
+#[test]
 fn minutes_become_steps_that_can_be_repeated() {
     let folder = Folder::new();
     parts(&folder.path("clean"), 3, [40, 40]);

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 
-use super::common::{Frames, Machine, print_table, sigma, write_json};
+use super::common::{Frames, Machine, check_json, print_table, sigma, write_json};
 use crate::model::{Model, Task};
 
 /// Judge a model on test data
@@ -62,6 +62,7 @@ struct Outcome {
 
 /// Judges and prints.
 pub fn main(args: &Args) -> Result<()> {
+    check_json(args.json.as_ref())?;
     let model = Model::load(&args.model)?;
     let pairs = args.noisy.is_some();
     if args.data.is_empty() && !pairs {

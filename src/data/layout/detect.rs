@@ -327,7 +327,8 @@ fn needed_split(path: &Path, split: Split) -> Result<Option<PathBuf>> {
     }
 }
 
-fn is_video(path: &Path) -> bool {
+/// Whether `path` is a video's by its extension.
+pub fn is_video(path: &Path) -> bool {
     path.extension()
         .is_some_and(|e| VIDEOS.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }

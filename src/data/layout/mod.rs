@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::pictures;
 use crate::pixels::Image;
 use crate::{Error, Result};
+pub use detect::is_video;
 use frames::Frames;
 
 /// Which part of a data set.

@@ -1,6 +1,6 @@
 //! Video through GStreamer: whatever it can play.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -9,9 +9,10 @@ use gst_video::VideoFrameExt;
 use crate::pixels::Image;
 use crate::{Error, Result};
 
+mod length;
 mod writer;
 
-pub use writer::VideoWriter;
+pub use writer::{EXTENSIONS, VideoWriter};
 
 /// How long a source may give nothing before it counts as broken.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const STILL_TICKS: u32 = 20;
 /// How often the bus is looked at while waiting.
 const TICK: gst::ClockTime = gst::ClockTime::from_mseconds(50);
+/// Demultiplexers whose duration stands in the file's header. Others count it from what is there, or estimate it.
+const TIMED: [&str; 4] = ["qtdemux", "matroskademux", "flvdemux", "asfdemux"];
 
 /// One decoded frame.
 #[derive(Debug, Clone)]
@@ -36,7 +39,11 @@ pub struct VideoReader {
     sink: gst_app::AppSink,
     /// The frame that [`VideoReader::open`] waited for.
     first: Option<VideoFrame>,
-    is_file: bool,
+    /// The path of a local file.
+    file: Option<PathBuf>,
+    /// When the last frame ended, and the longest time from one frame to the next, in nanoseconds.
+    end_ns: u64,
+    step_ns: u64,
     /// What GStreamer has no plugin for.
     missing: Vec<String>,
     ended: bool,
@@ -59,11 +66,13 @@ impl VideoReader {
         };
         let (pipeline, sink) = build(&uri).map_err(|e| Error::data(location, e.to_string()))?;
         let mut reader = Self {
-            is_file: uri.starts_with("file:"),
+            file: gst::glib::filename_from_uri(&uri).ok().map(|(path, _)| path),
             location: location.to_owned(),
             pipeline,
             sink,
             first: None,
+            end_ns: 0,
+            step_ns: 0,
             missing: Vec::new(),
             ended: false,
         };
@@ -82,6 +91,7 @@ impl VideoReader {
         let mut still = 0;
         loop {
             if let Some(sample) = self.sink.try_pull_sample(TICK) {
+                self.note_time(&sample);
                 return self.convert(&sample).map(Some);
             }
             // Frames that were queued before an error have been taken by now.
@@ -89,7 +99,9 @@ impl VideoReader {
                 return Err(Error::data(&self.location, self.explain(&error)));
             }
             if self.sink.is_eos() {
-                return Ok(None);
+                return self
+                    .missing_end()
+                    .map_or(Ok(None), |reason| Err(Error::data(&self.location, reason)));
             }
             still = if self.stands_still() { still + 1 } else { 0 };
             if still > STILL_TICKS {
@@ -112,7 +124,7 @@ impl VideoReader {
     fn stands_still(&self) -> bool {
         let running = |pad: gst::Pad| pad.task_state() == gst::TaskState::Started;
         let elements = self.pipeline.iterate_recurse().into_iter().filter_map(Result::ok);
-        self.is_file && !elements.flat_map(|element| element.pads()).any(running)
+        self.file.is_some() && !elements.flat_map(|element| element.pads()).any(running)
     }
 
     /// The error posted since, if any. Missing plugins are noted.
@@ -144,14 +156,61 @@ impl VideoReader {
     }
 
     fn explain(&self, error: &str) -> String {
-        if self.missing.is_empty() {
-            format!("cannot be played: {error}")
-        } else {
+        if !self.missing.is_empty() {
             format!(
                 "cannot be played: GStreamer has no {}; install the plugin for it",
                 self.missing.join(", ")
             )
+        } else if let Some(bytes) = self.file.as_deref().and_then(length::cut_off) {
+            format!(
+                "cannot be played: {error} (it breaks off: {} of {} bytes are there)",
+                bytes.there, bytes.promised
+            )
+        } else {
+            format!("cannot be played: {error}")
         }
+    }
+
+    /// What is missing after the last frame of a file, if anything. Most demultiplexers take a file's end for the video's.
+    ///
+    /// A file shorter than its container says was cut, whatever streams are in it. The duration is less sure: of a file with sound
+    /// it may be the sound's, frames at uneven times may each last long, and headers are off by a frame or two. So it counts
+    /// only for a lone video stream that lacks a second, a twentieth of the whole and twice the longest wait between frames.
+    fn missing_end(&self) -> Option<String> {
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let file = self.file.as_deref()?;
+        if let Some(length::Bytes { there, promised }) = length::cut_off(file) {
+            let end = seconds(self.end_ns);
+            return Some(format!(
+                "breaks off after {end:.1} s: {there} of {promised} bytes are there; copy it again"
+            ));
+        }
+        let duration = self.duration_ns().filter(|_| self.end_ns > 0)?;
+        let short = 1_000_000_000.max(duration / 20).max(2 * self.step_ns);
+        (duration.saturating_sub(self.end_ns) > short).then(|| {
+            let (end, whole) = (seconds(self.end_ns), seconds(duration));
+            format!("breaks off after {end:.1} s of {whole:.1} s; copy it again")
+        })
+    }
+
+    /// The duration in the file's header, where a video stream is all there is in it.
+    fn duration_ns(&self) -> Option<u64> {
+        let elements = self.pipeline.iterate_recurse().into_iter().filter_map(Result::ok);
+        let timed = |element: &gst::Element| element.factory().is_some_and(|f| TIMED.contains(&f.name().as_str()));
+        let streams: u16 = elements.filter(timed).map(|element| element.num_src_pads()).sum();
+        let duration = self.pipeline.query_duration::<gst::ClockTime>()?;
+        (streams == 1).then_some(duration.nseconds())
+    }
+
+    /// Keeps account of when frames end.
+    fn note_time(&mut self, sample: &gst::Sample) {
+        let Some(start) = stream_time_ns(sample) else {
+            return;
+        };
+        let shown = sample.buffer().and_then(gst::BufferRef::duration);
+        let end = start.saturating_add(shown.map_or(0, gst::ClockTime::nseconds));
+        self.step_ns = self.step_ns.max(end.saturating_sub(self.end_ns));
+        self.end_ns = self.end_ns.max(end);
     }
 
     fn convert(&self, sample: &gst::Sample) -> Result<VideoFrame> {
@@ -181,12 +240,6 @@ impl VideoReader {
                 );
             }
         }
-        let segment = sample
-            .segment()
-            .and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
-        let time = buffer
-            .pts()
-            .and_then(|pts| segment.map_or(Some(pts), |segment| segment.to_stream_time(pts)));
         Ok(VideoFrame {
             image: Image {
                 channels,
@@ -194,13 +247,14 @@ impl VideoReader {
                 width,
                 data,
             },
-            time_ns: time.map(gst::ClockTime::nseconds),
+            time_ns: stream_time_ns(sample),
         })
     }
 }
 
 impl Iterator for VideoReader {
-    /// An error where the stream breaks off; it is the last item then.
+    /// An error where the stream breaks off, or a file ends before it says that it does; it is the last item then. A file that
+    /// does not say (a transport stream, say) just ends.
     type Item = Result<VideoFrame>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -220,6 +274,16 @@ impl Drop for VideoReader {
     fn drop(&mut self) {
         let _ = self.pipeline.set_state(gst::State::Null);
     }
+}
+
+/// Time of a frame from the start of the video.
+fn stream_time_ns(sample: &gst::Sample) -> Option<u64> {
+    let pts = sample.buffer()?.pts()?;
+    let segment = sample
+        .segment()
+        .and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+    let time = segment.map_or(Some(pts), |segment| segment.to_stream_time(pts));
+    time.map(gst::ClockTime::nseconds)
 }
 
 /// Prepares GStreamer; again and again if need be.

@@ -15,6 +15,11 @@ fn launch(line: &str) {
     gst::init().unwrap();
     let pipeline = gst::parse::launch(line).unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
+    finish(&pipeline);
+}
+
+/// Waits for a pipeline's end.
+fn finish(pipeline: &impl IsA<gst::Element>) {
     let types = [gst::MessageType::Eos, gst::MessageType::Error];
     let message = pipeline
         .bus()
@@ -101,6 +106,11 @@ fn what_cannot_be_played_is_said() {
         at("sound.wav")
     ));
     assert!(open_error(&at("sound.wav")).contains("cannot be played"));
+    launch(&format!(
+        "audiotestsrc num-buffers=200 ! audio/x-raw,format=S16LE ! qtmux ! filesink location={}",
+        at("sound.mov")
+    ));
+    assert!(open_error(&at("sound.mov")).contains("cannot be played"));
 }
 
 #[test]
@@ -127,29 +137,127 @@ fn a_missing_decoder_is_named() {
     assert!(message.contains("odd.avi") && message.contains("has no"), "{message}");
 }
 
+/// Runs a pipeline that muxes 100 frames in 4 s, with `sound` beside them that goes on for 7 s.
+fn launch_clip(path: &Path, mux: &str, sound: bool) {
+    let sound = if sound {
+        "audiotestsrc num-buffers=70 samplesperbuffer=800 ! audio/x-raw,format=S16LE,rate=8000,channels=1 ! queue ! mux."
+    } else {
+        ""
+    };
+    launch(&format!(
+        "{mux} name=mux ! filesink location={} videotestsrc pattern=ball num-buffers=100 ! \
+         video/x-raw,width=64,height=48,framerate=25/1 ! jpegenc ! queue ! mux. {sound}",
+        path.display()
+    ));
+}
+
+/// Files and what muxes them.
+const MUXERS: [(&str, &str); 4] = [
+    ("a.avi", "avimux"),
+    ("a.mkv", "matroskamux"),
+    ("a.mov", "qtmux"),
+    ("fast.mov", "qtmux faststart=true"),
+];
+
 #[test]
-fn a_file_that_breaks_off_ends() {
+fn a_file_that_was_cut_ends_in_an_error() {
     let dir = tempdir().unwrap();
-    for name in ["a.avi", "b.mp4"] {
-        let path = dir.path().join(name);
-        let mut writer = VideoWriter::create(&path, 160, 120, (25, 1)).unwrap();
-        (0..30).for_each(|number| writer.write(&frame(3, 160, 120, number % 10)).unwrap());
-        writer.finish().unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        match VideoReader::open(path.to_str().unwrap()) {
-            Ok(reader) => {
-                let frames: Vec<_> = reader.collect();
-                let good = frames.iter().filter(|frame| frame.is_ok()).count();
-                assert!(
-                    good < 30 && frames.len() <= good + 1,
-                    "{name}: {good} of {}",
-                    frames.len()
-                );
-                assert!(frames[..good].iter().all(|frame| frame.is_ok()), "the error comes last");
+    for (name, mux) in MUXERS {
+        for sound in [false, true] {
+            let path = dir.path().join(name);
+            launch_clip(&path, mux, sound);
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+            if name == "a.mov" {
+                // What its frames are stands at the end.
+                let message = open_error(path.to_str().unwrap());
+                assert!(message.contains(name) && message.contains("breaks off"), "{message}");
+                continue;
             }
-            Err(error) => assert!(error.to_string().contains(name)),
+            let mut frames = read(&path);
+            let message = frames.pop().unwrap().expect_err("the end is missing").to_string();
+            assert!(
+                message.contains(name) && message.contains("breaks off after "),
+                "{message}"
+            );
+            let there = format!("{} of {} bytes", bytes.len() / 2, bytes.len());
+            assert!(message.contains(&there), "{message}");
+            assert!((20..95).contains(&frames.len()), "{name}: {} frames", frames.len());
+            assert!(frames.iter().all(Result::is_ok), "{name}: the error comes last");
         }
+    }
+}
+
+#[test]
+fn a_file_that_was_filled_up_with_zeros_ends_in_an_error() {
+    let dir = tempdir().unwrap();
+    for (name, mux) in [("a.mkv", "matroskamux"), ("fast.mov", "qtmux faststart=true")] {
+        let path = dir.path().join(name);
+        launch_clip(&path, mux, false);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let half = bytes.len() / 2;
+        bytes[half..].fill(0);
+        std::fs::write(&path, bytes).unwrap();
+        let message = read(&path).pop().unwrap().expect_err("the end is missing").to_string();
+        assert!(
+            message.contains("breaks off after ") && message.contains(" of 4.0 s"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_whole_file_ends_without_an_error() {
+    let dir = tempdir().unwrap();
+    let others = [
+        ("fragments.mov", "qtmux fragment-duration=500"),
+        ("live.mkv", "matroskamux streamable=true"),
+    ];
+    for (name, mux) in MUXERS.into_iter().chain(others) {
+        for sound in [false, true] {
+            let path = dir.path().join(name);
+            launch_clip(&path, mux, sound);
+            let frames = read(&path);
+            assert!(frames.iter().all(Result::is_ok), "{name}: {:?}", frames.last());
+            assert!((98..=100).contains(&frames.len()), "{name}: {} frames", frames.len());
+        }
+    }
+}
+
+#[test]
+fn frames_at_uneven_times_are_no_break() {
+    let dir = tempdir().unwrap();
+    // AVI has no times.
+    for (name, mux) in &MUXERS[1..] {
+        let path = dir.path().join(name);
+        gst::init().unwrap();
+        let line = format!(
+            "appsrc name=source format=time caps=video/x-raw,format=I420,width=64,height=48,framerate=0/1 ! \
+             jpegenc ! {mux} ! filesink location={}",
+            path.display()
+        );
+        let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let source = pipeline
+            .by_name("source")
+            .unwrap()
+            .downcast::<gst_app::AppSrc>()
+            .unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let times = [0, 40, 80, 2080, 2120, 7120, 9000, 13_000].map(gst::ClockTime::from_mseconds);
+        for (from, to) in times.iter().zip(&times[1..]) {
+            let mut buffer = gst::Buffer::from_slice([128; 64 * 48 * 3 / 2]);
+            let meta = buffer.get_mut().unwrap();
+            meta.set_pts(*from);
+            meta.set_duration(*to - *from);
+            source.push_buffer(buffer).unwrap();
+        }
+        source.end_of_stream().unwrap();
+        finish(&pipeline);
+        let frames = read(&path);
+        assert!(
+            frames.len() >= 6 && frames.iter().all(Result::is_ok),
+            "{name}: {frames:?}"
+        );
     }
 }
 
@@ -181,10 +289,21 @@ fn an_unfinished_or_impossible_video_leaves_no_file() {
             .expect("fails")
             .to_string()
     };
-    assert!(error(&dir.path().join("a.gif"), 32, (25, 1)).contains(".mp4 or .avi"));
+    assert!(error(&dir.path().join("a.mkv"), 32, (25, 1)).contains("mp4, m4v, mov, avi"));
     assert!(error(&path, 0, (25, 1)).contains("0x32") && error(&path, 32, (0, 1)).contains("0/1"));
     assert!(error(&dir.path().join("none/a.mp4"), 32, (25, 1)).contains("none/a.mp4"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[cfg(feature = "train")]
+#[test]
+fn what_can_be_written_counts_as_video() {
+    for extension in EXTENSIONS {
+        assert!(
+            crate::data::layout::is_video(Path::new("a").with_extension(extension).as_path()),
+            "{extension}"
+        );
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 
 use super::init;
+use crate::model::file::{self, temporary_beside};
 use crate::pixels::Image;
 use crate::{Error, Result};
 
@@ -32,17 +33,19 @@ const AVI: [Recipe; 1] = [(
     &["jpegenc", "avimux"],
     "video/x-raw,format=I420,colorimetry=1:4:0:0 ! jpegenc quality=95 ! avimux",
 )];
+/// Extensions of the videos that can be written, in lower case.
+pub const EXTENSIONS: [&str; 4] = ["mp4", "m4v", "mov", "avi"];
 /// Frames that may wait for the encoder.
 const QUEUE: u64 = 4;
 /// How long the encoder may stand still before it counts as broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Writes frames of one size to a video file: MP4 (H.264 where an encoder is installed, else MPEG-4) or AVI (Motion JPEG), by the
-/// extension. MP4 needs even sides: an odd one grows by a pixel that repeats the edge.
+/// Writes frames of one size to a video file: MP4 (H.264 where an encoder is installed, else MPEG-4) or AVI (Motion JPEG), by its
+/// extension, one of [`EXTENSIONS`]. MP4 needs even sides: an odd one grows by a pixel that repeats the edge.
 pub struct VideoWriter {
     path: PathBuf,
     /// Removes the file unless it was finished.
-    temporary: Option<tempfile::TempPath>,
+    temporary: Option<tempfile::NamedTempFile>,
     pipeline: gst::Pipeline,
     source: gst_app::AppSrc,
     info: gst_video::VideoInfo,
@@ -60,9 +63,12 @@ impl VideoWriter {
             .unwrap_or_default()
             .to_ascii_lowercase();
         let (encoders, even): (&[Recipe], usize) = match extension.as_str() {
-            "mp4" | "m4v" | "mov" => (&MP4, 2),
             "avi" => (&AVI, 1),
-            _ => return Err(Error::data(path, "videos are written as .mp4 or .avi")),
+            other if EXTENSIONS.contains(&other) => (&MP4, 2),
+            _ => {
+                let reason = format!("videos are written as {}; name one of these", EXTENSIONS.join(", "));
+                return Err(Error::data(path, reason));
+            }
         };
         let installed = |names: &[&str]| names.iter().all(|name| gst::ElementFactory::find(name).is_some());
         let Some((_, encoder)) = encoders.iter().find(|(names, _)| installed(names)) else {
@@ -88,7 +94,7 @@ impl VideoWriter {
             .fps(gst::Fraction::new(fps.0, fps.1))
             .build()
             .map_err(|e| failed(&e))?;
-        let temporary = temporary_beside(path, &extension)?;
+        let temporary = temporary_beside(path).map_err(|e| Error::io(path, e))?;
         let line =
             format!("appsrc name=source format=time max-bytes=0 ! videoconvert ! {encoder} ! filesink name=sink");
         let pipeline = gst::parse::launch(&line).map_err(|e| failed(&e))?;
@@ -98,7 +104,10 @@ impl VideoWriter {
         let sink = pipeline.by_name("sink").ok_or_else(|| failed(&"no sink"))?;
         sink.set_property(
             "location",
-            temporary.to_str().ok_or_else(|| failed(&"the path is not UTF-8"))?,
+            temporary
+                .path()
+                .to_str()
+                .ok_or_else(|| failed(&"the path is not UTF-8"))?,
         );
         let source = pipeline
             .by_name("source")
@@ -148,7 +157,7 @@ impl VideoWriter {
             .map_err(|e| self.error_or(&e.to_string()))?;
         self.frames += 1;
         let full = QUEUE * self.info.size() as u64;
-        self.wait(|writer| writer.source.current_level_bytes() < full)
+        self.wait(|writer, _| writer.source.current_level_bytes() < full)
     }
 
     /// Ends the file. Dropped without this, the file is removed.
@@ -157,33 +166,39 @@ impl VideoWriter {
             return Err(Error::data(&self.path, "no frames to write"));
         }
         self.source.end_of_stream().map_err(|e| self.error_or(&e.to_string()))?;
-        let bus = self.pipeline.bus().expect("a pipeline has a bus");
-        self.wait(|_| bus.pop_filtered(&[gst::MessageType::Eos]).is_some())?;
+        self.wait(|_, ended| ended)?;
         self.pipeline
             .set_state(gst::State::Null)
             .map_err(|e| self.error_or(&e.to_string()))?;
         if let Some(temporary) = self.temporary.take() {
-            temporary
-                .persist(&self.path)
-                .map_err(|e| Error::io(&self.path, e.error))?;
+            let (file, temporary) = temporary.into_parts();
+            file::finish(file, temporary, &self.path).map_err(|e| Error::io(&self.path, e))?;
         }
         Ok(())
     }
 
-    /// Waits until `done`, an error, or the end of patience. (An appsrc that blocks would never wake up from an error downstream.)
-    fn wait(&self, done: impl Fn(&Self) -> bool) -> Result<()> {
+    /// Waits until an error, the end of patience, or `done`, which gets to know whether the stream has ended. (An appsrc that blocks
+    /// would never wake up from an error downstream.)
+    fn wait(&self, done: impl Fn(&Self, bool) -> bool) -> Result<()> {
         let start = Instant::now();
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
-        while !done(self) {
-            if let Some(message) = bus.pop_filtered(&[gst::MessageType::Error]) {
-                return Err(self.error(&message));
+        let mut ended = false;
+        loop {
+            // Both at once: looking for one throws away the other. After an error the stream may end, too, or never.
+            while let Some(message) = bus.pop_filtered(&[gst::MessageType::Eos, gst::MessageType::Error]) {
+                if message.type_() == gst::MessageType::Error {
+                    return Err(self.error(&message));
+                }
+                ended = true;
+            }
+            if done(self, ended) {
+                return Ok(());
             }
             if start.elapsed() > PATIENCE {
                 return Err(Error::data(&self.path, "the encoder stands still"));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(())
     }
 
     /// The error on the bus, or `otherwise`.
@@ -228,21 +243,4 @@ impl Drop for VideoWriter {
     fn drop(&mut self) {
         let _ = self.pipeline.set_state(gst::State::Null);
     }
-}
-
-/// An empty file beside `path`, removed when dropped.
-fn temporary_beside(path: &Path, extension: &str) -> Result<tempfile::TempPath> {
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let suffix = format!(".{extension}");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".gst-candle-").suffix(&suffix);
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the user's umask
-    Ok(builder
-        .tempfile_in(folder)
-        .map_err(|e| Error::io(path, e))?
-        .into_temp_path())
 }

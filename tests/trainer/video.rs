@@ -1,0 +1,129 @@
+//! Videos in and out of the program.
+
+use std::time::{Duration, Instant};
+
+use gst_candle::data::noise::add_gaussian;
+use gst_candle::data::random::stream;
+use gst_candle::data::video::{EXTENSIONS, VideoReader, VideoWriter};
+
+use super::errors::{assert_fails, assert_full_disk_leaves_nothing};
+use super::{Folder, figures, part, run, succeed};
+
+/// A clip of noisy parts at 25 frames a second; returns its path.
+fn clip(folder: &Folder, name: &str, frames: u64) -> String {
+    let mut writer = VideoWriter::create(&folder.path(name), 48, 40, (25, 1)).unwrap();
+    for number in 0..frames {
+        let mut frame = part(number, 48, 40, false);
+        add_gaussian(&mut frame, 0.1, &mut stream(3, number, 0));
+        writer.write(&frame).unwrap();
+    }
+    writer.finish().unwrap();
+    folder.text(name)
+}
+
+/// Cuts a file in half.
+fn cut(folder: &Folder, name: &str) {
+    let bytes = std::fs::read(folder.path(name)).unwrap();
+    std::fs::write(folder.path(name), &bytes[..bytes.len() / 2]).unwrap();
+}
+
+/// A denoiser that has hardly learned; returns its path.
+fn denoiser(folder: &Folder, data: &str) -> String {
+    let model = folder.text("d.safetensors");
+    succeed(&[
+        "train", "denoise", data, "--arch", "micro", "--steps", "2", "--batch", "2", "--patch", "16", "-o", &model,
+    ]);
+    model
+}
+
+#[test]
+fn a_clip_is_learned_from_judged_and_denoised() {
+    let folder = Folder::new();
+    let data = clip(&folder, "clip.mp4", 20);
+    let model = denoiser(&folder, &data);
+    let judged = figures(&["eval", &model, &data, "--sigma", "25", "--every", "2"]);
+    assert_eq!(judged["images"], 10);
+    assert!(judged["psnr"].as_f64().unwrap() > 0.0, "{judged}");
+    for extension in EXTENSIONS {
+        let output = folder.text(&format!("out.{}", extension.to_uppercase()));
+        succeed(&["run", &model, &data, "-o", &output]);
+        let times: Vec<_> = VideoReader::open(&output)
+            .unwrap()
+            .map(|f| f.unwrap().time_ns)
+            .collect();
+        let wanted: Vec<_> = (0..20).map(|number| Some(number * 40_000_000)).collect();
+        assert_eq!(times, wanted, "{output}");
+    }
+    assert_eq!(folder.names("").len(), 2 + EXTENSIONS.len(), "{:?}", folder.names(""));
+}
+
+#[test]
+fn a_clip_of_good_parts_calibrates() {
+    let folder = Folder::new();
+    let (data, model) = (clip(&folder, "clip.avi", 24), folder.text("m.safetensors"));
+    succeed(&[
+        "train", "anomaly", &data, "--width", "2", "--size", "32x32", "--steps", "2", "--batch", "2", "-o", &model,
+    ]);
+    succeed(&["calibrate", &model, &data, "--max-frames", "12"]);
+    assert_eq!(figures(&["info", &model])["calibration"]["frames"], 12);
+    let lines = succeed(&["run", &model, &data, "-o", "-"]);
+    assert_eq!(lines.lines().count(), 24);
+    assert!(lines.lines().last().unwrap().contains("clip.avi#23"), "{lines}");
+}
+
+#[test]
+fn help_and_errors_name_the_videos_that_can_be_written() {
+    let folder = Folder::new();
+    let data = clip(&folder, "clip.avi", 4);
+    let model = denoiser(&folder, &data);
+    let help = succeed(&["run", "--help"]);
+    let refused = run(&["run", &model, &data, "-o", &folder.text("x.mkv")]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_fails(&refused, &["x.mkv"]);
+    for extension in EXTENSIONS {
+        assert!(help.contains(&format!(".{extension}")), "{help}");
+        assert!(said.contains(extension), "{said}");
+    }
+    assert!(!help.contains("mkv"), "{help}");
+    assert_eq!(folder.names(""), ["clip.avi", "d.safetensors"]);
+}
+
+#[test]
+fn a_clip_that_breaks_off_is_an_error() {
+    let folder = Folder::new();
+    let model = denoiser(&folder, &clip(&folder, "good.avi", 4));
+    for name in ["cut.avi", "cut.mp4"] {
+        let data = clip(&folder, name, 30);
+        cut(&folder, name);
+        assert_fails(
+            &run(&["run", &model, &data, "-o", &folder.text("out.avi")]),
+            &[&data, "breaks off"],
+        );
+        let new = folder.text("new.safetensors");
+        let train = run(&["train", "denoise", &data, "--arch", "micro", "--steps", "1", "-o", &new]);
+        assert_fails(&train, &[&data, "breaks off"]);
+    }
+    assert_eq!(folder.names(""), ["cut.avi", "cut.mp4", "d.safetensors", "good.avi"]);
+}
+
+#[test]
+fn a_full_disk_leaves_no_video() {
+    let folder = Folder::new();
+    let data = clip(&folder, "clip.avi", 60);
+    let model = denoiser(&folder, &data);
+    for name in ["x.avi", "x.mp4"] {
+        succeed(&["run", &model, &data, "-o", &folder.text(name)]);
+        assert!(
+            std::fs::metadata(folder.path(name)).unwrap().len() > 2 * 16 * 1024,
+            "{name} must not fit"
+        );
+        let begun = Instant::now();
+        let output = folder.text(&format!("out/{name}"));
+        assert_full_disk_leaves_nothing(&folder, "16k", &["run", &model, &data, "-o", &output]);
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{name}: {:?}",
+            begun.elapsed()
+        );
+    }
+}

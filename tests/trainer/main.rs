@@ -1,8 +1,11 @@
 //! The program `gst-candle` as a user runs it, on small pictures made here.
 
 mod errors;
+mod models;
 mod resume;
 mod tasks;
+#[cfg(feature = "video")]
+mod video;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,64 +1,104 @@
 //! Runs that are stopped and go on.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Folder, assert_same, gst_candle, parts, run, succeed};
+use gst_candle::train::checkpoint::{Checkpoint, State};
 
-/// Options of a run of some seconds that saves a checkpoint after every step.
-fn long_run<'a>(data: &'a str, output: &'a str) -> Vec<&'a str> {
-    let options = [
-        "--arch",
-        "micro",
-        "--batch",
-        "4",
-        "--patch",
-        "32",
-        "--steps",
-        "200",
-        "--checkpoint-every",
-        "0",
-    ];
-    [&["train", "denoise", data, "-o", output], &options[..]].concat()
+use super::{Folder, assert_same, classes, gst_candle, parts, run, succeed};
+
+/// What a run that saves a checkpoint after every step trains.
+struct Recipe {
+    task: &'static str,
+    options: &'static [&'static str],
+    steps: &'static str,
 }
 
-/// Starts the run and waits until its first checkpoint is there.
-fn start(arguments: &[&str], checkpoint: &Path) -> Child {
+const DENOISE: Recipe = Recipe {
+    task: "denoise",
+    options: &["--arch", "micro", "--batch", "4", "--patch", "32"],
+    steps: "120",
+};
+/// With batch norms, whose running figures are the training's, too.
+const ANOMALY: Recipe = Recipe {
+    task: "anomaly",
+    options: &["--arch", "fair", "--width", "2", "--size", "32x32", "--batch", "4"],
+    steps: "60",
+};
+const CLASSIFY: Recipe = Recipe {
+    task: "classify",
+    options: &[
+        "--arch", "tiny", "--width", "2", "--depth", "2", "--size", "16x16", "--batch", "4",
+    ],
+    steps: "200",
+};
+
+impl Recipe {
+    fn arguments<'a>(&'a self, data: &'a str, output: &'a str) -> Vec<&'a str> {
+        let run = ["train", self.task, data, "-o", output];
+        let length = ["--steps", self.steps, "--checkpoint-every", "0"];
+        [&run[..], self.options, &length].concat()
+    }
+}
+
+/// Starts the run and waits until its checkpoint has got to `step`.
+fn start(arguments: &[&str], checkpoint: &Path, step: u64) -> Child {
     let child = gst_candle(arguments).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
-    while !checkpoint.exists() {
+    while !checkpoint.exists() || Checkpoint::load(checkpoint).unwrap().state.step < step {
         assert!(
             begun.elapsed() < Duration::from_secs(60),
-            "no checkpoint after a minute"
+            "no checkpoint of step {step} after a minute"
         );
         std::thread::sleep(Duration::from_millis(2));
     }
     child
 }
 
-#[test]
-fn a_killed_run_goes_on_to_the_same_file() {
+/// Kills a run twice, so that a resumed one is broken off, too; it must end with the file of a run that nobody killed.
+fn goes_on_to_the_same_file(recipe: &Recipe, write_data: fn(&Path)) {
     let folder = Folder::new();
-    parts(&folder.path("clean"), 4, [48, 48]);
-    let data = folder.text("clean");
+    write_data(&folder.path("data"));
+    let data = folder.text("data");
     let (whole, broken) = (folder.text("whole.safetensors"), folder.text("broken.safetensors"));
-    succeed(&long_run(&data, &whole));
-    // Killed twice, so that a resumed run is broken off, too.
-    for resume in [false, true] {
-        let mut arguments = long_run(&data, &broken);
-        if resume {
-            arguments.push("--resume");
-        }
-        let mut child = start(&arguments, &folder.path("broken.safetensors.ckpt"));
-        std::thread::sleep(Duration::from_millis(100));
+    let checkpoint = folder.path("broken.safetensors.ckpt");
+    succeed(&recipe.arguments(&data, &whole));
+    let begun = recipe.arguments(&data, &broken);
+    let resumed = [&begun[..], &["--resume"]].concat();
+    let mut step = 2;
+    for arguments in [&begun, &resumed] {
+        let mut child = start(arguments, &checkpoint, step);
         child.kill().unwrap();
-        assert!(!child.wait().unwrap().success(), "it was to be killed in the middle");
+        assert_eq!(
+            child.wait().unwrap().signal(),
+            Some(9),
+            "it was to be killed in the middle"
+        );
+        let State { step: saved, total, .. } = Checkpoint::load(&checkpoint).unwrap().state;
+        assert!((step..total).contains(&saved), "{saved} of {total} steps were done");
+        step = saved + 2;
         assert!(!folder.path("broken.safetensors").exists());
     }
-    succeed(&[&long_run(&data, &broken)[..], &["--resume"]].concat());
+    succeed(&resumed);
     assert_same(&folder.path("whole.safetensors"), &folder.path("broken.safetensors"));
-    assert!(!folder.path("broken.safetensors.ckpt").exists());
+    assert!(!checkpoint.exists());
+}
+
+#[test]
+fn a_killed_denoise_run_goes_on_to_the_same_file() {
+    goes_on_to_the_same_file(&DENOISE, |folder| parts(folder, 4, [48, 48]));
+}
+
+#[test]
+fn a_killed_anomaly_run_goes_on_to_the_same_file() {
+    goes_on_to_the_same_file(&ANOMALY, |folder| parts(folder, 16, [32, 32]));
+}
+
+#[test]
+fn a_killed_classify_run_goes_on_to_the_same_file() {
+    goes_on_to_the_same_file(&CLASSIFY, |folder| classes(folder, 8, [20, 16]));
 }
 
 #[test]
@@ -66,7 +106,7 @@ fn ctrl_c_saves_and_other_options_are_refused() {
     let folder = Folder::new();
     parts(&folder.path("clean"), 4, [48, 48]);
     let (data, model) = (folder.text("clean"), folder.text("m.safetensors"));
-    let child = start(&long_run(&data, &model), &folder.path("m.safetensors.ckpt"));
+    let child = start(&DENOISE.arguments(&data, &model), &folder.path("m.safetensors.ckpt"), 1);
     assert!(
         Command::new("kill")
             .args(["-INT", &child.id().to_string()])
@@ -82,7 +122,7 @@ fn ctrl_c_saves_and_other_options_are_refused() {
         "{text}"
     );
 
-    let mut other = long_run(&data, &model);
+    let mut other = DENOISE.arguments(&data, &model);
     other.extend(["--resume", "--lr", "0.5"]);
     let output = run(&other);
     let text = String::from_utf8_lossy(&output.stderr);
@@ -90,6 +130,6 @@ fn ctrl_c_saves_and_other_options_are_refused() {
     assert!(text.contains("m.safetensors.ckpt") && text.contains("`lr`"), "{text}");
 
     parts(&folder.path("clean"), 5, [48, 48]);
-    let output = run(&[&long_run(&data, &model)[..], &["--resume"]].concat());
+    let output = run(&[&DENOISE.arguments(&data, &model)[..], &["--resume"]].concat());
     assert!(String::from_utf8_lossy(&output.stderr).contains("`data`"), "{output:?}");
 }

@@ -3,7 +3,14 @@
 mod support;
 
 use gst::prelude::*;
+use support::line::Line;
 use support::*;
+
+/// The kind of result that an element, with or without properties, attaches.
+fn kind(element: &str) -> &str {
+    let name = element.split(' ').next().unwrap();
+    name.strip_prefix("candle").unwrap()
+}
 
 fn launch(element: &str, properties: &str) -> String {
     format!("videotestsrc num-buffers=2 ! video/x-raw,width=16,height=16 ! {element} {properties} ! fakesink")
@@ -95,7 +102,7 @@ fn caps_may_change_in_the_middle() {
         let second = "format=I420,width=21,height=13";
         harness.set_src_caps(caps_of(second));
         let output = harness.push_and_pull(grey(&info_of(second), 100, 1)).unwrap();
-        let kind = element.strip_prefix("candle").unwrap();
+        let kind = kind(element);
         let result = result(&output, kind).unwrap();
         assert_eq!(
             result.get("stale"),
@@ -114,8 +121,7 @@ fn gaps_pass_and_eos_comes_after_one_frame() {
     for (element, model) in elements() {
         let caps = "format=GRAY8,width=16,height=8";
         let (mut harness, _) = harness(element, &model, "", caps);
-        let mut gap = grey(&info_of(caps), 100, 0);
-        gap.get_mut().unwrap().set_flags(gst::BufferFlags::GAP);
+        let gap = flagged(grey(&info_of(caps), 100, 0), gst::BufferFlags::GAP);
         let output = harness.push_and_pull(gap).unwrap();
         assert!(output.flags().contains(gst::BufferFlags::GAP));
         assert_eq!(component(&output, &info_of(caps), 0)[0], 100);
@@ -127,6 +133,80 @@ fn gaps_pass_and_eos_comes_after_one_frame() {
             "{element}"
         );
         assert_eq!(harness.buffers_in_queue(), 0);
+    }
+}
+
+#[test]
+fn a_stream_of_one_frame_is_that_frame_inferred_and_its_end() {
+    init();
+    for (element, model) in elements() {
+        let line = Line::playing(&format!(
+            "videotestsrc num-buffers=1 ! video/x-raw,format=RGB,width=16,height=8 ! {element} name=it model-file={}",
+            model.path().display()
+        ));
+        let samples = line.rest();
+        assert_eq!(samples.len(), 1, "{element}");
+        let result = result(samples[0].buffer().unwrap(), kind(element)).unwrap();
+        assert_eq!(result.get("stale"), Ok(false), "{element}");
+        assert_eq!(counts(&line.pipeline.by_name("it").unwrap()), [1, 1, 0, 0], "{element}");
+    }
+}
+
+#[test]
+fn padded_rows_and_planes_give_the_same_result_and_frame() {
+    init();
+    let heat = ("candleanomaly output=heatmap", brightness(None));
+    for (element, model) in elements().into_iter().chain([heat]) {
+        for format in FORMATS {
+            let caps = format!("format={format},width=23,height=13");
+            let info = info_of(&caps);
+            let input = busy(&info, 0);
+            let [expected, found] = [input.copy(), padded(&input, &info)].map(|input| {
+                let (mut harness, _) = harness(element, &model, "", &caps);
+                harness.push_and_pull(input).unwrap()
+            });
+            let kind = kind(element);
+            assert_eq!(
+                result(&found, kind).unwrap(),
+                result(&expected, kind).unwrap(),
+                "{element} {format}"
+            );
+            for c in 0..info.n_components() as u8 {
+                let [found, expected] = [&found, &expected].map(|frame| component(frame, &info, c));
+                assert_eq!(found, expected, "{element} {format}, component {c}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_discontinuity_forgets_the_time_before_and_keeps_the_model() {
+    init();
+    let caps = "format=GRAY8,width=24,height=16";
+    let info = info_of(caps);
+    let detector: (_, fn() -> _) = ("candleanomaly", || brightness(None));
+    let classifier: (_, fn() -> _) = ("candleclassify", light);
+    // After a bright frame, with this property the second one counts as bright unless it starts anew.
+    let cases = [
+        (detector, "hold-duration=10000000000", 0),
+        (detector, "min-duration=100000000", 255),
+        (detector, "inference-interval=3", 0),
+        (classifier, "hold-duration=10000000000", 0),
+        (classifier, "smoothing=0.9", 0),
+        (classifier, "inference-interval=3", 0),
+    ];
+    for ((element, model), properties, second) in cases {
+        for flag in [gst::BufferFlags::empty(), gst::BufferFlags::DISCONT] {
+            let model = model();
+            let (mut harness, _) = harness(element, &model, properties, caps);
+            // It cannot be loaded again.
+            drop(model);
+            harness.push_and_pull(grey(&info, 255, 0)).unwrap();
+            let output = harness.push_and_pull(flagged(grey(&info, second, 1), flag)).unwrap();
+            let result = result(&output, kind(element)).unwrap();
+            let bright = result.get("state") == Ok(true) || result.get("label") == Ok("bright");
+            assert_eq!(bright, flag.is_empty(), "{element} {properties} {flag:?}: {result}");
+        }
     }
 }
 

@@ -67,6 +67,35 @@ fn labels_are_on_the_frame_and_its_memory_is_untouched() {
 }
 
 #[test]
+fn a_message_has_times_labels_and_whether_the_label_changed() {
+    init();
+    let model = light();
+    let info = info_of(CAPS);
+    let (mut harness, bus) = harness("candleclassify", &model, "post-messages=all", CAPS);
+    for (index, value) in [(7, 204), (8, 204), (9, 51)] {
+        harness.push_and_pull(grey(&info, value, index)).unwrap();
+    }
+    let told = messages(&bus);
+    let changed: Vec<_> = told.iter().map(|m| m.get::<bool>("state-changed").unwrap()).collect();
+    assert_eq!(changed, [true, false, true]);
+    let times = ["timestamp", "stream-time", "running-time", "duration"];
+    assert_eq!(
+        times.map(|field| told[1].get::<u64>(field).unwrap() / 1_000_000),
+        [800, 800, 800, 100]
+    );
+    assert_eq!(
+        (told[1].get::<&str>("label"), told[1].get("known")),
+        (Ok("bright"), Ok(true))
+    );
+    assert_eq!(
+        labels(&told[1])[0],
+        ("bright".into(), told[1].get("confidence").unwrap())
+    );
+    assert!((told[1].get::<f64>("confidence").unwrap() - bright(204)).abs() < 1e-5);
+    assert!(!told[1].has_field("stale"));
+}
+
+#[test]
 fn below_the_threshold_the_label_is_unknown() {
     init();
     let model = light();

@@ -3,7 +3,7 @@
 mod support;
 
 use gst_check::Harness;
-use support::{FORMATS, caps_of, component, info_of, init};
+use support::{FORMATS, caps_of, component, flagged, info_of, init, padded};
 
 /// The ground everything is drawn on.
 const GROUND: u8 = 100;
@@ -79,9 +79,13 @@ fn classify(label: &str, confidence: f64) -> gst::Structure {
         .build()
 }
 
-/// A frame with everything on it.
+/// A frame of the ground with everything on it.
 fn full(caps: &str) -> gst::Buffer {
-    let mut buffer = ground(caps);
+    marked(ground(caps))
+}
+
+/// The frame with everything on it.
+fn marked(mut buffer: gst::Buffer) -> gst::Buffer {
     attach(&mut buffer, "anomaly", anomaly(true, &[region(60, 20, 20, 30)]).build());
     attach(&mut buffer, "classify", classify("scratch", 0.5));
     buffer
@@ -307,8 +311,7 @@ fn text_can_be_read_from_small_to_large() {
 fn frames_with_nothing_to_draw_and_gaps_are_the_same_buffer() {
     let caps = caps("RGB", 64, 48);
     let mut harness = harness("candleoverlay", &caps);
-    let mut gap = full(&caps);
-    gap.get_mut().unwrap().set_flags(gst::BufferFlags::GAP);
+    let gap = flagged(full(&caps), gst::BufferFlags::GAP);
     let mut truth = ground(&caps);
     gst_video::VideoRegionOfInterestMeta::add(truth.get_mut().unwrap(), "truth", (1, 1, 9, 9));
     let cases = [
@@ -336,36 +339,30 @@ fn frames_with_nothing_to_draw_and_gaps_are_the_same_buffer() {
 
 #[test]
 fn padded_rows_are_left_alone() {
-    let (width, height, stride, start) = (64usize, 48usize, 256usize, 16usize);
-    let caps = caps("RGB", width, height);
-    let plain = Picture::drawn("", full(&caps), width, height);
-    let mut buffer = gst::Buffer::from_mut_slice(vec![GROUND; start + stride * height]);
-    attach(&mut buffer, "anomaly", anomaly(true, &[region(60, 20, 20, 30)]).build());
-    attach(&mut buffer, "classify", classify("scratch", 0.5));
-    gst_video::VideoMeta::add_full(
-        buffer.get_mut().unwrap(),
-        gst_video::VideoFrameFlags::empty(),
-        gst_video::VideoFormat::Rgb,
-        width as u32,
-        height as u32,
-        &[start],
-        &[stride as i32],
-    )
-    .unwrap();
-    let found = harness("candleoverlay", &caps).push_and_pull(buffer).unwrap();
-    assert_eq!(Picture::new(&found, width, height).pixels, plain.pixels);
-    let map = found.map_readable().unwrap();
-    assert!(map[..start].iter().all(|&byte| byte == GROUND));
-    for (y, row) in map[start..].chunks(stride).enumerate() {
-        assert!(row[3 * width..].iter().all(|&byte| byte == GROUND), "row {y}");
+    init();
+    for format in FORMATS {
+        let caps = caps(format, 63, 47);
+        let info = info_of(&caps);
+        let draw = |frame| harness("candleoverlay", &caps).push_and_pull(marked(frame)).unwrap();
+        let expected = padded(&draw(ground(&caps)), &info);
+        let found = draw(padded(&ground(&caps), &info));
+        assert_eq!(
+            *found.map_readable().unwrap(),
+            *expected.map_readable().unwrap(),
+            "{format}: pixels and padding"
+        );
     }
 }
 
 #[test]
 fn caps_change_flush_and_end_in_mid_stream() {
-    let [small, large] = [caps("RGB", 64, 48), caps("RGB", 200, 200)];
+    let [small, other, large] = [caps("RGB", 64, 48), caps("I420", 33, 71), caps("RGB", 200, 200)];
     let mut harness = harness("candleoverlay", &small);
     harness.push_and_pull(full(&small)).unwrap();
+    harness.set_src_caps(caps_of(&other));
+    let found = harness.push_and_pull(full(&other)).unwrap();
+    let luma = component(&found, &info_of(&other), 0);
+    assert_ne!(luma[33 * 35], u32::from(GROUND), "the frame follows the new format");
     harness.set_src_caps(caps_of(&large));
     let found = harness.push_and_pull(full(&large)).unwrap();
     assert_eq!(

@@ -3,78 +3,9 @@
 mod support;
 
 use gst::prelude::*;
-use gst_video::VideoInfo;
 use gst_video::prelude::*;
+use support::line::*;
 use support::*;
-
-const WAIT: gst::ClockTime = gst::ClockTime::from_seconds(20);
-
-/// A pipeline that ends in an appsink; stops when dropped.
-struct Line {
-    pipeline: gst::Pipeline,
-    sink: gst_app::AppSink,
-}
-
-impl Line {
-    fn new(launch: &str) -> Self {
-        init();
-        let launch = format!("{launch} ! appsink name=out sync=false max-buffers=2");
-        let pipeline = gst::parse::launch(&launch)
-            .unwrap()
-            .downcast::<gst::Pipeline>()
-            .unwrap();
-        let sink = pipeline.by_name("out").unwrap().downcast().unwrap();
-        Self { pipeline, sink }
-    }
-
-    fn playing(launch: &str) -> Self {
-        let line = Self::new(launch);
-        line.pipeline.set_state(gst::State::Playing).unwrap();
-        line
-    }
-
-    fn paused(launch: &str) -> Self {
-        let line = Self::new(launch);
-        line.pipeline.set_state(gst::State::Paused).unwrap();
-        line.sink.try_pull_preroll(WAIT).unwrap();
-        line
-    }
-
-    /// The next sample; `None` at the end of the stream.
-    fn pull(&self) -> Option<gst::Sample> {
-        let sample = self.sink.try_pull_sample(WAIT);
-        let error = || self.pipeline.bus().unwrap().pop_filtered(&[gst::MessageType::Error]);
-        assert!(sample.is_some() || self.sink.is_eos(), "no frame comes: {:?}", error());
-        sample
-    }
-
-    fn rest(&self) -> Vec<gst::Sample> {
-        std::iter::from_fn(|| self.pull()).collect()
-    }
-
-    fn all(launch: &str) -> Vec<gst::Sample> {
-        Self::playing(launch).rest()
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.pipeline.set_state(gst::State::Null).unwrap();
-    }
-}
-
-fn info(sample: &gst::Sample) -> VideoInfo {
-    VideoInfo::from_caps(sample.caps().unwrap()).unwrap()
-}
-
-/// The values of every component but alpha.
-fn values(sample: &gst::Sample) -> Vec<Vec<u32>> {
-    let info = info(sample);
-    let components = if info.is_gray() { 1 } else { 3 };
-    (0..components)
-        .map(|c| component(sample.buffer().unwrap(), &info, c))
-        .collect()
-}
 
 fn offsets(samples: &[gst::Sample]) -> Vec<u64> {
     samples.iter().map(|sample| sample.buffer().unwrap().offset()).collect()
@@ -86,7 +17,7 @@ fn regions(sample: &gst::Sample) -> impl Iterator<Item = gst::MetaRef<'_, gst_vi
 
 #[test]
 fn every_format_shows_the_same_line_at_odd_sizes() {
-    for (width, height) in [(16, 16), (67, 45), (131, 98)] {
+    for (width, height) in [(16, 16), (67, 45), (131, 98), (4095, 17), (4096, 16)] {
         let frame = |format: &str, rest: &str| {
             let caps = format!("video/x-raw,format={format},width={width},height={height}");
             values(&Line::all(&format!("candletestsrc noise=0 seed=5 num-buffers=1 ! {caps} {rest}"))[0])
@@ -145,6 +76,13 @@ fn a_seed_fixes_every_pixel() {
     assert_ne!(first, run("seed=2"));
     assert_ne!(first, run("seed=1 noise=2"));
     assert_ne!(first[0], first[1]);
+}
+
+#[test]
+fn a_stream_of_one_frame_is_that_frame_and_its_end() {
+    let samples = Line::all("candletestsrc num-buffers=1 ! video/x-raw,width=16,height=16");
+    assert_eq!(offsets(&samples), [0]);
+    assert_eq!(samples[0].buffer().unwrap().pts(), Some(gst::ClockTime::ZERO));
 }
 
 #[test]

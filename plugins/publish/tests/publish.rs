@@ -1,5 +1,7 @@
 //! `candlepublish` in pipelines: what it writes, when, and what it says when it cannot.
 
+use std::path::Path;
+
 use gst::prelude::*;
 use gst_check::Harness;
 
@@ -46,7 +48,9 @@ fn harness(launch: &str) -> Harness {
     harness
 }
 
-fn frames(text: &str) -> Vec<u64> {
+/// Numbers of the frames that have a line in the file.
+fn written(file: &Path) -> Vec<u64> {
+    let text = std::fs::read_to_string(file).unwrap();
     text.lines()
         .map(|line| {
             serde_json::from_str::<serde_json::Value>(line).unwrap()["frame"]
@@ -78,7 +82,6 @@ fn changes_are_written_at_once_and_every_buffer_passes() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("events.jsonl");
     let mut harness = harness(&format!("candlepublish location={}", file.display()));
-    let read = || frames(&std::fs::read_to_string(&file).unwrap());
     let steps = [
         (None, None, vec![]),
         (Some(false), Some("good"), vec![1]),
@@ -89,7 +92,7 @@ fn changes_are_written_at_once_and_every_buffer_passes() {
         (Some(true), Some("scratch"), vec![1, 3, 4]),
         (Some(false), Some("good"), vec![1, 3, 4, 7]),
     ];
-    for (index, (alarm, label, written)) in steps.into_iter().enumerate() {
+    for (index, (alarm, label, expected)) in steps.into_iter().enumerate() {
         let sent = buffer(index as u64, alarm, label);
         let address = sent.as_ptr();
         assert_eq!(
@@ -97,7 +100,7 @@ fn changes_are_written_at_once_and_every_buffer_passes() {
             address,
             "passed on, not copied"
         );
-        assert_eq!(read(), written, "after frame {index}");
+        assert_eq!(written(&file), expected, "after frame {index}");
     }
     assert!(harness.push_event(gst::event::Eos::new()));
     assert_eq!(harness.buffers_received(), 8);
@@ -133,6 +136,63 @@ fn all_writes_each_result_with_its_time() {
             r#"{"time":60.0,"timestamp":400000000,"frame":4,"score":4.0,"threshold":0.5,"anomalous":true,"state":true,"regions":[],"label":"a","confidence":0.5}"#,
         ]
     );
+}
+
+/// A pipeline that takes buffers and their caps from here, writes every result to `file`, and ends.
+fn stream(frames: &[(gst::Caps, gst::Buffer)], file: &Path) -> Vec<gst::Buffer> {
+    let pipeline = gst::parse::launch(&format!(
+        "appsrc name=in format=time ! candlepublish mode=all location={} ! appsink name=out sync=false",
+        file.display()
+    ));
+    let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
+    let source = pipeline.by_name("in").unwrap().downcast::<gst_app::AppSrc>().unwrap();
+    let sink = pipeline.by_name("out").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    for (caps, buffer) in frames {
+        source.set_caps(Some(caps));
+        source.push_buffer(buffer.clone()).unwrap();
+    }
+    source.end_of_stream().unwrap();
+    let wait = gst::ClockTime::from_seconds(10);
+    let samples: Vec<_> = std::iter::from_fn(|| sink.try_pull_sample(wait)).collect();
+    assert!(
+        sink.is_eos(),
+        "{:?}",
+        pipeline.bus().unwrap().pop_filtered(&[gst::MessageType::Error])
+    );
+    pipeline.set_state(gst::State::Null).unwrap();
+    let caps: Vec<_> = samples.iter().map(|sample| sample.caps_owned().unwrap()).collect();
+    assert!(caps.iter().eq(frames.iter().map(|(caps, _)| caps)));
+    samples.iter().map(|sample| sample.buffer_owned().unwrap()).collect()
+}
+
+#[test]
+fn every_raw_format_passes_and_caps_change_in_mid_stream() {
+    init();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events.jsonl");
+    let frames: Vec<_> = (0..)
+        .zip(gst_video::VideoFormat::iter_raw())
+        .map(|(index, format)| {
+            let info = gst_video::VideoInfo::builder(format, 5, 3).build().unwrap();
+            (info.to_caps().unwrap(), buffer(index, Some(true), None))
+        })
+        .collect();
+    let found = stream(&frames, &file);
+    for ((caps, sent), found) in frames.iter().zip(&found) {
+        assert_eq!(found.peek_memory(0).as_ptr(), sent.peek_memory(0).as_ptr(), "{caps}");
+    }
+    assert_eq!(written(&file), (0..frames.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stream_of_one_frame_is_one_line_and_its_end() {
+    init();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events.jsonl");
+    let caps = gst::Caps::builder("video/x-raw").field("format", "GRAY8").build();
+    assert_eq!(stream(&[(caps, buffer(0, Some(true), None))], &file).len(), 1);
+    assert_eq!(written(&file), [0]);
 }
 
 #[test]

@@ -1,3 +1,6 @@
+#[macro_use]
+mod damage;
+
 use std::io::Cursor;
 
 use rand::RngExt;
@@ -185,6 +188,21 @@ fn what_is_no_safetensors_file_is_said_so() {
     assert!(parse(&deep).unwrap_err().contains("header is damaged"));
     let failure = read(&mut io::empty(), MAX_FILE + 1).unwrap_err();
     assert!(matches!(failure, Failure::Format(reason) if reason.contains("at most")));
+}
+
+fn refuse(damaged: &damage::Damaged) {
+    let reason = parse(&damaged.bytes).unwrap_err();
+    assert!(reason.contains(damaged.reason), "{reason}");
+}
+
+each_damage!(refuse);
+
+#[test]
+fn a_file_written_by_hand_is_read() {
+    for (name, task) in [("denoise", Task::Denoise), ("segment", Task::Segment)] {
+        let model = parse(&damage::whole(name)).unwrap();
+        assert_eq!((model.task, &model.weights["gain.weight"].data[..]), (task, &[0.5][..]));
+    }
 }
 
 #[test]

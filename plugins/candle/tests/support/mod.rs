@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod line;
+
 use std::sync::Once;
 
 use gst::prelude::*;
@@ -276,18 +278,57 @@ pub fn counts(element: &gst::Element) -> [u64; 4] {
     ["frames", "inferred", "skipped", "late"].map(|field| stats.get(field).unwrap())
 }
 
-/// Runs a pipeline to its end; the error is the first that it posts.
-pub fn play(launch: &str) -> Result<(), gst::glib::Error> {
+/// The frame with other rows and planes: junk before, between and behind them.
+pub fn padded(buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> gst::Buffer {
+    let (mut offsets, mut strides, mut end) = (Vec::new(), Vec::new(), 16);
+    for plane in 0..info.n_planes() {
+        let stride = info.stride()[plane as usize] + 10 + 4 * plane as i32;
+        offsets.push(end);
+        strides.push(stride);
+        end += stride as usize * info.comp_height(plane as u8) as usize + 6;
+    }
+    let mut padded = gst::Buffer::from_mut_slice(vec![0xa5u8; end]);
+    let frame = padded.get_mut().unwrap();
+    let (flags, format) = (gst_video::VideoFrameFlags::empty(), info.format());
+    gst_video::VideoMeta::add_full(frame, flags, format, info.width(), info.height(), &offsets, &strides).unwrap();
+    let from = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, info).unwrap();
+    let mut to = gst_video::VideoFrameRef::from_buffer_ref_writable(frame, info).unwrap();
+    from.copy(&mut to).unwrap();
+    drop(to);
+    let times = gst::BufferCopyFlags::TIMESTAMPS;
+    buffer.copy_into(frame, times, ..).unwrap();
+    padded
+}
+
+/// The buffer with one more flag.
+pub fn flagged(mut buffer: gst::Buffer, flag: gst::BufferFlags) -> gst::Buffer {
+    buffer.get_mut().unwrap().set_flags(flag);
+    buffer
+}
+
+/// Runs a pipeline to its end or to its first error; the errors that it posts.
+pub fn errors(launch: &str) -> Vec<gst::glib::Error> {
     let pipeline = gst::parse::launch(launch).unwrap();
     let bus = pipeline.bus().unwrap();
+    let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
     let _ = pipeline.set_state(gst::State::Playing);
-    let end = bus.timed_pop_filtered(
-        gst::ClockTime::from_seconds(20),
-        &[gst::MessageType::Eos, gst::MessageType::Error],
-    );
+    let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &kinds);
+    let end = end.unwrap_or_else(|| panic!("`{launch}` does not end"));
+    // Not to NULL, where the bus is emptied.
+    pipeline.set_state(gst::State::Ready).unwrap();
+    let rest = std::iter::from_fn(|| bus.pop_filtered(&kinds));
+    let errors = std::iter::once(end)
+        .chain(rest)
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Error(error) => Some(error.error()),
+            _ => None,
+        });
+    let errors = errors.collect();
     pipeline.set_state(gst::State::Null).unwrap();
-    match end.unwrap_or_else(|| panic!("`{launch}` does not end")).view() {
-        gst::MessageView::Error(error) => Err(error.error()),
-        _ => Ok(()),
-    }
+    errors
+}
+
+/// Runs a pipeline to its end; the error is the first that it posts.
+pub fn play(launch: &str) -> Result<(), gst::glib::Error> {
+    errors(launch).into_iter().next().map_or(Ok(()), Err)
 }

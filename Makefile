@@ -9,7 +9,7 @@ export GST_CANDLE := $(CURDIR)/target/release/gst-candle
 PREFIX ?= /usr/local
 PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
 
-.PHONY: demo test test-pipelines build lint deny install models clean
+.PHONY: demo test build lint deny install models clean
 
 ## demo: build, then the test source through denoise, anomaly, classify and overlay; leaves out/
 demo: build
@@ -18,10 +18,6 @@ demo: build
 ## test: every test
 test: build
 	cargo test --release --workspace --locked
-
-## test-pipelines: the scripts in pipelines/ as a user runs them, and what gst-inspect-1.0 says
-test-pipelines: build
-	cargo test --release --locked --test pipelines
 
 ## build: the trainer and the plugins, for use from the build folder
 build:

@@ -17,10 +17,13 @@ static PLUGINS: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins");
     std::fs::create_dir_all(&folder).unwrap();
     for name in ["libgstcandle.so", "libgstcandlepublish.so"] {
-        let plugin = Path::new(env!("CARGO_BIN_EXE_gst-candle")).with_file_name(name);
+        // Where cargo builds them, for tests as well; the folder above has copies from the last `cargo build`.
+        let plugin = Path::new(env!("CARGO_BIN_EXE_gst-candle"))
+            .with_file_name("deps")
+            .join(name);
         assert!(
             plugin.exists(),
-            "{} is not there: run `make test`, or build with --workspace first",
+            "{} is not there: run `make test`, or cargo with --workspace",
             plugin.display()
         );
         let link = folder.join(name);

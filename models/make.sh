@@ -31,7 +31,7 @@ denoise-testsrc() {
 anomaly-testsrc() {
     frames "$work/good" candletestsrc num-buffers=600 frames-per-part=7 defect-rate=0 seed=100 '!' "${line[@]}" \
         '!' candledenoise model-file=denoise-testsrc.safetensors
-    "$candle" train anomaly "$work/good" --arch unet --width 8 --flip --steps 500 -o anomaly-testsrc.safetensors
+    "$candle" train anomaly "$work/good" --arch unet --width 8 --steps 2500 -o anomaly-testsrc.safetensors
 }
 
 classify-testsrc() {

@@ -6,13 +6,14 @@
 #
 # Leaves OUT/demo.mp4, OUT/demo.png (the worst frame, with heat map and label), OUT/events.jsonl (a line for each
 # change of state) and OUT/frames.jsonl (a line for each frame, with the truth). Fails when fewer than 90 % of the
-# defective parts were flagged, or more than 2 % of the good ones.
+# defective parts were flagged, or more than 2 % of the good ones. CANDLE_MODELS is the folder of the models
+# (default: models/ beside this folder).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 1 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 out=$1
 frames=${2:-600}
-models=$here/../models
+models=${CANDLE_MODELS:-$here/../models}
 mkdir -p "$out"
 
 start=$(date +%s)
@@ -26,8 +27,8 @@ gst-launch-1.0 -q candletestsrc num-buffers="$frames" frames-per-part=12 defect-
     ! candleoverlay ! videoconvert ! x264enc speed-preset=veryfast ! mp4mux ! filesink location="$out/demo.mp4"
 seconds=$(($(date +%s) - start))
 
-# The frame with the highest score of those that are named, as a picture.
-worst=$(jq -s 'map(select(.state and .known)) | max_by(.score) | .frame' "$out/frames.jsonl")
+# The frame with the highest score as a picture, if possible one of those that are flagged and named.
+worst=$(jq -s 'max_by([(.state and .known), .score]).frame' "$out/frames.jsonl")
 gst-launch-1.0 -q filesrc location="$out/demo.mp4" ! qtdemux ! avdec_h264 ! identity eos-after=$((worst + 1)) \
     ! videoconvert ! video/x-raw,format=RGB ! pngenc compression-level=1 \
     ! multifilesink location="$out/demo.png" max-files=1

@@ -67,19 +67,19 @@ struct AnomalyArgs {
     /// Size of the network's input [default: 256x256; unet takes pictures as they are]
     #[arg(long, value_parser = size, value_name = "WxH")]
     size: Option<[usize; 2]>,
-    /// How a frame comes to that size
-    #[arg(long, default_value = "stretch")]
-    resize: ResizeArg,
+    /// How a frame comes to that size [default: stretch]
+    #[arg(long)]
+    resize: Option<ResizeArg>,
     /// Length of an autoencoder's code, in channels at its smallest level
     #[arg(long, value_name = "N")]
     code_size: Option<usize>,
-    /// What makes the restored picture differ from the good one
-    #[arg(long, default_value = "l2+ssim")]
-    loss: Loss,
-    /// How the anomaly map is made
-    #[arg(long, default_value = "msgms")]
-    map: Map,
-    /// Side of the map's mean filter in pixels [default: 21 at 256x256, in proportion]
+    /// What makes the restored picture differ from the good one [default: l2+ssim; unet has its own]
+    #[arg(long)]
+    loss: Option<Loss>,
+    /// How the anomaly map is made [default: msgms; unet gives its own]
+    #[arg(long)]
+    map: Option<Map>,
+    /// Side of the map's mean filter in pixels [default: 21 at 256x256, in proportion; 5 for unet]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=255))]
     smooth: Option<u16>,
     /// Parts may lie mirrored: flip pictures at random
@@ -325,10 +325,10 @@ pub fn main(args: Args) -> Result<ExitCode> {
         TaskArgs::Anomaly(args) => {
             let (common, exec) = args.common.prepare(args.size, args.code_size)?;
             let options = anomaly::Options {
-                loss: args.loss.into(),
-                map: args.map.into(),
+                loss: args.loss.map(Into::into),
+                map: args.map.map(Into::into),
                 smooth: args.smooth.map(usize::from),
-                resize: args.resize.into(),
+                resize: args.resize.map(Into::into),
                 flip: args.flip,
                 false_alarm_rate: args.false_alarm_rate,
             };

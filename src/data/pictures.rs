@@ -7,6 +7,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
+use crate::model::file::{finish, temporary_beside};
 use crate::pixels::Image;
 use crate::{Error, Result};
 
@@ -173,28 +174,20 @@ pub fn write(path: &Path, image: &Image) -> Result<()> {
             ),
         )
     })?;
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".gst-candle-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the user's umask
-    let mut file = builder.tempfile_in(folder).map_err(|e| Error::io(path, e))?;
-    let mut out = BufWriter::new(file.as_file_mut());
+    let io = |e| Error::io(path, e);
+    let (mut file, temporary) = temporary_beside(path).map_err(io)?.into_parts();
+    let mut out = BufWriter::new(&mut file);
     match format {
         ImageFormat::Jpeg => picture.write_with_encoder(JpegEncoder::new_with_quality(&mut out, JPEG_QUALITY)),
         _ => picture.write_to(&mut out, format),
     }
     .map_err(|e| match e {
-        ImageError::IoError(e) => Error::io(path, e),
+        ImageError::IoError(e) => io(e),
         e => Error::data(path, format!("cannot be written: {e}")),
     })?;
-    out.flush().map_err(|e| Error::io(path, e))?;
+    out.flush().map_err(io)?;
     drop(out);
-    file.persist(path).map_err(|e| Error::io(path, e.error))?;
-    Ok(())
+    finish(file, temporary, path).map_err(io)
 }
 
 /// `None` where the picture has neither one plane nor three, or its sides are too long.

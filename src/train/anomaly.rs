@@ -2,33 +2,26 @@
 //! made defects (`fair`) or from the pictures themselves (`autoencoder`), or to mark made defects (`unet`).
 
 mod marking;
+mod restoring;
 
 use std::sync::atomic::AtomicBool;
 
-use candle_core::{Device, Tensor};
-use rand::RngExt;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::arrays::{first_output, infer, stack, to_images};
-use super::card::purpose;
 use super::common::{Common, Defaults, Product};
-use super::feed::Batch;
 use super::losses::PictureLoss;
-use super::packed::{self, Packed};
-use super::run::{Metrics, Objective, Outcome, run};
-use super::samples::{Sets, at_least, indices, is_good};
-use crate::data::augment::{self, CameraSettings};
+use super::packed;
+use super::run::{Objective, Outcome, run};
+use super::samples::{Sets, at_least, is_good};
 use crate::data::layout::Dataset;
-use crate::data::random::stream;
-use crate::data::{defects, defects::Defective};
 use crate::exec;
-use crate::exec::candle::Network;
 use crate::model::{AnomalyCalibration, Calibration, Color, InputSpec, MapKind, Model, Resize, Task};
-use crate::pixels::Image;
-use crate::score::{calibration, maps, metrics};
-use crate::tasks::{AnomalyDetector, batch};
+use crate::score::calibration;
+use crate::tasks::AnomalyDetector;
 use crate::{Error, Result};
+use marking::{Marking, with_scaling};
+use restoring::Restoring;
 
 /// Good pictures that a calibration needs.
 const LEAST_CALIBRATION: usize = 5;
@@ -42,14 +35,14 @@ const VAL_PICTURES: usize = 16;
 /// Options of this task.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
-    /// Compared with the good picture.
-    pub loss: PictureLoss,
-    /// How the map is made.
-    pub map: MapKind,
-    /// Side of the map's mean filter in pixels; `None` = 21 at 256, in proportion.
+    /// What makes the restored picture differ from the good one; `None` = [`PictureLoss::L2Ssim`]. `unet` has its own.
+    pub loss: Option<PictureLoss>,
+    /// How the map is made; `None` = [`MapKind::Msgms`]. `unet` gives its own.
+    pub map: Option<MapKind>,
+    /// Side of the map's mean filter in pixels; `None` = 21 at 256, in proportion, and 5 for `unet`.
     pub smooth: Option<usize>,
-    /// How a picture comes to the network's size.
-    pub resize: Resize,
+    /// How a picture comes to the network's size; `None` = [`Resize::Stretch`]. `unet` takes pictures as they are.
+    pub resize: Option<Resize>,
     /// Whether parts may lie mirrored.
     pub flip: bool,
     /// Share of good frames that may be flagged, 0..1.
@@ -59,12 +52,30 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            loss: PictureLoss::L2Ssim,
-            map: MapKind::Msgms,
+            loss: None,
+            map: None,
             smooth: None,
-            resize: Resize::Stretch,
+            resize: None,
             flip: false,
             false_alarm_rate: 0.01,
+        }
+    }
+}
+
+impl Options {
+    /// An error where an option was given that only networks have which restore pictures.
+    fn fit_marking(&self) -> Result<()> {
+        let given = [
+            ("--loss", self.loss.is_some()),
+            ("--map", self.map.is_some()),
+            ("--resize", self.resize.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::Invalid(format!(
+                "{name} does nothing with {MARKING}, which marks defects on pictures as they are: leave it out, or choose \
+                 --arch fair"
+            ))),
         }
     }
 }
@@ -74,22 +85,27 @@ const MARKING: &str = "unet";
 /// Side of the crops that `unet` learns from, in pixels.
 const CROP: usize = 128;
 /// Side of the mean filter on its maps.
-const MARK_SMOOTH: usize = 11;
+const MARK_SMOOTH: usize = 5;
 
 /// Trains and calibrates an anomaly detector. Where no architecture is named, [`choose_arch`] does.
 pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, stop: &AtomicBool) -> Result<Product> {
     let mut common = common.clone();
-    let sets = prepare(&mut common)?;
+    let sets = prepare(&mut common, options)?;
     let data = sets.card()?;
     let marks = common.arch(Task::Anomaly) == MARKING;
-    let fit = common.net.size.map(|size| (size, options.resize));
+    let resize = options.resize.unwrap_or(Resize::Stretch);
+    let fit = common.net.size.map(|size| (size, resize));
     let (pictures, held_out, color) = packed::fitted(&sets, fit, common.net.color)?;
     let net = common.build(Task::Anomaly, color, 0)?;
     let input = InputSpec {
-        resize: options.resize,
+        resize,
         ..net.input.clone()
     };
-    let map = if marks { MapKind::Direct } else { options.map };
+    let loss = options.loss.unwrap_or(PictureLoss::L2Ssim);
+    let map = match marks {
+        true => MapKind::Direct,
+        false => options.map.unwrap_or(MapKind::Msgms),
+    };
     let smooth = options
         .smooth
         .unwrap_or_else(|| common.net.size.map_or(MARK_SMOOTH, default_smooth));
@@ -100,15 +116,36 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         weight_decay: 0.0,
     };
     let extra = json!({
-        "loss": options.loss.name(), "map": map, "smooth": smooth, "resize": options.resize, "flip": options.flip,
+        "loss": loss.name(), "map": map, "smooth": smooth, "resize": resize, "flip": options.flip,
         "false-alarm-rate": options.false_alarm_rate,
     });
     let settings = common.settings(Task::Anomaly, defaults, &data, extra)?;
-    let options = Options {
-        smooth: Some(smooth),
-        ..*options
+    let (batch, seed, device) = (settings.batch, common.seed, common.device.clone());
+    let objective: Box<dyn Objective> = match marks {
+        true => Box::new(Marking {
+            input: input.clone(),
+            pictures: with_scaling(pictures, &input),
+            held_out,
+            crop: CROP,
+            smooth,
+            flip: options.flip,
+            batch,
+            seed,
+            device,
+        }),
+        false => Box::new(Restoring {
+            loss,
+            map,
+            smooth,
+            flip: options.flip,
+            synthesize: common.arch(Task::Anomaly) != "autoencoder",
+            pictures,
+            held_out,
+            batch,
+            seed,
+            device,
+        }),
     };
-    let objective = objective(&common, options, &input, [pictures, held_out], settings.batch);
     match run(&*objective, &net, &settings, stop)? {
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
@@ -128,7 +165,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
 
 /// Opens the data and fills in the architecture and its size. Data and options that do not do are found out now, not after
 /// the reading or the training.
-fn prepare(common: &mut Common) -> Result<Sets> {
+fn prepare(common: &mut Common, options: &Options) -> Result<Sets> {
     let (train, apart) = common.sources.open(is_good)?;
     let least = if apart.is_some() { 2 } else { LEAST_PICTURES };
     at_least(least, &train, &common.sources.train, "good pictures")?;
@@ -137,7 +174,9 @@ fn prepare(common: &mut Common) -> Result<Sets> {
         eprintln!("architecture {arch}: {reason}");
         common.arch = Some(arch.into());
     }
-    if common.arch(Task::Anomaly) != MARKING {
+    if common.arch(Task::Anomaly) == MARKING {
+        options.fit_marking()?;
+    } else {
         common.net.size.get_or_insert([256, 256]);
     }
     common.build(Task::Anomaly, Color::Gray, 0)?;
@@ -146,40 +185,6 @@ fn prepare(common: &mut Common) -> Result<Sets> {
     let held_out = "good pictures to hold out";
     at_least(LEAST_CALIBRATION, &sets.val, &common.sources.train, held_out)?;
     Ok(sets)
-}
-
-/// What the architecture is trained to do with `[pictures to learn from, held-out pictures]`.
-fn objective(
-    common: &Common,
-    options: Options,
-    input: &InputSpec,
-    pictures: [Vec<Packed>; 2],
-    batch: usize,
-) -> Box<dyn Objective> {
-    let (seed, device) = (common.seed, common.device.clone());
-    let [pictures, held_out] = pictures;
-    if common.arch(Task::Anomaly) == MARKING {
-        return Box::new(marking::Marking {
-            input: input.clone(),
-            pictures: marking::with_scaling(pictures, input),
-            held_out,
-            crop: CROP,
-            smooth: options.smooth.unwrap_or(MARK_SMOOTH),
-            flip: options.flip,
-            batch,
-            seed,
-            device,
-        });
-    }
-    Box::new(Restoring {
-        options,
-        synthesize: common.arch(Task::Anomaly) != "autoencoder",
-        pictures,
-        held_out,
-        batch,
-        seed,
-        device,
-    })
 }
 
 /// `[width, height]` of every picture.
@@ -243,98 +248,6 @@ pub fn calibrate(
     let found = calibration::anomaly(&scores, false_alarm_rate, map, smooth)?;
     model.calibration = Some(Calibration::Anomaly(found));
     Ok(())
-}
-
-/// Pictures with made defects, to be restored.
-struct Restoring {
-    options: Options,
-    synthesize: bool,
-    pictures: Vec<Packed>,
-    held_out: Vec<Packed>,
-    batch: usize,
-    seed: u64,
-    device: Device,
-}
-
-impl Restoring {
-    /// One training item: what the network sees, and what it should give.
-    fn item(&self, index: usize, step: u64, item: usize) -> (Image, Image) {
-        let mut rng = stream(purpose::seed(self.seed, purpose::AUGMENT), step, item as u64);
-        let settings = CameraSettings {
-            shift: 0.02,
-            scale: 0.02,
-            exposure: 0.1,
-            noise: 0.01,
-            blur: 0.0,
-            flip: self.options.flip,
-        };
-        let target = augment::camera(&self.pictures[index].image(), &settings, &mut rng);
-        let mut seen = target.clone();
-        if self.synthesize {
-            let other = self.pictures[rng.random_range(0..self.pictures.len())].image();
-            seen = defects::synthesize(&target, &other, &mut rng).image;
-        }
-        (seen, target)
-    }
-
-    /// Raw score of a picture at the network's size, as [`AnomalyDetector`] finds it.
-    fn score(&self, network: &Network, image: &Image) -> Result<f32> {
-        let mut output = to_images(&infer(network, &[batch(&[image])], &self.device)?)?.swap_remove(0);
-        output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
-        let map = maps::difference(self.options.map, image, &output, self.options.smooth.unwrap_or(1));
-        Ok(map.data.iter().copied().fold(f32::NEG_INFINITY, f32::max))
-    }
-}
-
-impl Objective for Restoring {
-    fn epoch_items(&self) -> u64 {
-        self.pictures.len() as u64
-    }
-
-    fn batch(&self, step: u64) -> Result<Batch> {
-        let order = indices(
-            purpose::seed(self.seed, purpose::ORDER),
-            step,
-            self.batch,
-            self.pictures.len(),
-        );
-        let items = order
-            .par_iter()
-            .enumerate()
-            .map(|(item, &index)| self.item(index, step, item));
-        let (seen, target): (Vec<_>, Vec<_>) = items.unzip();
-        Ok(vec![stack(&seen), stack(&target)])
-    }
-
-    fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
-        let [seen, target] = batch else {
-            return Err(Error::Invalid("a batch is pictures and their targets".into()));
-        };
-        let output = first_output(network, std::slice::from_ref(seen), true)?;
-        self.options.loss.compute(&output, target)
-    }
-
-    /// How well made defects on held-out pictures are told from the pictures themselves.
-    fn validate(&self, network: &Network) -> Result<Metrics> {
-        let (mut scores, mut defective) = (Vec::new(), Vec::new());
-        for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
-            let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
-            let good = picture.image();
-            scores.push(self.score(network, &good)?);
-            defective.push(false);
-            let other = self.held_out[(i + 1) % self.held_out.len()].image();
-            let Defective { image, mask } = defects::synthesize(&good, &other, &mut rng);
-            if mask.data.iter().any(|&m| m > 0.5) {
-                scores.push(self.score(network, &image)?);
-                defective.push(true);
-            }
-        }
-        // Without any made defect, which chance may bring in a handful of pictures, there is nothing to tell apart.
-        Ok(metrics::auroc(&scores, &defective)
-            .map(|a| ("val_auroc_synthetic", a))
-            .into_iter()
-            .collect())
-    }
 }
 
 #[cfg(test)]

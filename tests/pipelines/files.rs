@@ -4,16 +4,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 use gst_candle::data::pictures;
-use gst_candle::data::video::VideoReader;
 use gst_candle::pixels::Image;
 
-use crate::{Folder, events, fail, fields, models, program, script, succeed};
-
-/// The frames of a video.
-fn frames(path: &str) -> Vec<Image> {
-    let reader = VideoReader::open(path).unwrap();
-    reader.map(|frame| frame.unwrap().image).collect()
-}
+use crate::{Folder, events, fail, fields, frames, models, program, script, succeed};
 
 fn mean(image: &Image) -> f32 {
     image.data.iter().sum::<f32>() / image.data.len() as f32

@@ -1,6 +1,7 @@
 //! The pipelines as a user runs them, and what `gst-inspect-1.0` says of the elements. Cameras and windows are stood in for.
 
 mod camera;
+mod demo;
 mod files;
 mod inspect;
 mod models;
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
+use gst_candle::data::video::VideoReader;
+use gst_candle::pixels::Image;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -91,6 +94,12 @@ fn fail(mut command: Command) -> (i32, String) {
 
 fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The frames of a video.
+fn frames(path: &str) -> Vec<Image> {
+    let reader = VideoReader::open(path).unwrap();
+    reader.map(|frame| frame.unwrap().image).collect()
 }
 
 /// Reads lines of JSON.

@@ -4,18 +4,15 @@
 #[macro_use]
 mod damage;
 
+use super::errors::assert_fails;
 use super::{Folder, parts, run, succeed};
 
 /// Asserts that the program says one thing, an error with all of `words`, and fails.
 fn assert_refused(arguments: &[&str], words: &[&str]) {
     let output = run(arguments);
+    assert_fails(&output, words);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    let lines: Vec<&str> = text.lines().collect();
-    assert!(
-        matches!(lines[..], [line] if line.starts_with("error: ") && words.iter().all(|word| line.contains(word))),
-        "{words:?}: {text}"
-    );
+    assert_eq!(text.lines().count(), 1, "{text}");
     assert!(output.stdout.is_empty(), "{arguments:?} prints, too");
 }
 

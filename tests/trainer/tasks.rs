@@ -217,6 +217,16 @@ fn parts_of_mixed_sizes_keep_them_and_the_run_repeats_itself() {
     );
     let output = train(&["--arch", "unet", "--size", "32x32"], "u.safetensors");
     assert!(said(&output).contains("no option size"), "{}", said(&output));
+    for option in [["--loss", "l1"], ["--map", "ssim"], ["--resize", "crop"]] {
+        let output = train(&option, "u.safetensors");
+        let words = format!("{} does nothing with unet", option[0]);
+        assert!(
+            !output.status.success() && said(&output).contains(&words),
+            "{}",
+            said(&output)
+        );
+    }
+    assert!(!folder.path("u.safetensors").exists());
 }
 
 #[test]

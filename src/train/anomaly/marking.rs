@@ -17,7 +17,7 @@ use crate::tasks::{Scaling, fit, normalize};
 use crate::train::arrays::{first_output, infer, stack, to_images};
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
-use crate::train::losses::focal;
+use crate::train::losses::cross_entropy_dice;
 use crate::train::packed::Packed;
 use crate::train::run::{Metrics, Objective};
 use crate::train::samples::indices;
@@ -26,15 +26,13 @@ use crate::{Error, Result};
 /// Share of the training crops that stay as they are.
 const UNMARKED: f64 = 0.2;
 
-/// Each picture with the scaling that it has as a whole, found once.
+/// Each picture as the network will see it, padded to a size that it takes, with the scaling that it has as a whole.
 pub fn with_scaling(pictures: Vec<Packed>, input: &InputSpec) -> Vec<(Packed, Scaling)> {
-    pictures
-        .into_par_iter()
-        .map(|picture| {
-            let scaling = Scaling::of(input, &fit(input, &picture.image()).0);
-            (picture, scaling)
-        })
-        .collect()
+    let prepare = |picture: Packed| {
+        let fitted = fit(input, &picture.image()).0;
+        (Packed::new(&fitted), Scaling::of(input, &fitted))
+    };
+    pictures.into_par_iter().map(prepare).collect()
 }
 
 /// Normal pictures, crops of which are marked.
@@ -56,9 +54,17 @@ pub struct Marking {
 
 impl Marking {
     /// A random crop, normalised as the whole picture will be in use. One that is too small is continued by reflection.
+    ///
+    /// Places are drawn from half a crop before the picture to half a crop behind it and moved inside: the picture's edges,
+    /// which the network's padding makes look like nothing else, would hardly be seen otherwise and be taken for marks.
     fn crop(&self, (picture, scaling): &(Packed, Scaling), rng: &mut Pcg64) -> Image {
         let [width, height] = picture.size().map(|side| side.min(self.crop));
-        let at = [(0, width), (1, height)].map(|(axis, side)| rng.random_range(0..=picture.size()[axis] - side));
+        let at = [(0, width), (1, height)].map(|(axis, side)| {
+            let last = picture.size()[axis] - side;
+            rng.random_range(0..=last + self.crop)
+                .saturating_sub(self.crop / 2)
+                .min(last)
+        });
         let mut crop = picture.crop(at, [width, height]);
         scaling.apply(&mut crop);
         crop.pad_to_multiple(self.crop)
@@ -114,7 +120,7 @@ impl Objective for Marking {
         let [seen, mask] = batch else {
             return Err(Error::Invalid("a batch is pictures and their masks".into()));
         };
-        focal(&first_output(network, std::slice::from_ref(seen), true)?, mask)
+        cross_entropy_dice(&first_output(network, std::slice::from_ref(seen), true)?, mask)
     }
 
     /// How well made marks on held-out pictures are told from the pictures themselves.

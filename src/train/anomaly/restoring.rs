@@ -1,0 +1,122 @@
+//! Training of a network that restores what is normal, whole pictures at the network's size.
+
+use candle_core::{Device, Tensor};
+use rand::RngExt;
+use rayon::prelude::*;
+
+use super::VAL_PICTURES;
+use crate::data::augment::{self, CameraSettings};
+use crate::data::defects::{self, Defective};
+use crate::data::random::stream;
+use crate::exec::candle::Network;
+use crate::model::MapKind;
+use crate::pixels::Image;
+use crate::score::{maps, metrics};
+use crate::tasks::batch;
+use crate::train::arrays::{first_output, infer, stack, to_images};
+use crate::train::card::purpose;
+use crate::train::feed::Batch;
+use crate::train::losses::PictureLoss;
+use crate::train::packed::Packed;
+use crate::train::run::{Metrics, Objective};
+use crate::train::samples::indices;
+use crate::{Error, Result};
+
+/// Pictures with made defects, to be restored.
+pub struct Restoring {
+    pub loss: PictureLoss,
+    /// How the map is made.
+    pub map: MapKind,
+    /// Side of the map's mean filter.
+    pub smooth: usize,
+    /// Whether parts may lie mirrored.
+    pub flip: bool,
+    /// Whether the pictures get defects; else the network sees them as they are.
+    pub synthesize: bool,
+    pub pictures: Vec<Packed>,
+    pub held_out: Vec<Packed>,
+    pub batch: usize,
+    pub seed: u64,
+    pub device: Device,
+}
+
+impl Restoring {
+    /// One training item: what the network sees, and what it should give.
+    fn item(&self, index: usize, step: u64, item: usize) -> (Image, Image) {
+        let mut rng = stream(purpose::seed(self.seed, purpose::AUGMENT), step, item as u64);
+        let settings = CameraSettings {
+            shift: 0.02,
+            scale: 0.02,
+            exposure: 0.1,
+            noise: 0.01,
+            blur: 0.0,
+            flip: self.flip,
+        };
+        let target = augment::camera(&self.pictures[index].image(), &settings, &mut rng);
+        let mut seen = target.clone();
+        if self.synthesize {
+            let other = self.pictures[rng.random_range(0..self.pictures.len())].image();
+            seen = defects::synthesize(&target, &other, &mut rng).image;
+        }
+        (seen, target)
+    }
+
+    /// Raw score of a picture at the network's size, as [`AnomalyDetector`] finds it.
+    fn score(&self, network: &Network, image: &Image) -> Result<f32> {
+        let mut output = to_images(&infer(network, &[batch(&[image])], &self.device)?)?.swap_remove(0);
+        output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
+        let map = maps::difference(self.map, image, &output, self.smooth);
+        Ok(map.data.iter().copied().fold(f32::NEG_INFINITY, f32::max))
+    }
+}
+
+impl Objective for Restoring {
+    fn epoch_items(&self) -> u64 {
+        self.pictures.len() as u64
+    }
+
+    fn batch(&self, step: u64) -> Result<Batch> {
+        let order = indices(
+            purpose::seed(self.seed, purpose::ORDER),
+            step,
+            self.batch,
+            self.pictures.len(),
+        );
+        let items = order
+            .par_iter()
+            .enumerate()
+            .map(|(item, &index)| self.item(index, step, item));
+        let (seen, target): (Vec<_>, Vec<_>) = items.unzip();
+        Ok(vec![stack(&seen), stack(&target)])
+    }
+
+    fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
+        let [seen, target] = batch else {
+            return Err(Error::Invalid("a batch is pictures and their targets".into()));
+        };
+        let output = first_output(network, std::slice::from_ref(seen), true)?;
+        self.loss.compute(&output, target)
+    }
+
+    /// How well made defects on held-out pictures are told from the pictures themselves.
+    fn validate(&self, network: &Network) -> Result<Metrics> {
+        let (mut scores, mut defective) = (Vec::new(), Vec::new());
+        for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
+            let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
+            let good = picture.image();
+            scores.push(self.score(network, &good)?);
+            defective.push(false);
+            let other = self.held_out[(i + 1) % self.held_out.len()].image();
+            let Defective { image, mask } = defects::synthesize(&good, &other, &mut rng);
+            if mask.data.iter().any(|&m| m > 0.5) {
+                scores.push(self.score(network, &image)?);
+                defective.push(true);
+            }
+        }
+        // Without any made defect, which chance may bring in a handful of pictures, there is nothing to tell apart.
+        Ok(metrics::auroc(&scores, &defective)
+            .map(|a| ("val_auroc_synthetic", a))
+            .into_iter()
+            .collect())
+    }
+}

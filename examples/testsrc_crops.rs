@@ -16,6 +16,8 @@ use gst_candle::tasks::{AnomalyDetector, Denoiser};
 
 /// Standard deviation of the noise, 0..255; `candletestsrc`'s default.
 const NOISE: f32 = 8.0;
+/// Least area of a region in pixels, as `pipelines/demo.sh` has it.
+const MIN_AREA: usize = 20;
 /// Frames from one picture to the next: no two show a part at the same place.
 const STEP: u64 = 7;
 
@@ -45,7 +47,7 @@ fn main() -> Result<()> {
         let (noisy, parts) = line::render(&settings, number);
         let (frame, _) = denoiser.denoise(&noisy, None)?;
         let map = detector.inspect(&frame)?.frame_map();
-        let found = regions::find(&map, detector.calibration().pixel_threshold, 1);
+        let found = regions::find(&map, detector.calibration().pixel_threshold, MIN_AREA);
         for (i, region) in found.iter().enumerate() {
             save(&frame, region, &folders[class_of(region, &parts)], number, i)?;
         }

@@ -12,12 +12,12 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 out=$1
-frames=${2:-600}
+frames=${2:-500}
 models=${CANDLE_MODELS:-$here/../models}
 mkdir -p "$out"
 
 start=$(date +%s)
-gst-launch-1.0 -q candletestsrc num-buffers="$frames" frames-per-part=12 defect-rate=0.35 \
+gst-launch-1.0 -q candletestsrc num-buffers="$frames" seed=1 frames-per-part=10 defect-rate=0.35 \
     ! video/x-raw,format=RGB,width=480,height=360,framerate=15/1 \
     ! candledenoise model-file="$models/denoise-testsrc.safetensors" \
     ! candleanomaly model-file="$models/anomaly-testsrc.safetensors" min-area=20 \
@@ -27,11 +27,14 @@ gst-launch-1.0 -q candletestsrc num-buffers="$frames" frames-per-part=12 defect-
     ! candleoverlay ! videoconvert ! x264enc speed-preset=veryfast ! mp4mux ! filesink location="$out/demo.mp4"
 seconds=$(($(date +%s) - start))
 
-# The frame with the highest score as a picture, if possible one of those that are flagged and named.
-worst=$(jq -s 'max_by([(.state and .known), .score]).frame' "$out/frames.jsonl")
-gst-launch-1.0 -q filesrc location="$out/demo.mp4" ! qtdemux ! avdec_h264 ! identity eos-after=$((worst + 1)) \
-    ! videoconvert ! video/x-raw,format=RGB ! pngenc compression-level=1 \
-    ! multifilesink location="$out/demo.png" max-files=1
+# A picture of the frame with the highest score, if possible one that shows a whole defective part and is named.
+worst=$(jq -s 'max_by([(.known and (.truth // [] | any(.defect != "good"))), .score, .regions[0].area]).frame' \
+    "$out/frames.jsonl")
+pictures=$(mktemp -d)
+trap 'rm -rf "$pictures"' EXIT
+gst-launch-1.0 -q filesrc location="$out/demo.mp4" ! qtdemux ! avdec_h264 ! videoconvert ! video/x-raw,format=RGB \
+    ! pngenc compression-level=1 ! multifilesink location="$pictures/%d.png"
+mv "$pictures/$worst.png" "$out/demo.png"
 
 jq -rs --argjson seeded "$frames" --argjson seconds "$seconds" -f "$here/demo.jq" "$out/frames.jsonl"
 echo "left: $out/demo.mp4 $out/demo.png $out/events.jsonl"

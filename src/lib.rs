@@ -3,6 +3,7 @@
 //! Imports point one way: `cli` → `train` → [`tasks`], [`data`] → [`exec`], [`score`] → [`model`] → [`graph`],
 //! [`pixels`], [`kernels`]. The GStreamer elements in `plugins/` use this library without its `train` feature.
 
+mod atomic;
 pub mod data;
 pub mod error;
 pub mod exec;

@@ -6,10 +6,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Map, Value};
 
+use crate::atomic::{self, temporary_beside};
 use crate::data::layout::VideoLimits;
 use crate::exec::{DeviceSpec, Options, Precision};
-use crate::model::file::temporary_beside;
-use crate::train::checkpoint::write_atomically;
 
 /// Where and how a network runs.
 #[derive(Args, Clone)]
@@ -113,7 +112,7 @@ pub fn write_json(target: &Path, figures: &Map<String, Value>) -> Result<()> {
     if target == Path::new("-") {
         print(&text)
     } else {
-        Ok(write_atomically(target, text.as_bytes())?)
+        Ok(atomic::write(target, |out| out.write_all(text.as_bytes()))?)
     }
 }
 

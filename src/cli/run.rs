@@ -11,10 +11,10 @@ use tempfile::TempPath;
 
 use super::common::{Frames, Machine, make_folder, sigma};
 use super::overlay::heat_map;
+use crate::atomic::{sync_and_name, temporary_beside};
 use crate::data::layout::{Dataset, Source, Split, is_video};
 use crate::data::pictures;
 use crate::exec::Options;
-use crate::model::file::{finish, temporary_beside};
 use crate::model::{Model, Task};
 use crate::score::regions;
 use crate::tasks::{AnomalyDetector, Classifier, Denoiser};
@@ -63,7 +63,8 @@ fn output_help() -> &'static str {
 pub fn main(args: &Args) -> Result<()> {
     let model = Model::load(&args.model)?;
     let options = args.machine.options()?;
-    match (model.task, is_video(&args.output)) {
+    let video = is_video(&args.output) && !args.output.is_dir();
+    match (model.task, video) {
         (Task::Denoise, true) => denoise_video(args, &model, &options),
         (Task::Denoise, false) => denoise_pictures(args, &model, &options),
         (task, true) => bail!(
@@ -240,7 +241,7 @@ impl Lines {
         } = self
         {
             let file = writer.into_inner().map_err(|e| e.into_error());
-            let finished = file.and_then(|file| finish(file, temporary, &path));
+            let finished = file.and_then(|file| sync_and_name(file, temporary, &path));
             finished.with_context(|| path.display().to_string())?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
-use crate::model::file::{finish, temporary_beside};
+use crate::atomic::temporary_beside;
 use crate::pixels::Image;
 use crate::{Error, Result};
 
@@ -187,7 +187,9 @@ pub fn write(path: &Path, image: &Image) -> Result<()> {
     })?;
     out.flush().map_err(io)?;
     drop(out);
-    finish(file, temporary, path).map_err(io)
+    // Not flushed to the disk: thousands of pictures would wait for it thousands of times.
+    drop(file);
+    temporary.persist(path).map_err(|e| io(e.error))
 }
 
 /// `None` where the picture has neither one plane nor three, or its sides are too long.

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tempfile::{NamedTempFile, TempPath};
 
 use super::Model;
+use crate::atomic;
 use crate::graph::{Array, Graph, Weights};
 use crate::{Error, Result};
 
@@ -47,55 +47,7 @@ impl Model {
         let path = path.as_ref();
         self.check()
             .map_err(|e| Error::model(path, format!("not saved: {e}")))?;
-        write_atomically(path, |out| write(self, out)).map_err(|e| Error::io(path, e))
-    }
-}
-
-/// Lets `write` fill a temporary file beside `path`, flushes it to the disk and renames it. After an error `path` is as it was
-/// before and nothing else is left.
-pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let (mut file, temporary) = temporary_beside(path)?.into_parts();
-    let mut out = BufWriter::new(&mut file);
-    write(&mut out)?;
-    out.flush()?;
-    drop(out);
-    finish(file, temporary, path)
-}
-
-/// An empty file beside `path`, removed when dropped. [`finish`] gives it its name.
-pub fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = folder_of(path);
-    if !folder.is_dir() {
-        let reason = format!("cannot write here: there is no folder {}", folder.display());
-        return Err(io::Error::new(io::ErrorKind::NotFound, reason));
-    }
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".gst-candle-").suffix(".part");
-    #[cfg(unix)]
-    {
-        // What any new file gets, less the user's umask; temporary files are private otherwise.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    // The temporary file's own name in an error would only confuse.
-    builder.tempfile_in(folder).map_err(|e| io::Error::from(e.kind()))
-}
-
-/// Flushes a temporary file to the disk and names it `path`.
-pub fn finish(file: File, temporary: TempPath, path: &Path) -> io::Result<()> {
-    file.sync_all()?;
-    temporary.persist(path).map_err(|e| e.error)?;
-    // The rename itself is on the disk only when the folder is.
-    #[cfg(unix)]
-    File::open(folder_of(path))?.sync_all()?;
-    Ok(())
-}
-
-/// The folder that `path` lies in.
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
+        atomic::write(path, |out| write(self, out))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a model file holds.
 
 mod check;
-pub(crate) mod file;
+mod file;
 
 use serde::{Deserialize, Serialize};
 

@@ -63,20 +63,14 @@ impl Default for Options {
 }
 
 impl Options {
-    /// An error where an option was given that only networks have which restore pictures.
-    fn fit_marking(&self) -> Result<()> {
+    /// The first option given, as on the command line, that only networks have which restore pictures.
+    fn of_restoring(&self) -> Option<&'static str> {
         let given = [
             ("--loss", self.loss.is_some()),
             ("--map", self.map.is_some()),
             ("--resize", self.resize.is_some()),
         ];
-        match given.iter().find(|(_, given)| *given) {
-            None => Ok(()),
-            Some((name, _)) => Err(Error::Invalid(format!(
-                "{name} does nothing with {MARKING}, which marks defects on pictures as they are: leave it out, or choose \
-                 --arch fair"
-            ))),
-        }
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
     }
 }
 
@@ -102,6 +96,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         ..net.input.clone()
     };
     let loss = options.loss.unwrap_or(PictureLoss::L2Ssim);
+    let loss_name = if marks { "cross-entropy+dice" } else { loss.name() };
     let map = match marks {
         true => MapKind::Direct,
         false => options.map.unwrap_or(MapKind::Msgms),
@@ -116,7 +111,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         weight_decay: 0.0,
     };
     let extra = json!({
-        "loss": loss.name(), "map": map, "smooth": smooth, "resize": resize, "flip": options.flip,
+        "loss": loss_name, "map": map, "smooth": smooth, "resize": resize, "flip": options.flip,
         "false-alarm-rate": options.false_alarm_rate,
     });
     let settings = common.settings(Task::Anomaly, defaults, &data, extra)?;
@@ -170,14 +165,20 @@ fn prepare(common: &mut Common, options: &Options) -> Result<Sets> {
     let least = if apart.is_some() { 2 } else { LEAST_PICTURES };
     at_least(least, &train, &common.sources.train, "good pictures")?;
     if common.arch.is_none() {
-        let (arch, reason) = choose_arch(common.net.size, &sizes(&train)?);
+        let (arch, reason) = match options.of_restoring() {
+            Some(option) => ("fair", format!("{option} is for networks that restore pictures")),
+            None => choose_arch(common.net.size, &sizes(&train)?),
+        };
         eprintln!("architecture {arch}: {reason}");
         common.arch = Some(arch.into());
     }
-    if common.arch(Task::Anomaly) == MARKING {
-        options.fit_marking()?;
-    } else {
+    if common.arch(Task::Anomaly) != MARKING {
         common.net.size.get_or_insert([256, 256]);
+    } else if let Some(option) = options.of_restoring() {
+        return Err(Error::Invalid(format!(
+            "{option} does nothing with {MARKING}, which marks defects on pictures as they are: leave it out, or choose --arch \
+             fair"
+        )));
     }
     common.build(Task::Anomaly, Color::Gray, 0)?;
     let share = (LEAST_HELD_OUT as f64 / train.samples.len() as f64).max(0.1);

@@ -7,8 +7,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::atomic;
 use crate::graph::{Array, Weights};
-use crate::model::file;
 use crate::{Error, Result};
 
 /// The format's name, in the file.
@@ -115,7 +115,7 @@ impl Checkpoint {
         let state = serde_json::to_string(&self.state).map_err(|e| Error::model(path, e.to_string()))?;
         let file = safetensors::serialize(views, Some(HashMap::from([(STATE.to_owned(), state)])))
             .map_err(|e| Error::model(path, e.to_string()))?;
-        write_atomically(path, &file)
+        atomic::write(path, |out| out.write_all(&file))
     }
 
     /// Reads the file at `path`. The error says what is wrong with it.
@@ -160,11 +160,6 @@ impl Checkpoint {
     }
 }
 
-/// Writes `bytes` to a temporary file beside `path`, syncs and renames it. Nothing is left behind on failure.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    file::write_atomically(path, |out| out.write_all(bytes)).map_err(|e| Error::io(path, e))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,21 +197,6 @@ mod tests {
             1,
             "no temporary file is left"
         );
-    }
-
-    #[test]
-    fn what_cannot_be_written_names_the_target_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = |path: &Path| write_atomically(path, b"x").unwrap_err().to_string();
-        let missing = folder.path().join("no/a.json");
-        assert!(error(&missing).starts_with(&format!("{}: cannot write here", missing.display())));
-        // A folder in the file's place is found at the rename, when the temporary file is written.
-        let taken = folder.path().join("taken");
-        std::fs::create_dir(&taken).unwrap();
-        let message = error(&taken);
-        assert!(message.starts_with(&format!("{}: ", taken.display())), "{message}");
-        assert!(!message.contains(".gst-candle-"), "{message}");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -75,6 +75,7 @@ fn it_leaves_a_video_a_picture_and_events_and_fails_where_the_line_is_misjudged(
     let folder = Folder::new();
     // Flags every part, since the metal is bright.
     models::testsrc(folder.path());
+    models::keeping(&folder.path().join("denoise-testsrc.safetensors"));
     let out = folder.text("out");
     let output = script("demo.sh", &[&out, "40"], folder.path()).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
@@ -84,11 +85,20 @@ fn it_leaves_a_video_a_picture_and_events_and_fails_where_the_line_is_misjudged(
         !output.status.success() && errors.contains("more than 2 % of the good parts"),
         "{errors}"
     );
-    assert_eq!(frames(&format!("{out}/demo.mp4")).len(), 40);
+    let lines_of = |name: &str| events(&std::fs::read_to_string(format!("{out}/{name}")).unwrap());
+    let video = frames(&format!("{out}/demo.mp4"));
+    assert_eq!(video.len(), 40);
     let picture = pictures::read(Path::new(&format!("{out}/demo.png"))).unwrap();
     assert_eq!((picture.channels, picture.width, picture.height), (3, 480, 360));
+    // One of the frames, and one whose part has a defect.
+    let number = video
+        .iter()
+        .position(|frame| *frame == picture)
+        .expect("a frame of the video");
+    let truth = &lines_of("frames.jsonl")[number]["truth"][0]["defect"];
+    assert!(truth.is_string() && truth != "good", "frame {number} shows {truth}");
     for name in ["events.jsonl", "frames.jsonl"] {
-        let lines = events(&std::fs::read_to_string(format!("{out}/{name}")).unwrap());
+        let lines = lines_of(name);
         let fields = ["time", "score", "threshold", "state", "regions", "label"];
         assert!(
             fields.iter().all(|field| lines[0].get(field).is_some()),

@@ -49,6 +49,11 @@ pub fn halving(path: &Path) {
     save(path, Task::Denoise, gain(0.5), &[], None);
 }
 
+/// A denoiser that changes nothing.
+pub fn keeping(path: &Path) {
+    save(path, Task::Denoise, gain(1.0), &[], None);
+}
+
 /// An anomaly model whose map is the frame's own brightness; 0.5 and more is anomalous.
 pub fn brightness(path: &Path) {
     let calibration = AnomalyCalibration {

@@ -140,7 +140,12 @@ fn cuda_in_a_build_without_it() {
 fn run_in(place: &Path, script: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_gst-candle")]);
-    command.args(arguments).env("PLACE", place).output().unwrap()
+    command
+        .args(arguments)
+        .env("PLACE", place)
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap()
 }
 
 /// Makes the folder `out` a file system of `size`, runs the program there, and asserts that it fails for want of space, naming the

@@ -47,7 +47,7 @@ impl Recipe {
 fn start(arguments: &[&str], checkpoint: &Path, step: u64) -> Child {
     let child = gst_candle(arguments).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
-    while !checkpoint.exists() || Checkpoint::load(checkpoint).unwrap().state.step < step {
+    while !Checkpoint::load(checkpoint).is_ok_and(|saved| saved.state.step >= step) {
         assert!(
             begun.elapsed() < Duration::from_secs(60),
             "no checkpoint of step {step} after a minute"

@@ -218,7 +218,7 @@ fn parts_of_mixed_sizes_keep_them_and_the_run_repeats_itself() {
     let output = train(&["--arch", "unet", "--size", "32x32"], "u.safetensors");
     assert!(said(&output).contains("no option size"), "{}", said(&output));
     for option in [["--loss", "l1"], ["--map", "ssim"], ["--resize", "crop"]] {
-        let output = train(&option, "u.safetensors");
+        let output = train(&[&["--arch", "unet"], &option[..]].concat(), "u.safetensors");
         let words = format!("{} does nothing with unet", option[0]);
         assert!(
             !output.status.success() && said(&output).contains(&words),
@@ -227,6 +227,8 @@ fn parts_of_mixed_sizes_keep_them_and_the_run_repeats_itself() {
         );
     }
     assert!(!folder.path("u.safetensors").exists());
+    let output = train(&["--loss", "l1"], "l.safetensors");
+    assert!(said(&output).contains("architecture fair: --loss is for networks that restore pictures"));
 }
 
 #[test]

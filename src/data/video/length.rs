@@ -4,6 +4,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+/// A file may be so many bytes shorter than its header says and still be whole: some writers count the header itself, or
+/// leave out a byte of padding.
+const SLACK: u64 = 16;
+/// Sizes that writers leave in a RIFF header when they never come back to fill it in.
+const OPEN: [u32; 3] = [0, i32::MAX as u32, u32::MAX];
 /// Boxes at the top of an MP4 or QuickTime file. Others are taken for what some cameras append, and end the search.
 const BOXES: [&[u8; 4]; 14] = [
     b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"free", b"skip", b"wide", b"uuid", b"meta",
@@ -30,16 +35,15 @@ pub fn cut_off(path: &Path) -> Option<Bytes> {
         _ => boxes(&mut file, there),
     };
     let promised = promised.ok()?;
-    (promised > there).then_some(Bytes { there, promised })
+    (promised > there.saturating_add(SLACK)).then_some(Bytes { there, promised })
 }
 
-/// End of the last RIFF chunk that begins within `there` bytes: large files (OpenDML) have several. 0 for one without a length,
-/// which is what writers leave that never came back to fill it in: 0 or all ones.
+/// End of the last RIFF chunk that begins within `there` bytes: large files (OpenDML) have several. 0 for one without a length.
 fn riff(file: &mut File, there: u64) -> io::Result<u64> {
     let (mut at, mut end) = (0, 0);
     while at + 8 <= there && &read_at(file, at)? == b"RIFF" {
         let size = u32::from_le_bytes(read_at(file, at + 4)?);
-        if size == 0 || size == u32::MAX {
+        if OPEN.contains(&size) {
             return Ok(0);
         }
         end = at + 8 + u64::from(size);
@@ -78,25 +82,28 @@ fn element_size(file: &mut File, at: u64) -> io::Result<(Option<u64>, u64)> {
     Ok(((value != unknown).then_some(value), at + 1 + u64::from(more)))
 }
 
-/// End of the last box that begins within `there` bytes.
+/// End of the last box with samples, or with what they are, that begins within `there` bytes.
 fn boxes(file: &mut File, there: u64) -> io::Result<u64> {
-    let mut at: u64 = 0;
+    let (mut at, mut end): (u64, u64) = (0, 0);
     while at.saturating_add(8) <= there {
         let name: [u8; 4] = read_at(file, at + 4)?;
         if !BOXES.contains(&&name) {
-            return Ok(0);
+            return Ok(end);
         }
         let size = match u32::from_be_bytes(read_at(file, at)?) {
-            0 => return Ok(0), // to the end of the file
+            0 => return Ok(end), // to the end of the file
             1 => u64::from_be_bytes(read_at(file, at + 8)?),
             size => size.into(),
         };
         if size < 8 {
-            return Ok(0);
+            return Ok(end);
         }
         at = at.saturating_add(size);
+        if matches!(&name, b"moov" | b"moof" | b"mdat") {
+            end = at;
+        }
     }
-    Ok(at)
+    Ok(end)
 }
 
 fn read_at<const N: usize>(file: &mut File, at: u64) -> io::Result<[u8; N]> {
@@ -116,24 +123,35 @@ mod tests {
         cut_off(file.path())
     }
 
-    /// Asserts that each file is whole, with anything behind it too, and cut off wherever it is cut after `header` bytes.
-    fn assert_length(whole: &[u8], header: usize) {
-        assert_eq!(of(whole), None);
-        assert_eq!(of(&[whole, b"\x00\x00\x00\x01junk that follows"].concat()), None);
-        for there in header..whole.len() {
-            let (there, promised) = (there as u64, whole.len() as u64);
-            assert_eq!(of(&whole[..there as usize]), Some(Bytes { there, promised }));
+    /// Asserts that `header`, `middle` and 40 bytes more make a whole file, with anything behind it too, and one that is cut
+    /// off wherever it is cut after the header by more than the slack.
+    fn assert_length(header: &[u8], middle: &[u8]) {
+        let whole = [header, middle, &[7; 40]].concat();
+        assert_eq!(of(&whole), None);
+        assert_eq!(of(&[&whole[..], b"\x00\x00\x00\x01junk that follows"].concat()), None);
+        for there in header.len()..whole.len() {
+            let promised = whole.len() as u64;
+            let expected = (there + 16 < whole.len()).then_some(Bytes {
+                there: there as u64,
+                promised,
+            });
+            assert_eq!(of(&whole[..there]), expected);
         }
     }
 
     #[test]
     fn a_cut_is_seen_wherever_it_is() {
-        assert_length(b"RIFF\x08\x00\x00\x00AVI data", 8);
-        assert_length(b"RIFF\x05\x00\x00\x00AVI d\0RIFF\x08\x00\x00\x00AVIXdata", 22);
-        // A header of two bytes; a segment of five, its length in one byte and in eight.
-        assert_length(b"\x1a\x45\xdf\xa3\x82hd\x18\x53\x80\x67\x85bytes", 12);
-        assert_length(b"\x1a\x45\xdf\xa3\x82hd\x18\x53\x80\x67\x01\0\0\0\0\0\0\x05bytes", 19);
-        assert_length(b"\0\0\0\x0cftypisom\0\0\0\x01mdat\0\0\0\0\0\0\0\x14abcd", 28);
+        assert_length(b"RIFF\x2c\0\0\0", b"AVI ");
+        assert_length(b"RIFF\x05\0\0\0AVI d\0RIFF\x2c\0\0\0", b"AVIX");
+        // A header of two bytes; a segment of 44, its length in one byte and in eight.
+        assert_length(b"\x1a\x45\xdf\xa3\x82hd\x18\x53\x80\x67\xac", b"data");
+        assert_length(b"\x1a\x45\xdf\xa3\x82hd\x18\x53\x80\x67\x01\0\0\0\0\0\0\x2c", b"data");
+        assert_length(b"\0\0\0\x0cftypisom\0\0\0\x01mdat\0\0\0\0\0\0\0\x3c", b"data");
+    }
+
+    #[test]
+    fn what_follows_the_frames_of_an_mp4_may_be_cut() {
+        assert_eq!(of(b"\0\0\0\x0cftypisom\0\0\0\x09mdat.\0\0\x10\0free"), None);
     }
 
     #[test]
@@ -141,6 +159,7 @@ mod tests {
         for open in [
             &b"RIFF\xff\xff\xff\xffAVI "[..],
             b"RIFF\0\0\0\0AVI and frames",
+            b"RIFF\xff\xff\xff\x7fAVI and frames",
             b"\x1a\x45\xdf\xa3\x82hd\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xffdata",
             b"\x1a\x45\xdf\xa3\x82hd\x18\x53\x80\x67\xffdata",
             b"\0\0\0\x0cftypisom\0\0\0\0mdatdata",

@@ -50,7 +50,8 @@ pub struct VideoReader {
 }
 
 impl VideoReader {
-    /// Opens a path or URI. Fails when there is no such file, no video in it, or no decoder for it, and says which.
+    /// Opens a path or URI. Fails when there is no such file, no video in it, or no decoder for it, and says which. A file that
+    /// is shorter than its container says fails, too: better now than after hours.
     pub fn open(location: &str) -> Result<Self> {
         init(location)?;
         let uri = if location.contains("://") {
@@ -65,8 +66,14 @@ impl VideoReader {
                 .to_string()
         };
         let (pipeline, sink) = build(&uri).map_err(|e| Error::data(location, e.to_string()))?;
+        let file = gst::glib::filename_from_uri(&uri).ok().map(|(path, _)| path);
+        if let Some(length::Bytes { there, promised }) = file.as_deref().and_then(length::cut_off) {
+            let reason =
+                format!("breaks off: {there} of {promised} bytes are there; copy it again, or repair it by remuxing");
+            return Err(Error::data(location, reason));
+        }
         let mut reader = Self {
-            file: gst::glib::filename_from_uri(&uri).ok().map(|(path, _)| path),
+            file,
             location: location.to_owned(),
             pipeline,
             sink,
@@ -161,11 +168,6 @@ impl VideoReader {
                 "cannot be played: GStreamer has no {}; install the plugin for it",
                 self.missing.join(", ")
             )
-        } else if let Some(bytes) = self.file.as_deref().and_then(length::cut_off) {
-            format!(
-                "cannot be played: {error} (it breaks off: {} of {} bytes are there)",
-                bytes.there, bytes.promised
-            )
         } else {
             format!("cannot be played: {error}")
         }
@@ -173,22 +175,15 @@ impl VideoReader {
 
     /// What is missing after the last frame of a file, if anything. Most demultiplexers take a file's end for the video's.
     ///
-    /// A file shorter than its container says was cut, whatever streams are in it. The duration is less sure: of a file with sound
-    /// it may be the sound's, frames at uneven times may each last long, and headers are off by a frame or two. So it counts
-    /// only for a lone video stream that lacks a second, a twentieth of the whole and twice the longest wait between frames.
+    /// Of a file with sound the duration may be the sound's, frames at uneven times may each last long, and headers are off by a
+    /// frame or two. So it counts only for a lone video stream that lacks a second, a twentieth of the whole and twice the
+    /// longest wait between frames.
     fn missing_end(&self) -> Option<String> {
-        let seconds = |ns: u64| ns as f64 / 1e9;
-        let file = self.file.as_deref()?;
-        if let Some(length::Bytes { there, promised }) = length::cut_off(file) {
-            let end = seconds(self.end_ns);
-            return Some(format!(
-                "breaks off after {end:.1} s: {there} of {promised} bytes are there; copy it again"
-            ));
-        }
+        self.file.as_ref()?;
         let duration = self.duration_ns().filter(|_| self.end_ns > 0)?;
         let short = 1_000_000_000.max(duration / 20).max(2 * self.step_ns);
         (duration.saturating_sub(self.end_ns) > short).then(|| {
-            let (end, whole) = (seconds(self.end_ns), seconds(duration));
+            let [end, whole] = [self.end_ns, duration].map(|ns| ns as f64 / 1e9);
             format!("breaks off after {end:.1} s of {whole:.1} s; copy it again")
         })
     }

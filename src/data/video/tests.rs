@@ -160,7 +160,7 @@ const MUXERS: [(&str, &str); 4] = [
 ];
 
 #[test]
-fn a_file_that_was_cut_ends_in_an_error() {
+fn a_file_that_was_cut_is_not_opened() {
     let dir = tempdir().unwrap();
     for (name, mux) in MUXERS {
         for sound in [false, true] {
@@ -168,22 +168,9 @@ fn a_file_that_was_cut_ends_in_an_error() {
             launch_clip(&path, mux, sound);
             let bytes = std::fs::read(&path).unwrap();
             std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-            if name == "a.mov" {
-                // What its frames are stands at the end.
-                let message = open_error(path.to_str().unwrap());
-                assert!(message.contains(name) && message.contains("breaks off"), "{message}");
-                continue;
-            }
-            let mut frames = read(&path);
-            let message = frames.pop().unwrap().expect_err("the end is missing").to_string();
-            assert!(
-                message.contains(name) && message.contains("breaks off after "),
-                "{message}"
-            );
-            let there = format!("{} of {} bytes", bytes.len() / 2, bytes.len());
-            assert!(message.contains(&there), "{message}");
-            assert!((20..95).contains(&frames.len()), "{name}: {} frames", frames.len());
-            assert!(frames.iter().all(Result::is_ok), "{name}: the error comes last");
+            let message = open_error(path.to_str().unwrap());
+            let there = format!("breaks off: {} of {} bytes", bytes.len() / 2, bytes.len());
+            assert!(message.contains(name) && message.contains(&there), "{message}");
         }
     }
 }

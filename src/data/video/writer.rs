@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 
 use super::init;
-use crate::model::file::{self, temporary_beside};
+use crate::atomic::{sync_and_name, temporary_beside};
 use crate::pixels::Image;
 use crate::{Error, Result};
 
@@ -172,7 +172,7 @@ impl VideoWriter {
             .map_err(|e| self.error_or(&e.to_string()))?;
         if let Some(temporary) = self.temporary.take() {
             let (file, temporary) = temporary.into_parts();
-            file::finish(file, temporary, &self.path).map_err(|e| Error::io(&self.path, e))?;
+            sync_and_name(file, temporary, &self.path).map_err(|e| Error::io(&self.path, e))?;
         }
         Ok(())
     }

@@ -19,13 +19,14 @@ frames() {
     gst-launch-1.0 -q "${@:2}" ! pngenc compression-level=1 ! multifilesink location="$1/%04d.png"
 }
 
+terms="MIT OR Apache-2.0: drawn by this program"
 line=(video/x-raw,format=RGB,width=480,height=360)
 
 denoise-testsrc() {
     frames "$work/clean" candletestsrc num-buffers=600 frames-per-part=7 noise=0 defect-rate=0 seed=100 '!' "${line[@]}"
     # The same network as `micro` in colour.
     "$candle" train denoise "$work/clean" --arch ffdnet --width 24 --depth 6 --sigma-max 20 \
-        --steps 2000 --batch 16 --lr 2e-3 -o denoise-testsrc.safetensors
+        --steps 2000 --batch 16 --lr 2e-3 --license "$terms" -o denoise-testsrc.safetensors
 }
 
 anomaly-testsrc() {
@@ -36,7 +37,8 @@ anomaly-testsrc() {
         frames "$work/good-$n" candletestsrc num-buffers=150 frames-per-part=$n defect-rate=0 seed=$((100 + n)) \
             '!' "${line[@]}" '!' candledenoise model-file=denoise-testsrc.safetensors
     done
-    "$candle" train anomaly "${good[@]}" --arch unet --width 8 --batch 8 --steps 6500 -o anomaly-testsrc.safetensors
+    "$candle" train anomaly "${good[@]}" --arch unet --width 8 --smooth 5 --batch 8 --steps 6500 \
+        --license "$terms" -o anomaly-testsrc.safetensors
     # One good frame in twenty is above this threshold, nearly always where a pixel of the next part's rim has come in:
     # too small for the demonstration's least area.
     frames "$work/more" candletestsrc num-buffers=400 frames-per-part=17 defect-rate=0 seed=200 '!' "${line[@]}" \
@@ -47,7 +49,7 @@ anomaly-testsrc() {
 classify-testsrc() {
     (cd .. && cargo run --release --example testsrc_crops -- \
         models/denoise-testsrc.safetensors models/anomaly-testsrc.safetensors "$work/crops" 600)
-    "$candle" train classify "$work/crops" --steps 300 -o classify-testsrc.safetensors
+    "$candle" train classify "$work/crops" --steps 300 --license "$terms" -o classify-testsrc.safetensors
 }
 
 denoise-fast-gray() {
@@ -56,7 +58,7 @@ denoise-fast-gray() {
 }
 
 anomaly-magnetic-tile() {
-    "$candle" train anomaly "$data/anomaly/magnetic_tile" --arch unet --flip --steps 1325 \
+    "$candle" train anomaly "$data/anomaly/magnetic_tile" --steps 829 \
         --license "magnetic tile defects (Huang 2020), cite" -o anomaly-magnetic-tile.safetensors
 }
 

@@ -79,7 +79,7 @@ struct AnomalyArgs {
     /// How the anomaly map is made [default: msgms; unet gives its own]
     #[arg(long)]
     map: Option<Map>,
-    /// Side of the map's mean filter in pixels [default: 21 at 256x256, in proportion; 5 for unet]
+    /// Side of the map's mean filter in pixels [default: 21 at 256x256, in proportion; 11 for unet]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=255))]
     smooth: Option<u16>,
     /// Parts may lie mirrored: flip pictures at random

@@ -39,7 +39,7 @@ pub struct Options {
     pub loss: Option<PictureLoss>,
     /// How the map is made; `None` = [`MapKind::Msgms`]. `unet` gives its own.
     pub map: Option<MapKind>,
-    /// Side of the map's mean filter in pixels; `None` = 21 at 256, in proportion, and 5 for `unet`.
+    /// Side of the map's mean filter in pixels; `None` = 21 at 256, in proportion, and 11 for `unet`.
     pub smooth: Option<usize>,
     /// How a picture comes to the network's size; `None` = [`Resize::Stretch`]. `unet` takes pictures as they are.
     pub resize: Option<Resize>,
@@ -79,7 +79,7 @@ const MARKING: &str = "unet";
 /// Side of the crops that `unet` learns from, in pixels.
 const CROP: usize = 128;
 /// Side of the mean filter on its maps.
-const MARK_SMOOTH: usize = 5;
+const MARK_SMOOTH: usize = 11;
 
 /// Trains and calibrates an anomaly detector. Where no architecture is named, [`choose_arch`] does.
 pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, stop: &AtomicBool) -> Result<Product> {

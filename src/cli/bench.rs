@@ -105,7 +105,8 @@ fn median_seconds(session: &mut Session, shapes: Vec<Vec<usize>>) -> crate::Resu
     Ok(times[times.len() / 2])
 }
 
-/// Best f32 rate of this machine's threads together, in GFLOP/s: each multiplies matrices of its own.
+/// Best f32 rate of this machine's threads together, in GFLOP/s: each multiplies matrices of its own. Threads beyond the
+/// processors add nothing.
 fn peak_gflops() -> Result<f64> {
     let rates = rayon::broadcast(|_| -> candle_core::Result<f64> {
         let mut best: f64 = 0.0;
@@ -120,7 +121,10 @@ fn peak_gflops() -> Result<f64> {
         }
         Ok(best)
     });
-    Ok(rates.into_iter().sum::<candle_core::Result<f64>>()?)
+    let threads = rates.len();
+    let processors = std::thread::available_parallelism().map_or(threads, usize::from);
+    let sum = rates.into_iter().sum::<candle_core::Result<f64>>()?;
+    Ok(sum * threads.min(processors) as f64 / threads as f64)
 }
 
 /// The widest vector instructions of this processor that kernels may use.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::common::{print_table, write_json};
 use crate::graph::Op;
-use crate::model::{Calibration, Model};
+use crate::model::{AnomalyCalibration, Calibration, Model};
 
 /// Show a model's card: what it is for, what it takes, and where it came from
 ///
@@ -66,15 +66,22 @@ fn card(args: &Args, model: &Model) -> Result<Map<String, Value>> {
     Ok(card)
 }
 
-/// The calibration's constants without its tables.
+/// The calibration's constants and thresholds, without the scores behind them.
 fn calibration(model: &Model) -> Value {
     match &model.calibration {
         Some(Calibration::Anomaly(c)) => json!({
             "map": c.map, "smooth": c.smooth, "threshold": c.threshold, "pixel_threshold": c.pixel_threshold, "frames": c.frames,
+            "threshold_at_rate": thresholds(c),
         }),
         Some(Calibration::Classify(c)) => json!(c),
         None => Value::Null,
     }
+}
+
+/// Threshold by false-alarm rate, the most frequent first.
+fn thresholds(calibration: &AnomalyCalibration) -> Map<String, Value> {
+    let row = |[rate, threshold]: &[f32; 2]| (rate.to_string(), json!(threshold));
+    calibration.rates.iter().map(row).collect()
 }
 
 /// Nested objects as `outer.inner`; lists and what is left out in a word.

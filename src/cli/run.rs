@@ -64,6 +64,12 @@ pub fn main(args: &Args) -> Result<()> {
     let model = Model::load(&args.model)?;
     let options = args.machine.options()?;
     let video = is_video(&args.output) && !args.output.is_dir();
+    if pictures::has_extension(&args.output) && !args.output.is_dir() {
+        bail!(
+            "{}: -o takes a folder, into which each picture goes under its own name",
+            args.output.display()
+        );
+    }
     match (model.task, video) {
         (Task::Denoise, true) => denoise_video(args, &model, &options),
         (Task::Denoise, false) => denoise_pictures(args, &model, &options),
@@ -265,7 +271,7 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
         } else {
             Vec::new()
         };
-        let found: Vec<_> = found.iter().map(|r| json!([r.x, r.y, r.width, r.height])).collect();
+        let found: Vec<_> = found.iter().map(|r| region(r)).collect();
         lines.write(&json!({
             "source": describe(&sample.source), "score": inspection.score, "threshold": threshold, "anomalous": anomalous,
             "regions": found,
@@ -279,6 +285,11 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
         }
     }
     lines.finish()
+}
+
+/// A region as `candlepublish` writes it.
+fn region(r: &regions::Region) -> serde_json::Value {
+    json!({ "x": r.x, "y": r.y, "width": r.width, "height": r.height, "area": r.area, "score": r.score })
 }
 
 fn classify(args: &Args, model: &Model, options: &Options) -> Result<()> {

@@ -59,6 +59,8 @@ struct DenoiseArgs {
 
 /// Learn what good parts look like, from good pictures alone, and set the threshold
 ///
+/// Without --arch it is unet, which keeps each picture's own size, where pictures differ in size and no --size is given, else fair.
+///
 /// Example: gst-candle train anomaly good-parts/ --minutes 20 -o part.safetensors
 #[derive(clap::Args)]
 struct AnomalyArgs {
@@ -119,8 +121,7 @@ struct CommonArgs {
     /// The model file to write
     #[arg(short, long, value_name = "MODEL")]
     output: PathBuf,
-    /// Architecture [default: the task's; for anomaly unet where pictures differ in size and no --size is given, else fair; a
-    /// wrong name lists them]
+    /// Architecture [default: the task's; a wrong name lists them]
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
     /// Channels of the first level

@@ -247,6 +247,9 @@ pub fn calibrate(
         scores.push(detector.inspect(&good.read(sample)?)?.score);
     }
     let found = calibration::anomaly(&scores, false_alarm_rate, map, smooth)?;
+    if let Some(caution) = found.caution(false_alarm_rate) {
+        eprintln!("warning: {caution}");
+    }
     model.calibration = Some(Calibration::Anomaly(found));
     Ok(())
 }

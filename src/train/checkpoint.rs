@@ -120,6 +120,10 @@ impl Checkpoint {
 
     /// Reads the file at `path`. The error says what is wrong with it.
     pub fn load(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            let reason = "there is no checkpoint to go on from: leave --resume out to begin";
+            return Err(Error::model(path, reason));
+        }
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         let broken = |reason: String| Error::model(path, format!("not a checkpoint that can be used: {reason}"));
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -42,9 +42,9 @@ impl Progress {
             bar.set_position(step);
         } else if self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
-            let left = Duration::from_secs(seconds_left as u64);
+            let left = HumanDuration(Duration::from_secs(seconds_left as u64));
             eprintln!(
-                "step {step}/{}  loss {loss:.5}  {images_per_s:.1} images/s  {left:?} left",
+                "step {step}/{}  loss {loss:.5}  {images_per_s:.1} images/s  {left:#} left",
                 self.total
             );
         }

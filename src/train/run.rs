@@ -28,6 +28,8 @@ const EMA_DECAY: f32 = 0.999;
 const VALIDATIONS: u64 = 8;
 /// Share of a run with `--minutes` that validations may take.
 const VALIDATION_SHARE: f64 = 0.1;
+/// Steps below which no network is of use.
+const FEW_STEPS: u64 = 50;
 /// Rows of a run's log, about.
 const LOG_ROWS: u64 = 500;
 
@@ -196,6 +198,9 @@ fn plan(objective: &dyn Objective, net: &Net, settings: &Settings, seconds: f64)
         "planned {steps} steps of {:.0} ms: the same run again is --steps {steps}",
         step_seconds * 1e3
     );
+    if steps < FEW_STEPS {
+        eprintln!("warning: so few steps teach a network next to nothing: give more --minutes");
+    }
     Ok((steps, validations))
 }
 

@@ -94,7 +94,10 @@ fn models_and_labels_that_do_not_fit() {
         &["others", "dented"],
     );
     assert_fails(&run(&["eval", &classifier, &good]), &["good"]);
-    assert_fails(&run(&["eval", &denoiser, &good]), &["--sigma"]);
+    assert_fails(
+        &run(&["eval", &denoiser, &good]),
+        &["d.safetensors is a denoiser", "--sigma"],
+    );
     assert_fails(
         &run(&["eval", &classifier, &good, "--sigma", "25"]),
         &["c.safetensors", "classify"],
@@ -103,6 +106,10 @@ fn models_and_labels_that_do_not_fit() {
     assert_fails(
         &run(&["run", &classifier, &good, "-o", &folder.text("x.mp4")]),
         &["x.mp4"],
+    );
+    assert_fails(
+        &run(&["run", &denoiser, &good, "-o", &folder.text("one.png")]),
+        &["one.png", "folder"],
     );
     assert_fails(
         &run(&["run", &denoiser, &folder.text("nothing"), "-o", &folder.text("out")]),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use gst_candle::train::checkpoint::{Checkpoint, State};
 
+use super::errors::assert_fails;
 use super::{Folder, assert_same, classes, gst_candle, parts, run, succeed};
 
 /// What a run that saves a checkpoint after every step trains.
@@ -106,6 +107,9 @@ fn ctrl_c_saves_and_other_options_are_refused() {
     let folder = Folder::new();
     parts(&folder.path("clean"), 4, [48, 48]);
     let (data, model) = (folder.text("clean"), folder.text("m.safetensors"));
+    let output = run(&[&DENOISE.arguments(&data, &model)[..], &["--resume"]].concat());
+    assert_fails(&output, &["m.safetensors.ckpt", "no checkpoint", "--resume"]);
+
     let child = start(&DENOISE.arguments(&data, &model), &folder.path("m.safetensors.ckpt"), 1);
     assert!(
         Command::new("kill")

@@ -150,7 +150,23 @@ fn anomaly_is_found_and_calibrated() {
     let other = folder.text("other.safetensors");
     succeed(&["calibrate", &model, &good, "--false-alarm-rate", "0.4", "-o", &other]);
     assert_ne!(threshold(&model), threshold(&other));
-    assert_eq!(figures(&["info", &other])["calibration"]["frames"], 6);
+    let calibration = &figures(&["info", &other])["calibration"];
+    assert_eq!(calibration["frames"], 6);
+    assert_eq!(calibration["threshold_at_rate"]["0.4"], calibration["threshold"]);
+    let output = run(&[
+        "calibrate",
+        &model,
+        &good,
+        "--false-alarm-rate",
+        "0.01",
+        "-o",
+        &folder.text("rare.safetensors"),
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("less than one in the 6 good frames") && said.contains("100 frames"),
+        "{said}"
+    );
     succeed(&["calibrate", &model, &good, "--false-alarm-rate", "0.4"]);
     assert_eq!(threshold(&model), threshold(&other));
 
@@ -168,6 +184,8 @@ fn anomaly_is_found_and_calibrated() {
         first["anomalous"],
         first["score"].as_f64() >= first["threshold"].as_f64()
     );
+    let region = &first["regions"][0];
+    assert_eq!(first["anomalous"], region["area"].as_u64() > Some(0), "{first}");
     assert_eq!(folder.names("found").len(), 7);
     assert_eq!(succeed(&["run", &model, &good, "-o", "-"]).lines().count(), 6);
 }

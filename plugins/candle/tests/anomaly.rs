@@ -206,6 +206,29 @@ fn the_threshold_comes_from_the_property_the_rate_or_the_model() {
     assert_eq!(threshold(2), 0.0);
 }
 
+#[test]
+fn a_rate_that_the_calibration_cannot_show_is_warned_of_once() {
+    init();
+    let model = brightness(None);
+    let info = info_of(CAPS);
+    let (mut harness, bus) = harness("candleanomaly", &model, "false-alarm-rate=0.001", CAPS);
+    let mut warnings = |from: u64| {
+        for index in from..from + 3 {
+            harness.push_and_pull(grey(&info, 10, index)).unwrap();
+        }
+        std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Warning]))
+            .map(|message| match message.view() {
+                gst::MessageView::Warning(warning) => warning.error().message().to_owned(),
+                _ => unreachable!("filtered"),
+            })
+            .collect::<Vec<_>>()
+    };
+    let told = warnings(0);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("less than one in the 100 good frames"), "{told:?}");
+    assert!(warnings(3).is_empty());
+}
+
 /// `(time in 100 ms, state)` of the messages for frames that are good (`.`) or bad (`x`).
 fn changes(properties: &str, frames: &str) -> Vec<(u64, bool)> {
     init();
@@ -350,6 +373,28 @@ fn other_outputs_draw_on_a_copy() {
             assert!(result(&drawn, "anomaly").is_some());
         }
     }
+}
+
+#[test]
+fn side_by_side_tells_positions_that_an_overlay_draws_on_the_left() {
+    init();
+    let model = brightness(None);
+    let info = info_of(CAPS);
+    let (mut harness, _) = harness("candleanomaly", &model, "output=side-by-side", CAPS);
+    let output = harness
+        .push_and_pull(spotted(&info, &[([20, 10, 8, 6], 255)], 0))
+        .unwrap();
+    let anomaly = result(&output, "anomaly").unwrap();
+    assert_eq!(
+        (anomaly.get("width"), anomaly.get("height")),
+        (Ok(2 * info.width() as i32), Ok(info.height() as i32))
+    );
+    assert_eq!(rect(&array(&anomaly, "regions")[0]), [20, 10, 8, 6]);
+    let metas: Vec<_> = output
+        .iter_meta::<VideoRegionOfInterestMeta>()
+        .map(|meta| meta.rect())
+        .collect();
+    assert_eq!(metas, [(10, 10, 4, 6)]);
 }
 
 #[test]

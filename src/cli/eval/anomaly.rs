@@ -81,6 +81,13 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         .collect();
     let bad = anomalous.iter().filter(|a| **a).count();
     let mut text = format!("{} good pictures, {bad} with defects\n", anomalous.len() - bad);
+    if data
+        .samples
+        .iter()
+        .all(|sample| sample.class.is_none() && sample.mask.is_none())
+    {
+        text.push_str("no folder or mask says which are defective: all are taken as good\n");
+    }
     if pixels.reduced {
         text.push_str(&format!(
             "pixel figures on maps reduced to {REDUCED_SIDE} pixels a side\n"

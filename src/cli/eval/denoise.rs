@@ -38,8 +38,9 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         let data = Dataset::open(&args.data, Split::Test, args.frames.limits())?;
         if data.layout != Layout::Pairs && args.sigma.is_none() {
             bail!(
-                "{}: clean pictures need --sigma, the noise to add (25 is usual)",
-                args.data[0]
+                "{}: {} is a denoiser; to judge it on clean pictures give --sigma, the noise to add (25 is usual)",
+                args.data[0],
+                args.model.display()
             );
         }
         for (i, sample) in data.samples.iter().enumerate() {

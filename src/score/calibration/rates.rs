@@ -108,6 +108,18 @@ fn threshold(sorted: &[f64], tail: &Tail, rate: f64) -> f32 {
 }
 
 impl AnomalyCalibration {
+    /// What to say of a false-alarm rate that the frames of the calibration are too few to show; `None` where they suffice.
+    pub fn caution(&self, false_alarm_rate: f64) -> Option<String> {
+        (false_alarm_rate * (self.frames as f64) < 1.0).then(|| {
+            format!(
+                "a false-alarm rate of {false_alarm_rate} is less than one in the {} good frames of the calibration, so its \
+                 threshold is extrapolated and may be beyond what any defect reaches: calibrate with {} frames or more",
+                self.frames,
+                (1.0 / false_alarm_rate).ceil()
+            )
+        })
+    }
+
     /// Threshold for another false-alarm rate, log-interpolated in the table and clamped to its ends.
     /// The calibrated threshold where the table is empty or the rate is not a number.
     pub fn threshold_for(&self, false_alarm_rate: f64) -> f32 {

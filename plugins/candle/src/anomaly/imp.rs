@@ -16,7 +16,7 @@ use super::paint::paint;
 use super::settings::{Output, Settings};
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
-use crate::common::result::{AnomalyResult, Kind};
+use crate::common::result::{AnomalyResult, Kind, scaled};
 use crate::common::settings::warn_if_late;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
@@ -40,6 +40,8 @@ struct State {
     /// The alarm as it was told last: the change that counts is the one from this, even over a reset.
     told: bool,
     last: Option<(Finding, AnomalyResult)>,
+    /// What was said last of the false-alarm rate.
+    caution: Option<String>,
 }
 
 impl State {
@@ -108,7 +110,7 @@ impl CandleAnomaly {
             engine::run(|| frame::draw(buffer, &info, |frame| paint(settings.output, frame, finding)))?;
         }
         if settings.common.attach_meta {
-            attach(buffer, result);
+            attach(buffer, result, [info.width(), info.height()]);
         }
         if result.stale {
             return Ok(None);
@@ -132,6 +134,7 @@ impl CandleAnomaly {
         buffer: &gst::BufferRef,
         running_time: Option<gst::ClockTime>,
     ) -> Result<(), gst::ErrorMessage> {
+        self.caution(state, settings);
         let begin = Instant::now();
         let finding = engine::run(|| {
             let mapped = frame::map(buffer, info)?;
@@ -152,12 +155,23 @@ impl CandleAnomaly {
             anomalous: finding.counted >= finding.threshold,
             state: on,
             stale: false,
-            size: [info.width() as i32, info.height() as i32],
+            size: settings.output.size([info.width() as i32, info.height() as i32]),
             regions: finding.regions.clone(),
             map: finding.heat_map(),
         };
         state.last = Some((finding, result));
         Ok(())
+    }
+
+    /// Warns once of a false-alarm rate that the model's calibration cannot show.
+    fn caution(&self, state: &mut State, settings: &Settings) {
+        let caution = settings.caution(state.inspector.calibration());
+        if caution != state.caution {
+            if let Some(text) = &caution {
+                gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{text}"));
+            }
+            state.caution = caution;
+        }
     }
 
     /// Tells the result of the frame just inspected: properties, their signals, and the bus. No lock is held meanwhile.
@@ -185,15 +199,16 @@ impl CandleAnomaly {
     }
 }
 
-/// Attaches the result, and the regions where the frame itself was inspected.
-fn attach(buffer: &mut gst::BufferRef, result: &AnomalyResult) {
+/// Attaches the result, and on the buffer's frame of `size` = `[width, height]` the regions, where that frame itself was inspected.
+fn attach(buffer: &mut gst::BufferRef, result: &AnomalyResult, size: [u32; 2]) {
     result.attach(buffer);
     if result.stale {
         return;
     }
     for region in &result.regions {
-        let [x, y, width, height] = region.rect.map(|n| n as u32);
-        let mut meta = VideoRegionOfInterestMeta::add(buffer, "anomaly", (x, y, width, height));
+        let [x, y, width, height] = scaled(region.rect.map(f64::from), result.size, size.map(|side| side as usize));
+        let rect = (x as u32, y as u32, width.ceil() as u32, height.ceil() as u32);
+        let mut meta = VideoRegionOfInterestMeta::add(buffer, "anomaly", rect);
         let mut param = region.to_structure("candle-region");
         param.set("label", "anomaly");
         meta.add_param(param);
@@ -288,6 +303,7 @@ impl BaseTransformImpl for CandleAnomaly {
             alarm: AlarmState::default(),
             told: false,
             last: None,
+            caution: None,
         }));
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! From a frame to what is wrong with it.
 
 use gst_candle::exec::Options;
-use gst_candle::model::{Color, Model};
+use gst_candle::model::{AnomalyCalibration, Color, Model};
 use gst_candle::pixels::{Frame, Image};
 use gst_candle::score::regions;
 use gst_candle::tasks::{AnomalyDetector, Inspection};
@@ -43,6 +43,11 @@ impl Inspector {
         })
     }
 
+    /// What the model's decisions rest on.
+    pub fn calibration(&self) -> &AnomalyCalibration {
+        self.detector.calibration()
+    }
+
     /// Inspects `frame`, or the part of it that `settings` name.
     pub fn inspect(&mut self, frame: &Frame<'_>, settings: &Settings) -> Result<Finding> {
         let roi = region_of_interest(settings.roi, [frame.width, frame.height])?;
@@ -53,7 +58,7 @@ impl Inspector {
                 .detector
                 .inspect(&image.crop(roi.x, roi.y, roi.width, roi.height))?,
         };
-        let calibration = self.detector.calibration();
+        let calibration = self.calibration();
         let threshold = settings.threshold(calibration);
         let pixel_threshold = calibration.pixel_threshold.min(threshold);
         let mut finding = Finding {

@@ -26,6 +26,13 @@ pub enum Output {
     SideBySide,
 }
 
+impl Output {
+    /// The size in which results are told of a frame of `[width, height]`: side by side, the frame that leaves is two of them.
+    pub fn size(self, [width, height]: [i32; 2]) -> [i32; 2] {
+        [if self == Self::SideBySide { 2 * width } else { width }, height]
+    }
+}
+
 /// A part of the frame, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rect {
@@ -224,6 +231,12 @@ impl Settings {
             "" => Ok(None),
             text => text.parse().map(Some),
         }
+    }
+
+    /// What to say of the false-alarm rate, where it decides and the calibration cannot show it.
+    pub fn caution(&self, calibration: &AnomalyCalibration) -> Option<String> {
+        let decides = self.threshold < 0.0 && self.false_alarm_rate > 0.0;
+        decides.then(|| calibration.caution(self.false_alarm_rate)).flatten()
     }
 
     /// The raw score at and above which a frame is anomalous.

@@ -17,7 +17,7 @@
 //! | `anomalous` | gboolean | this frame's own verdict |
 //! | `state` | gboolean | the alarm, after `min-duration` and `hold-duration` |
 //! | `stale` | gboolean | the frame was not inferred: all values are of the last frame that was |
-//! | `width`, `height` | gint | size of the frame |
+//! | `width`, `height` | gint | size of the frame; twice its width where it is squeezed into the left half (`output=side-by-side`) |
 //! | `regions` | GstValueArray of structures `region` | worst first: `x`, `y`, `width`, `height`, `area` (gint), `score` (gdouble) |
 //! | `map` | GstBuffer | heat map, one byte a pixel, rows without padding; 255 = twice the pixel threshold or more |
 //! | `map-width`, `map-height` | gint | size of the heat map |
@@ -334,6 +334,17 @@ impl Kind for DenoiseResult {
             stale: s.get("stale").ok()?,
         })
     }
+}
+
+/// A rectangle of a frame of `from` = `[width, height]` on one of `to`.
+pub fn scaled(rect: [f64; 4], from: [i32; 2], to: [usize; 2]) -> [f64; 4] {
+    let factor = |axis: usize| to[axis] as f64 / f64::from(from[axis].max(1));
+    [
+        rect[0] * factor(0),
+        rect[1] * factor(1),
+        rect[2] * factor(0),
+        rect[3] * factor(1),
+    ]
 }
 
 fn rect_builder(name: &str, rect: [i32; 4]) -> gst::structure::Builder {

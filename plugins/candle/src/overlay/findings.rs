@@ -4,7 +4,7 @@ use gst_video::VideoRegionOfInterestMeta;
 
 use super::settings::Settings;
 use crate::common::frame::{TRUTH, TRUTH_PARAM};
-use crate::common::result::{AnomalyResult, ClassifyResult, HeatMap, Kind, Labels};
+use crate::common::result::{AnomalyResult, ClassifyResult, HeatMap, Kind, Labels, scaled};
 
 const RED: [f32; 3] = [1.0, 0.25, 0.2];
 const BLUE: [f32; 3] = [0.3, 0.8, 1.0];
@@ -103,17 +103,6 @@ fn short(value: f64) -> String {
         2
     };
     format!("{value:.decimals$}")
-}
-
-/// A rectangle of a frame of `from` = `[width, height]` on one of `to`.
-fn scaled(rect: [f64; 4], from: [i32; 2], to: [usize; 2]) -> [f64; 4] {
-    let factor = |axis: usize| to[axis] as f64 / f64::from(from[axis].max(1));
-    [
-        rect[0] * factor(0),
-        rect[1] * factor(1),
-        rect[2] * factor(0),
-        rect[3] * factor(1),
-    ]
 }
 
 fn heat(result: AnomalyResult, size: [usize; 2]) -> HeatMap {

@@ -52,7 +52,7 @@ struct State {
     last: Option<Situation>,
 }
 
-/// Writes what `candleanomaly` and `candleclassify` found as lines of JSON to a file or to standard output, and lets every buffer pass.
+/// Writes what `candleanomaly`, `candleclassify` and `candledenoise` found as lines of JSON to a file or to standard output, and lets every buffer pass.
 ///
 /// `gst-launch-1.0 candletestsrc num-buffers=300 ! candleanomaly model-file=part.safetensors ! candlepublish location=events.jsonl ! fakesink`
 ///
@@ -69,6 +69,7 @@ struct State {
 /// | `stale` | whether the values are those of an earlier frame |
 /// | `regions` | list of objects with `x`, `y`, `width`, `height` and `area` in pixels, and `score` |
 /// | `label`, `confidence`, `known` | the label in force, its probability, and whether it is one of the model's |
+/// | `noise_level`, `strength` | of `candledenoise`: standard deviation of the noise, 0..255, and the strength applied; with `mode=all` |
 /// | `truth` | from `candletestsrc`: list of whole parts with `index`, `defect`, and their `x`, `y`, `width`, `height` |
 /// | `objects` | list of objects with `x`, `y`, `width`, `height`, `label`, `confidence`, `known`: regions classified one by one, if any |
 ///
@@ -230,10 +231,8 @@ impl CandlePublish {
             return Ok(());
         };
         let result = meta.structure();
-        let Some(situation) = Situation::of(result) else {
-            return Ok(());
-        };
-        if mode == PublishMode::Change && state.last.as_ref() == Some(&situation) {
+        let situation = Situation::of(result);
+        if mode == PublishMode::Change && (situation.is_empty() || state.last.as_ref() == Some(&situation)) {
             return Ok(());
         }
         gst::debug!(CAT, imp = self, "frame {frame}: {situation:?}");

@@ -14,20 +14,25 @@ pub struct Moment {
 }
 
 /// What a change is a change of: the alarm and the label.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Situation {
     alarm: Option<bool>,
     label: Option<String>,
 }
 
 impl Situation {
-    /// Reads it from the structure of a `candle-result` meta; `None` if it has neither.
-    pub fn of(result: &gst::StructureRef) -> Option<Self> {
+    /// Reads it from the structure of a `candle-result` meta.
+    pub fn of(result: &gst::StructureRef) -> Self {
         let anomaly = result.get::<gst::Structure>("anomaly").ok();
         let classify = result.get::<gst::Structure>("classify").ok();
         let alarm = anomaly.and_then(|anomaly| anomaly.get("state").ok());
         let label = classify.and_then(|classify| classify.get("label").ok());
-        (alarm.is_some() || label.is_some()).then_some(Self { alarm, label })
+        Self { alarm, label }
+    }
+
+    /// Whether there is neither alarm nor label, so that nothing can change.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -74,6 +79,11 @@ pub fn line(result: &gst::StructureRef, truth: &[Value], moment: &Moment) -> Str
         if objects.as_array().is_some_and(|objects| !objects.is_empty()) {
             object.insert("objects".into(), objects);
         }
+    }
+    if let Ok(denoise) = result.get::<gst::Structure>("denoise") {
+        let number = |field| json!(denoise.get::<f64>(field).ok());
+        object.insert("noise_level".into(), number("noise-level"));
+        object.insert("strength".into(), number("strength"));
     }
     if !truth.is_empty() {
         object.insert("truth".into(), truth.into());
@@ -158,6 +168,29 @@ mod tests {
     }
 
     #[test]
+    fn a_denoiser_tells_its_noise_level() {
+        gst::init().unwrap();
+        let denoise = gst::Structure::builder("denoise")
+            .field("noise-level", 20.5)
+            .field("strength", 1.0)
+            .field("stale", false)
+            .build();
+        let result = gst::Structure::builder("candle-result")
+            .field("denoise", denoise)
+            .build();
+        let moment = Moment {
+            stream_time: None,
+            pts: None,
+            frame: 3,
+        };
+        assert_eq!(
+            line(&result, &[], &moment),
+            r#"{"time":null,"timestamp":null,"frame":3,"noise_level":20.5,"strength":1.0}"#
+        );
+        assert!(Situation::of(&result).is_empty(), "a noise level alone is no change");
+    }
+
+    #[test]
     fn what_is_not_there_is_left_out() {
         gst::init().unwrap();
         let empty = gst::Structure::new_empty("candle-result");
@@ -170,6 +203,6 @@ mod tests {
             line(&empty, &[], &moment),
             r#"{"time":null,"timestamp":null,"frame":0}"#
         );
-        assert_eq!(Situation::of(&empty), None);
+        assert!(Situation::of(&empty).is_empty());
     }
 }

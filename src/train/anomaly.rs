@@ -12,12 +12,12 @@ use serde_json::json;
 use super::common::{Common, Defaults, Product};
 use super::losses::PictureLoss;
 use super::packed;
-use super::run::{Objective, Outcome, run};
+use super::run::{Metrics, Objective, Outcome, run};
 use super::samples::{Sets, at_least, is_good};
 use crate::data::layout::Dataset;
 use crate::exec;
 use crate::model::{AnomalyCalibration, Calibration, Color, InputSpec, MapKind, Model, Resize, Task};
-use crate::score::calibration;
+use crate::score::{calibration, metrics};
 use crate::tasks::AnomalyDetector;
 use crate::{Error, Result};
 use marking::{Marking, with_scaling};
@@ -216,6 +216,13 @@ pub fn choose_arch(given: Option<[usize; 2]>, sizes: &[[usize; 2]]) -> (&'static
 /// 21 pixels at 256, in proportion to the shorter side, odd.
 fn default_smooth(size: [usize; 2]) -> usize {
     (21 * size[0].min(size[1]) / 256) | 1
+}
+
+/// How well the scores of `defective` pictures are told from the others'. Without any made defect, which chance may bring in a
+/// handful of pictures, there is nothing to tell apart.
+fn told_apart(scores: &[f32], defective: &[bool]) -> Metrics {
+    let auroc = metrics::auroc(scores, defective).map(|auroc| ("val_auroc_synthetic", auroc));
+    auroc.into_iter().collect()
 }
 
 /// What a detector needs to know before it has a threshold.

@@ -3,20 +3,18 @@
 use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
+use rand_pcg::Pcg64;
 use serde_json::json;
 
 use super::arrays::{first_output, infer, stack};
-use super::card::purpose;
 use super::common::{Common, Defaults, Product};
 use super::feed::Batch;
 use super::losses::{cross_entropy, smooth_targets};
 use super::packed::{self, Packed};
 use super::run::{Metrics, Objective, Outcome, run};
-use super::samples::{Sets, at_least, indices};
+use super::samples::{Sets, at_least, draw};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::layout::Dataset;
-use crate::data::random::stream;
 use crate::exec;
 use crate::exec::candle::Network;
 use crate::graph::Array;
@@ -159,8 +157,7 @@ struct Classifying {
 }
 
 impl Classifying {
-    fn item(&self, index: usize, step: u64, item: usize) -> Image {
-        let mut rng = stream(purpose::seed(self.seed, purpose::AUGMENT), step, item as u64);
+    fn item(&self, index: usize, rng: &mut Pcg64) -> Image {
         let settings = CameraSettings {
             shift: 0.1,
             scale: 0.1,
@@ -169,7 +166,7 @@ impl Classifying {
             blur: 1.0,
             flip: self.options.flip,
         };
-        let image = augment::camera(&self.pictures[index].image(), &settings, &mut rng);
+        let image = augment::camera(&self.pictures[index].image(), &settings, rng);
         normalize(&self.input, image).0
     }
 }
@@ -180,26 +177,19 @@ impl Objective for Classifying {
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
-        let order = indices(
-            purpose::seed(self.seed, purpose::ORDER),
-            step,
-            self.batch,
-            self.pictures.len(),
-        );
-        let images: Vec<Image> = order
-            .par_iter()
-            .enumerate()
-            .map(|(item, &i)| self.item(i, step, item))
-            .collect();
+        let items = draw(self.seed, step, self.batch, self.pictures.len(), |index, rng| {
+            (self.item(index, rng), self.truth[index])
+        });
+        let (images, truth): (Vec<_>, Vec<_>) = items.into_iter().unzip();
         let smoothing = self.options.label_smoothing;
-        let rows = order
+        let rows = truth
             .iter()
-            .flat_map(|&i| smooth_targets(self.truth[i], self.classes, smoothing))
+            .flat_map(|&class| smooth_targets(class, self.classes, smoothing))
             .collect();
         Ok(vec![
             stack(&images),
             Array {
-                shape: vec![order.len(), self.classes],
+                shape: vec![truth.len(), self.classes],
                 data: rows,
             },
         ])

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
 use rand::RngExt;
+use rand_pcg::Pcg64;
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -14,7 +15,7 @@ use super::feed::Batch;
 use super::losses::PictureLoss;
 use super::packed::{self, Packed};
 use super::run::{Metrics, Objective, Outcome, run};
-use super::samples::{Sets, at_least, indices};
+use super::samples::{Sets, at_least, draw};
 use crate::data::layout::{Dataset, Layout};
 use crate::data::random::stream;
 use crate::data::{augment, noise, pictures};
@@ -161,7 +162,7 @@ impl Scene {
     }
 
     /// The same part of the noisy and the clean picture, and the noise level; noise is made where there is no noisy picture.
-    fn part(&self, at: [usize; 2], size: [usize; 2], sigma: f32, rng: &mut rand_pcg::Pcg64) -> (Image, Image, f32) {
+    fn part(&self, at: [usize; 2], size: [usize; 2], sigma: f32, rng: &mut Pcg64) -> (Image, Image, f32) {
         let clean = self.clean.crop(at, size);
         match &self.noisy {
             Some((noisy, level)) => (noisy.crop(at, size), clean, *level),
@@ -186,8 +187,7 @@ struct Denoising {
 }
 
 impl Denoising {
-    fn patch(&self, scene: &Scene, step: u64, item: usize) -> (Image, Image, f32) {
-        let mut rng = stream(purpose::seed(self.seed, purpose::AUGMENT), step, item as u64);
+    fn patch(&self, scene: &Scene, rng: &mut Pcg64) -> (Image, Image, f32) {
         let side = self.options.patch;
         let [width, height] = scene.clean.size();
         let at = [rng.random_range(0..=width - side), rng.random_range(0..=height - side)];
@@ -196,7 +196,7 @@ impl Denoising {
             .options
             .sigma
             .unwrap_or_else(|| rng.random::<f32>() * self.options.sigma_max);
-        let (noisy, clean, level) = scene.part(at, [side, side], sigma, &mut rng);
+        let (noisy, clean, level) = scene.part(at, [side, side], sigma, rng);
         (
             augment::turn(&noisy, turns, flip),
             augment::turn(&clean, turns, flip),
@@ -236,17 +236,9 @@ impl Objective for Denoising {
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
-        let order = indices(
-            purpose::seed(self.seed, purpose::ORDER),
-            step,
-            self.batch,
-            self.scenes.len(),
-        );
-        let patches = order
-            .par_iter()
-            .enumerate()
-            .map(|(item, &index)| self.patch(&self.scenes[index], step, item));
-        let patches: Vec<_> = patches.collect();
+        let patches = draw(self.seed, step, self.batch, self.scenes.len(), |index, rng| {
+            self.patch(&self.scenes[index], rng)
+        });
         let levels: Vec<f32> = patches.iter().map(|(.., level)| *level).collect();
         let (noisy, clean): (Vec<_>, Vec<_>) = patches.into_iter().map(|(noisy, clean, _)| (noisy, clean)).unzip();
         let mut batch = self.inputs(&noisy, &levels);

@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use rand::RngExt;
+use rand_pcg::Pcg64;
+use rayon::prelude::*;
 
+use super::card::purpose;
 use crate::data::layout::{Dataset, Sample, Split, VideoLimits};
 use crate::data::pictures;
 use crate::data::random::stream;
@@ -123,9 +126,23 @@ pub fn at_least(least: usize, data: &Dataset, arguments: &[String], what: &str) 
     ))
 }
 
+/// The items of batch `step`, each made in parallel by `make` from a sample's index and its own random numbers.
+pub fn draw<T: Send>(
+    seed: u64,
+    step: u64,
+    batch: usize,
+    count: usize,
+    make: impl Fn(usize, &mut Pcg64) -> T + Sync,
+) -> Vec<T> {
+    let order = indices(purpose::seed(seed, purpose::ORDER), step, batch, count);
+    let seed = purpose::seed(seed, purpose::AUGMENT);
+    let item = |(item, &index): (usize, &usize)| make(index, &mut stream(seed, step, item as u64));
+    order.par_iter().enumerate().map(item).collect()
+}
+
 /// Indices of the samples that batch `step` of `batch` items takes, of `count` samples: each once in every pass, in an order
 /// drawn anew for each pass.
-pub fn indices(seed: u64, step: u64, batch: usize, count: usize) -> Vec<usize> {
+fn indices(seed: u64, step: u64, batch: usize, count: usize) -> Vec<usize> {
     let items: Range<u64> = step * batch as u64..(step + 1) * batch as u64;
     let mut pass = None;
     items

@@ -5,14 +5,14 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
-use super::VAL_PICTURES;
+use super::{VAL_PICTURES, told_apart};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::defects::{self, Defective};
 use crate::data::random::stream;
 use crate::exec::candle::Network;
 use crate::model::{InputSpec, MapKind};
 use crate::pixels::Image;
-use crate::score::{maps, metrics};
+use crate::score::maps;
 use crate::tasks::{Scaling, fit, normalize};
 use crate::train::arrays::{first_output, infer, stack, to_images};
 use crate::train::card::purpose;
@@ -20,7 +20,7 @@ use crate::train::feed::Batch;
 use crate::train::losses::cross_entropy_dice;
 use crate::train::packed::Packed;
 use crate::train::run::{Metrics, Objective};
-use crate::train::samples::indices;
+use crate::train::samples::draw;
 use crate::{Error, Result};
 
 /// Share of the training crops that stay as they are.
@@ -71,8 +71,7 @@ impl Marking {
     }
 
     /// One training item: what the network sees, and the mask it should give.
-    fn item(&self, index: usize, step: u64, item: usize) -> (Image, Image) {
-        let mut rng = stream(purpose::seed(self.seed, purpose::AUGMENT), step, item as u64);
+    fn item(&self, index: usize, rng: &mut Pcg64) -> (Image, Image) {
         let settings = CameraSettings {
             shift: 0.0,
             scale: 0.05,
@@ -82,13 +81,13 @@ impl Marking {
             blur: 0.5,
             flip: self.flip,
         };
-        let good = augment::camera(&self.crop(&self.pictures[index], &mut rng), &settings, &mut rng);
+        let good = augment::camera(&self.crop(&self.pictures[index], rng), &settings, rng);
         if rng.random_bool(UNMARKED) {
             let mask = Image::filled(1, good.height, good.width, 0.0);
             return (good, mask);
         }
-        let other = self.crop(&self.pictures[rng.random_range(0..self.pictures.len())], &mut rng);
-        let Defective { image, mask } = defects::mark(&good, &other, &mut rng);
+        let other = self.crop(&self.pictures[rng.random_range(0..self.pictures.len())], rng);
+        let Defective { image, mask } = defects::mark(&good, &other, rng);
         (image, mask)
     }
 
@@ -106,13 +105,10 @@ impl Objective for Marking {
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
-        let seed = purpose::seed(self.seed, purpose::ORDER);
-        let order = indices(seed, step, self.batch, self.pictures.len());
-        let items = order
-            .par_iter()
-            .enumerate()
-            .map(|(item, &index)| self.item(index, step, item));
-        let (seen, masks): (Vec<_>, Vec<_>) = items.unzip();
+        let items = draw(self.seed, step, self.batch, self.pictures.len(), |index, rng| {
+            self.item(index, rng)
+        });
+        let (seen, masks): (Vec<_>, Vec<_>) = items.into_iter().unzip();
         Ok(vec![stack(&seen), stack(&masks)])
     }
 
@@ -135,9 +131,6 @@ impl Objective for Marking {
                 defective.push(is_marked);
             }
         }
-        Ok(metrics::auroc(&scores, &defective)
-            .map(|a| ("val_auroc_synthetic", a))
-            .into_iter()
-            .collect())
+        Ok(told_apart(&scores, &defective))
     }
 }

@@ -2,16 +2,16 @@
 
 use candle_core::{Device, Tensor};
 use rand::RngExt;
-use rayon::prelude::*;
+use rand_pcg::Pcg64;
 
-use super::VAL_PICTURES;
+use super::{VAL_PICTURES, told_apart};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::defects::{self, Defective};
 use crate::data::random::stream;
 use crate::exec::candle::Network;
 use crate::model::MapKind;
 use crate::pixels::Image;
-use crate::score::{maps, metrics};
+use crate::score::maps;
 use crate::tasks::batch;
 use crate::train::arrays::{first_output, infer, stack, to_images};
 use crate::train::card::purpose;
@@ -19,7 +19,7 @@ use crate::train::feed::Batch;
 use crate::train::losses::PictureLoss;
 use crate::train::packed::Packed;
 use crate::train::run::{Metrics, Objective};
-use crate::train::samples::indices;
+use crate::train::samples::draw;
 use crate::{Error, Result};
 
 /// Pictures with made defects, to be restored.
@@ -42,8 +42,7 @@ pub struct Restoring {
 
 impl Restoring {
     /// One training item: what the network sees, and what it should give.
-    fn item(&self, index: usize, step: u64, item: usize) -> (Image, Image) {
-        let mut rng = stream(purpose::seed(self.seed, purpose::AUGMENT), step, item as u64);
+    fn item(&self, index: usize, rng: &mut Pcg64) -> (Image, Image) {
         let settings = CameraSettings {
             shift: 0.02,
             scale: 0.02,
@@ -52,11 +51,11 @@ impl Restoring {
             blur: 0.0,
             flip: self.flip,
         };
-        let target = augment::camera(&self.pictures[index].image(), &settings, &mut rng);
+        let target = augment::camera(&self.pictures[index].image(), &settings, rng);
         let mut seen = target.clone();
         if self.synthesize {
             let other = self.pictures[rng.random_range(0..self.pictures.len())].image();
-            seen = defects::synthesize(&target, &other, &mut rng).image;
+            seen = defects::synthesize(&target, &other, rng).image;
         }
         (seen, target)
     }
@@ -76,17 +75,10 @@ impl Objective for Restoring {
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
-        let order = indices(
-            purpose::seed(self.seed, purpose::ORDER),
-            step,
-            self.batch,
-            self.pictures.len(),
-        );
-        let items = order
-            .par_iter()
-            .enumerate()
-            .map(|(item, &index)| self.item(index, step, item));
-        let (seen, target): (Vec<_>, Vec<_>) = items.unzip();
+        let items = draw(self.seed, step, self.batch, self.pictures.len(), |index, rng| {
+            self.item(index, rng)
+        });
+        let (seen, target): (Vec<_>, Vec<_>) = items.into_iter().unzip();
         Ok(vec![stack(&seen), stack(&target)])
     }
 
@@ -113,10 +105,6 @@ impl Objective for Restoring {
                 defective.push(true);
             }
         }
-        // Without any made defect, which chance may bring in a handful of pictures, there is nothing to tell apart.
-        Ok(metrics::auroc(&scores, &defective)
-            .map(|a| ("val_auroc_synthetic", a))
-            .into_iter()
-            .collect())
+        Ok(told_apart(&scores, &defective))
     }
 }

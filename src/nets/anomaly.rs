@@ -18,11 +18,11 @@ pub(super) fn fair(o: &Checked) -> Result<Net> {
     let mut x = b.node("highpass", highpass(color), &[&input]);
     x = u_net(&mut b, x, w);
     x = b.conv("output", &x, color.channels(), 3, true);
-    let fixed = Weights::from([("highpass.weight".to_owned(), sobel(color))]);
+    let given = Weights::from([("highpass.weight".to_owned(), sobel(color))]);
     Ok(Net {
         graph: b.finish(&[&x]),
         input: fixed_size(color, size, 16, Normalization::None),
-        fixed,
+        given,
     })
 }
 
@@ -36,6 +36,10 @@ pub(super) fn unet(o: &Checked) -> Result<Net> {
     let x = u_net(&mut b, input, w);
     let x = b.conv("logit", &x, 1, 3, true);
     let x = b.node("output", Op::Sigmoid, &[&x]);
+    let rare = Array {
+        shape: vec![1],
+        data: vec![RARE_LOGIT],
+    };
     Ok(Net {
         graph: b.finish(&[&x]),
         input: InputSpec {
@@ -47,9 +51,13 @@ pub(super) fn unet(o: &Checked) -> Result<Net> {
             frames: 1,
             extra: Vec::new(),
         },
-        fixed: Weights::new(),
+        given: Weights::from([("logit.bias".to_owned(), rare)]),
     })
 }
+
+/// Logit of 1 %: a detector of what is rare that starts with it as its bias (Lin 2017) learns what speaks for a mark. One that
+/// starts at 0 learns what speaks against it, of which there cannot be less than nothing: marks saturate at the bias.
+const RARE_LOGIT: f32 = -4.6;
 
 /// Widths w, 2w, 4w, 8w, 8w, two conv-BN-ReLU a level, 2x2 max-pools; on the way up enlargement and conv-BN-ReLU, then
 /// the skip is added, and the second of the next two conv-BN-ReLU narrows to the next level's width. Ends with w channels.
@@ -155,7 +163,7 @@ pub(super) fn autoencoder(o: &Checked) -> Result<Net> {
     Ok(Net {
         graph: b.finish(&[&x]),
         input,
-        fixed: Weights::new(),
+        given: Weights::new(),
     })
 }
 

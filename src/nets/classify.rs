@@ -34,7 +34,7 @@ pub(super) fn tiny(o: &Checked) -> Result<Net> {
     Ok(Net {
         graph: b.finish(&[&x]),
         input,
-        fixed: Weights::new(),
+        given: Weights::new(),
     })
 }
 
@@ -61,7 +61,7 @@ pub(super) fn lenet(o: &Checked) -> Result<Net> {
     Ok(Net {
         graph: b.finish(&[&x]),
         input: fixed_size(color, size, 4, centred(color)),
-        fixed: Weights::new(),
+        given: Weights::new(),
     })
 }
 

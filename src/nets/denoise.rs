@@ -55,7 +55,7 @@ fn shuffled(o: &Checked, width: usize, depth: usize, residual: bool) -> Result<N
     Ok(Net {
         graph: b.finish(&[&x]),
         input: any_size(color, 2, extra),
-        fixed: Weights::new(),
+        given: Weights::new(),
     })
 }
 
@@ -78,7 +78,7 @@ pub(super) fn dncnn(o: &Checked) -> Result<Net> {
     Ok(Net {
         graph: b.finish(&[&x]),
         input: any_size(color, 1, Vec::new()),
-        fixed: Weights::new(),
+        given: Weights::new(),
     })
 }
 

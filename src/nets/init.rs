@@ -14,8 +14,8 @@ use crate::{Error, Result};
 const LAST_GAIN: f64 = 0.1;
 
 /// Fresh weights: He-normal (He 2015, fan-in) for convolutions and linear layers, a tenth of that for the last ones
-/// before an output, zero biases, identity batch norms; frozen filters keep what the architecture fixed. The same
-/// `seed` gives the same weights.
+/// before an output, zero biases, identity batch norms; but what the architecture gives, frozen filters above all, as it is
+/// given. The same `seed` gives the same weights.
 pub fn init(net: &Net, seed: u64) -> Result<Weights> {
     let [width, height] = net.input.size.unwrap_or([net.input.nominal_side(); 2]);
     let shapes = net.graph.weight_shapes(&net.input.shapes(width, height))?;
@@ -26,11 +26,11 @@ pub fn init(net: &Net, seed: u64) -> Result<Weights> {
         for name in node.op.weight_names() {
             let full_name = node.weight(name);
             let shape = shapes[&full_name].clone();
-            let array = if frozen {
-                let fixed = net.fixed.get(&full_name).filter(|array| array.shape == shape);
-                fixed
-                    .cloned()
-                    .ok_or_else(|| Error::graph(&node.name, format!("the fixed `{name}` is missing")))?
+            let array = if let Some(given) = net.given.get(&full_name) {
+                debug_assert_eq!(given.shape, shape, "{full_name}");
+                given.clone()
+            } else if frozen {
+                return Err(Error::graph(&node.name, format!("the fixed `{name}` is missing")));
             } else if matches!(node.op, Op::BatchNorm { .. }) || *name == "bias" {
                 let value = if matches!(*name, "weight" | "running_var") {
                     1.0
@@ -56,6 +56,7 @@ pub fn init(net: &Net, seed: u64) -> Result<Weights> {
             weights.insert(full_name, array);
         }
     }
+    debug_assert!(net.given.keys().all(|name| weights.contains_key(name)));
     Ok(weights)
 }
 

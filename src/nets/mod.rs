@@ -30,15 +30,15 @@ pub struct NetOptions {
     pub size: Option<[usize; 2]>,
 }
 
-/// A new network: its graph, what it takes, and its fixed filters.
+/// A new network: its graph, what it takes, and the weights that are not random.
 #[derive(Debug, Clone)]
 pub struct Net {
     /// The graph, batch norms not folded.
     pub graph: Graph,
     /// What it takes.
     pub input: InputSpec,
-    /// Weights of the frozen convolutions, which the architecture fixes.
-    pub fixed: Weights,
+    /// Weights that the architecture gives: of frozen convolutions, which stay, and where it matters how others start.
+    pub given: Weights,
 }
 
 /// Names of the architectures for `task`, the default first. Empty where there are none.

@@ -21,7 +21,7 @@ fn classes(classes: usize) -> NetOptions {
 
 /// Trained parameters: running statistics and fixed filters are none.
 fn parameters(net: &Net) -> usize {
-    let counted = |name: &&String| !name.contains(".running_") && !net.fixed.contains_key(*name);
+    let counted = |name: &&String| !name.contains(".running_") && !name.starts_with("highpass.");
     let weights = init(net, 0).unwrap();
     weights
         .keys()
@@ -171,11 +171,17 @@ fn the_highpass_is_frozen_and_sees_no_constant() {
         }
     ));
     let array = &init(&net, 5).unwrap()["highpass.weight"];
-    assert_eq!(array, &net.fixed["highpass.weight"]);
+    assert_eq!(array, &net.given["highpass.weight"]);
     for filter in array.data.chunks(9) {
         assert_eq!(filter.iter().sum::<f32>(), 0.0);
         assert_eq!(filter.iter().filter(|&&v| v > 0.0).sum::<f32>(), 1.0);
     }
+}
+
+#[test]
+fn marks_are_rare_before_training() {
+    let net = net(Task::Anomaly, "unet", color(Color::Gray));
+    assert_eq!(init(&net, 5).unwrap()["logit.bias"].data, [-4.6]);
 }
 
 #[test]

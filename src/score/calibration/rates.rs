@@ -13,6 +13,8 @@ const RATES: [f64; 13] = [
 const QUANTILES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 1.0];
 /// Fewer scores say nothing of a rate.
 const FEWEST: usize = 5;
+/// A threshold of probabilities beyond this could not be reached.
+const LARGEST_PROBABILITY: f32 = 1.0 - f32::EPSILON / 2.0;
 /// Where all scores are alike they do not tell their spread: the threshold lies this share of the score above it.
 const MARGIN: f64 = 0.01;
 
@@ -20,9 +22,10 @@ const MARGIN: f64 = 0.01;
 ///
 /// The threshold at a false-alarm rate (between 0 and 1) of at least 1/N is the empirical quantile at 1 − rate of the N
 /// scores, at plotting positions i/(N+1), which fresh scores exceed at that rate in the mean; where scores are equal, it
-/// lies above them. Beyond 1/N it follows a generalised-Pareto tail and lies above all scores. Thresholds never fall as
-/// the rate falls. A frame's score is the map's maximum, so the pixel threshold is the frame's threshold: there are
-/// regions exactly when the frame is anomalous.
+/// lies above them. Beyond 1/N it follows a generalised-Pareto tail and lies above all scores; where scores are probabilities,
+/// as [`MapKind::Direct`] gives them, the tail is that of their logits and stays below 1, unless a good frame reaches 1.
+/// Thresholds never fall as the rate falls. A frame's score is the map's maximum, so the pixel threshold is the frame's
+/// threshold: there are regions exactly when the frame is anomalous.
 ///
 /// # Errors
 /// [`Error::Invalid`] when there are fewer than 5 scores, one is not finite, or the rate is not between 0 and 1.
@@ -35,12 +38,14 @@ pub fn anomaly(scores: &[f32], false_alarm_rate: f64, map: MapKind, smooth: usiz
     rates.retain(|&rate| rate as f32 != false_alarm_rate as f32);
     rates.push(false_alarm_rate);
     rates.sort_by(|a, b| b.total_cmp(a));
-    let tail = Tail::fit(&sorted);
+    let scale = Scale::of(map, &sorted);
+    let scaled: Vec<f64> = sorted.iter().map(|&score| scale.of_score(score)).collect();
+    let tail = Tail::fit(&scaled);
     let mut least = f32::NEG_INFINITY;
     let mut table = Vec::with_capacity(rates.len());
     let mut asked = f32::INFINITY;
     for rate in rates {
-        least = least.max(threshold(&sorted, &tail, rate));
+        least = least.max(threshold(&sorted, scale, &tail, rate));
         table.push([rate as f32, least]);
         if rate == false_alarm_rate {
             asked = least;
@@ -86,14 +91,60 @@ fn check(scores: &[f32], rate: f64) -> Result<()> {
     Ok(())
 }
 
-fn threshold(sorted: &[f64], tail: &Tail, rate: f64) -> f32 {
+/// Where a tail is fitted. Probabilities become logits, so that a tail of them ends before 1: a threshold beyond would be out of
+/// any defect's reach.
+#[derive(Clone, Copy)]
+enum Scale {
+    Score,
+    Logit,
+}
+
+impl Scale {
+    /// Probabilities nearer to 0 or 1 are taken for this near.
+    const NEAREST: f64 = 1e-7;
+    /// How far a mean filter may round them beyond 0 and 1.
+    const ROUNDING: f64 = 1e-5;
+
+    fn of(map: MapKind, sorted: &[f64]) -> Self {
+        match map {
+            MapKind::Direct if sorted[0] >= -Self::ROUNDING && sorted[sorted.len() - 1] <= 1.0 + Self::ROUNDING => {
+                Self::Logit
+            }
+            _ => Self::Score,
+        }
+    }
+
+    fn of_score(self, score: f64) -> f64 {
+        match self {
+            Self::Score => score,
+            Self::Logit => {
+                let p = score.clamp(Self::NEAREST, 1.0 - Self::NEAREST);
+                (p / (1.0 - p)).ln()
+            }
+        }
+    }
+
+    fn to_score(self, value: f64) -> f64 {
+        match self {
+            Self::Score => value,
+            Self::Logit => 1.0 / (1.0 + (-value).exp()),
+        }
+    }
+}
+
+/// The threshold at `rate`: above all scores, but where it can be within their scale, where `rate` is less than one in all of them.
+fn threshold(sorted: &[f64], scale: Scale, tail: &Tail, rate: f64) -> f32 {
     let n = sorted.len();
     let largest = sorted[n - 1] as f32;
+    let above = |value: f32| match scale {
+        Scale::Score => value.max(largest.next_up()),
+        Scale::Logit => value.min(LARGEST_PROBABILITY).max(largest.next_up()),
+    };
     if sorted[0] as f32 == largest {
-        return largest + (f64::from(largest.abs()) * MARGIN).max(1e-6) as f32;
+        return above(largest + (f64::from(largest.abs()) * MARGIN).max(1e-6) as f32);
     }
     if rate * (n as f64) < 1.0 {
-        return (tail.threshold(rate) as f32).max(largest.next_up());
+        return above(scale.to_score(tail.threshold(rate)) as f32);
     }
     let position = ((n + 1) as f64 * (1.0 - rate) - 1.0).clamp(0.0, (n - 1) as f64);
     let low = position as usize;

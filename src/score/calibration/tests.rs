@@ -85,6 +85,54 @@ fn thresholds_are_order_statistics_within_one_in_n_and_above_all_scores_beyond()
     assert_eq!((rare.map, rare.smooth, rare.frames), (MapKind::Msgms, 21, 99));
 }
 
+/// Logits of fresh good frames are normal, and so are those of defects, which a threshold must not put out of reach.
+#[test]
+fn thresholds_of_probabilities_stay_below_one_and_hold_their_rate() {
+    let probability = |logit: f32| 1.0 / (1.0 + (-logit).exp());
+    let draw = |count, seed| -> Vec<f32> {
+        let logits = draw(StandardNormal, count, seed).into_iter();
+        logits.map(|logit| probability(2.0 * logit - 1.0)).collect()
+    };
+    let fresh = draw(200_000, 1_000);
+    for rate in [0.01, 0.001] {
+        let mut flagged = 0;
+        for seed in 0..100 {
+            let calibration = anomaly(&draw(72, seed), rate, MapKind::Direct, 1).unwrap();
+            assert!(
+                calibration.rates.iter().all(|row| row[1] < 1.0),
+                "{:?}",
+                calibration.rates
+            );
+            flagged += fresh.iter().filter(|&&score| score >= calibration.threshold).count();
+        }
+        let mean = flagged as f64 / (100 * fresh.len()) as f64;
+        assert!(
+            mean < 2.0 * rate && mean > rate / 2.0,
+            "{mean} at {rate}, streams 0..100 and 1000"
+        );
+    }
+}
+
+#[test]
+fn probabilities_near_one_leave_a_threshold_that_can_be_reached() {
+    let mut spread: Vec<f32> = (0..20).map(|i| i as f32 / 20.0).collect();
+    spread.push(0.999_999);
+    for scores in [vec![0.995; 9], spread] {
+        let calibration = anomaly(&scores, 0.001, MapKind::Direct, 1).unwrap();
+        assert!(
+            calibration.rates.iter().all(|row| row[1] < 1.0),
+            "{:?}",
+            calibration.rates
+        );
+    }
+    let saturated = anomaly(&[0.2, 0.4, 0.6, 0.8, 1.000_000_1], 0.01, MapKind::Direct, 1).unwrap();
+    assert!(
+        saturated.threshold > 1.0 && saturated.threshold < 1.001,
+        "{}",
+        saturated.threshold
+    );
+}
+
 #[test]
 fn tables_are_monotone_and_hold_the_rate_asked_for() {
     let sets = [

@@ -1,6 +1,7 @@
 //! Options and helpers that several commands share.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -58,6 +59,21 @@ impl Machine {
             threads: self.threads,
         })
     }
+}
+
+/// Set by Ctrl-C, once [`catch_ctrl_c`] was called.
+pub static STOP: AtomicBool = AtomicBool::new(false);
+/// Exit code after Ctrl-C.
+pub const INTERRUPTED: u8 = 130;
+
+/// Lets Ctrl-C set [`STOP`], so that work ends tidily; a second one ends the program at once.
+pub fn catch_ctrl_c() -> Result<()> {
+    let stop = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    };
+    ctrlc::set_handler(stop).context("Ctrl-C cannot be caught")
 }
 
 /// `WIDTHxHEIGHT`, each 1 to 16384.

@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::main(*args),
         Command::Eval(args) => eval::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Calibrate(args) => calibrate::main(&args).map(|()| ExitCode::SUCCESS),
-        Command::Run(args) => run::main(&args).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => run::main(&args),
         Command::Info(args) => info::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::main(&args).map(|()| ExitCode::SUCCESS),
     };

@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tempfile::TempPath;
 
-use super::common::{Frames, Machine, make_folder, sigma};
+use super::common::{Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, make_folder, sigma};
 use super::overlay::heat_map;
 use crate::atomic::{sync_and_name, temporary_beside};
 use crate::data::layout::{Dataset, Source, Split, is_video};
@@ -25,8 +27,8 @@ use crate::tasks::{AnomalyDetector, Classifier, Denoiser};
 /// picture with its heat map for each picture (of a video, for each anomalous frame) and OUT/results.jsonl, a line
 /// a picture. Classify: OUT/results.jsonl. With OUT = -, the lines go to standard output and no pictures are written.
 ///
-/// Each file gets its name when it is complete. After an error the pictures finished until then stay, and there is no new
-/// results.jsonl.
+/// Each file gets its name when it is complete. After an error or Ctrl-C the pictures finished until then stay, and there is
+/// no new video and no new results.jsonl.
 ///
 /// Example: gst-candle run part.safetensors shots/ -o found/
 #[derive(clap::Args)]
@@ -60,13 +62,36 @@ fn output_help() -> &'static str {
 }
 
 /// Runs the model on everything.
-pub fn main(args: &Args) -> Result<()> {
+pub fn main(args: &Args) -> Result<ExitCode> {
+    match run(args) {
+        Err(error) if error.is::<Interrupted>() => {
+            eprintln!("{error}");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+        other => other.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// What ends the work after Ctrl-C.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+struct Interrupted;
+
+/// Fails with [`Interrupted`] after Ctrl-C.
+fn unless_interrupted() -> Result<()> {
+    match STOP.load(Ordering::Relaxed) {
+        true => Err(Interrupted.into()),
+        false => Ok(()),
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
     let model = Model::load(&args.model)?;
     let options = args.machine.options()?;
     let video = is_video(&args.output) && !args.output.is_dir();
     if pictures::has_extension(&args.output) && !args.output.is_dir() {
         bail!(
-            "{}: -o takes a folder, into which each picture goes under its own name",
+            "{}: it is named as a picture; -o takes a folder for the results",
             args.output.display()
         );
     }
@@ -83,12 +108,13 @@ pub fn main(args: &Args) -> Result<()> {
     }
 }
 
-/// All samples of the inputs.
+/// All samples of the inputs. From here on Ctrl-C is waited for.
 fn open(args: &Args) -> Result<Dataset> {
     let data = Dataset::open(&args.input, Split::Test, args.frames.limits())?;
     if data.samples.is_empty() {
         bail!("{}: no pictures found", args.input[0]);
     }
+    catch_ctrl_c()?;
     Ok(data)
 }
 
@@ -130,6 +156,7 @@ fn denoise_pictures(args: &Args, model: &Model, options: &Options) -> Result<()>
     make_folder(&args.output)?;
     let mut names = Names::default();
     for sample in &data.samples {
+        unless_interrupted()?;
         let (output, _) = denoiser.denoise(&data.read(sample)?, args.sigma)?;
         pictures::write(&args.output.join(names.take(&sample.source) + ".png"), &output)?;
     }
@@ -149,8 +176,10 @@ fn denoise_video(args: &Args, model: &Model, options: &Options) -> Result<()> {
     super::common::check_writable(&args.output)?;
     let mut denoiser = Denoiser::new(model, options).with_context(|| args.model.display().to_string())?;
     let mut frames = VideoReader::open(input)?.peekable();
+    catch_ctrl_c()?;
     let mut writer: Option<VideoWriter> = None;
     while let Some(frame) = frames.next() {
+        unless_interrupted()?;
         let frame = frame?;
         let (output, _) = denoiser.denoise(&frame.image, args.sigma)?;
         if writer.is_none() {
@@ -261,6 +290,7 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
     let mut lines = Lines::open(args)?;
     let mut names = Names::default();
     for sample in &data.samples {
+        unless_interrupted()?;
         let image = data.read(sample)?;
         let inspection = detector.inspect(&image)?;
         let anomalous = inspection.score >= threshold;
@@ -271,7 +301,7 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
         } else {
             Vec::new()
         };
-        let found: Vec<_> = found.iter().map(|r| region(r)).collect();
+        let found: Vec<_> = found.iter().map(region).collect();
         lines.write(&json!({
             "source": describe(&sample.source), "score": inspection.score, "threshold": threshold, "anomalous": anomalous,
             "regions": found,
@@ -298,6 +328,7 @@ fn classify(args: &Args, model: &Model, options: &Options) -> Result<()> {
     let thresholds = classifier.calibration().thresholds.clone();
     let mut lines = Lines::open(args)?;
     for sample in &data.samples {
+        unless_interrupted()?;
         let probabilities = classifier.classify(&data.read(sample)?)?;
         let mut order: Vec<usize> = (0..probabilities.len()).collect();
         order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));

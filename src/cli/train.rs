@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 
-use super::common::{Frames, Machine, check_writable, number, rate, sigma, size};
+use super::common::{Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, check_writable, number, rate, sigma, size};
 use crate::exec::{self, Precision};
 use crate::model::{Color, MapKind, Resize};
 use crate::nets::NetOptions;
@@ -18,9 +17,6 @@ use crate::train::losses::PictureLoss;
 use crate::train::samples::Sources;
 use crate::train::schedule::Budget;
 use crate::train::{anomaly, card, classify, denoise};
-
-/// Set by Ctrl-C.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Train a model on your own pictures or videos
 #[derive(clap::Args)]
@@ -59,7 +55,8 @@ struct DenoiseArgs {
 
 /// Learn what good parts look like, from good pictures alone, and set the threshold
 ///
-/// Without --arch it is unet, which keeps each picture's own size, where pictures differ in size and no --size is given, else fair.
+/// Without --arch it is unet, which keeps each picture's own size, where pictures differ in size and none of --size, --loss, --map
+/// and --resize is given; else fair.
 ///
 /// Example: gst-candle train anomaly good-parts/ --minutes 20 -o part.safetensors
 #[derive(clap::Args)]
@@ -304,13 +301,7 @@ impl CommonArgs {
 
 /// Trains and saves.
 pub fn main(args: Args) -> Result<ExitCode> {
-    // A second Ctrl-C ends the program at once.
-    let stop = || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(stop).context("Ctrl-C cannot be caught")?;
+    catch_ctrl_c()?;
     let (common, product) = match args.task {
         TaskArgs::Denoise(args) => {
             let (common, _) = args.common.prepare(None, None)?;
@@ -358,7 +349,7 @@ fn finish(common: &Common, product: Product) -> Result<ExitCode> {
                 "stopped after step {step} of {total}; go on with the same command and --resume (from {})",
                 checkpoint.display()
             );
-            Ok(ExitCode::from(130))
+            Ok(ExitCode::from(INTERRUPTED))
         }
         Product::Model(model) => {
             if let Err(error) = model.save(&common.output) {

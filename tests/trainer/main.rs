@@ -8,7 +8,7 @@ mod tasks;
 mod video;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use gst_candle::data::pictures;
 use gst_candle::data::random::stream;
@@ -26,6 +26,13 @@ fn gst_candle(arguments: &[&str]) -> Command {
 /// Runs it to its end.
 fn run(arguments: &[&str]) -> Output {
     gst_candle(arguments).output().expect("the program starts")
+}
+
+/// Presses Ctrl-C.
+fn interrupt(child: &Child) {
+    let mut kill = Command::new("kill");
+    kill.args(["-INT", &child.id().to_string()]);
+    assert!(kill.status().expect("kill starts").success());
 }
 
 /// Runs it and expects success; returns standard output.

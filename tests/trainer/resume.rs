@@ -2,13 +2,13 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use gst_candle::train::checkpoint::{Checkpoint, State};
 
 use super::errors::assert_fails;
-use super::{Folder, assert_same, classes, gst_candle, parts, run, succeed};
+use super::{Folder, assert_same, classes, gst_candle, interrupt, parts, run, succeed};
 
 /// What a run that saves a checkpoint after every step trains.
 struct Recipe {
@@ -111,13 +111,7 @@ fn ctrl_c_saves_and_other_options_are_refused() {
     assert_fails(&output, &["m.safetensors.ckpt", "no checkpoint", "--resume"]);
 
     let child = start(&DENOISE.arguments(&data, &model), &folder.path("m.safetensors.ckpt"), 1);
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    interrupt(&child);
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{text}");

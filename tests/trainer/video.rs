@@ -1,5 +1,6 @@
 //! Videos in and out of the program.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use gst_candle::data::noise::add_gaussian;
@@ -7,7 +8,7 @@ use gst_candle::data::random::stream;
 use gst_candle::data::video::{EXTENSIONS, VideoReader, VideoWriter};
 
 use super::errors::{assert_fails, assert_full_disk_leaves_nothing};
-use super::{Folder, figures, part, run, succeed};
+use super::{Folder, figures, gst_candle, interrupt, part, run, succeed};
 
 /// A clip of noisy parts at 25 frames a second; returns its path.
 fn clip(folder: &Folder, name: &str, frames: u64) -> String {
@@ -104,6 +105,28 @@ fn a_clip_that_breaks_off_is_an_error() {
         assert_fails(&train, &[&data, "breaks off"]);
     }
     assert_eq!(folder.names(""), ["cut.avi", "cut.mp4", "d.safetensors", "good.avi"]);
+}
+
+#[test]
+fn ctrl_c_leaves_no_part_of_a_video() {
+    let folder = Folder::new();
+    let model = denoiser(&folder, &clip(&folder, "few.avi", 4));
+    let data = clip(&folder, "clip.avi", 1500);
+    std::fs::create_dir(folder.path("out")).unwrap();
+    let arguments = ["run", &model, &data, "-o", &folder.text("out/x.avi")];
+    let child = gst_candle(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    let size = |name: String| std::fs::metadata(folder.path("out").join(name)).map_or(0, |file| file.len());
+    while folder.names("out").into_iter().map(size).all(|bytes| bytes == 0) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is written");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert_eq!(text, "stopped\n");
+    assert_eq!(folder.names("out"), [""; 0]);
 }
 
 #[test]

@@ -382,19 +382,36 @@ fn side_by_side_tells_positions_that_an_overlay_draws_on_the_left() {
     let info = info_of(CAPS);
     let (mut harness, _) = harness("candleanomaly", &model, "output=side-by-side", CAPS);
     let output = harness
-        .push_and_pull(spotted(&info, &[([20, 10, 8, 6], 255)], 0))
+        .push_and_pull(spotted(&info, &[([21, 10, 8, 6], 255)], 0))
         .unwrap();
     let anomaly = result(&output, "anomaly").unwrap();
     assert_eq!(
         (anomaly.get("width"), anomaly.get("height")),
         (Ok(2 * info.width() as i32), Ok(info.height() as i32))
     );
-    assert_eq!(rect(&array(&anomaly, "regions")[0]), [20, 10, 8, 6]);
-    let metas: Vec<_> = output
-        .iter_meta::<VideoRegionOfInterestMeta>()
-        .map(|meta| meta.rect())
-        .collect();
-    assert_eq!(metas, [(10, 10, 4, 6)]);
+    assert_eq!(rect(&array(&anomaly, "regions")[0]), [21, 10, 8, 6]);
+    // From 10.5 to 14.5.
+    let meta = output.iter_meta::<VideoRegionOfInterestMeta>().next().unwrap();
+    assert_eq!(meta.rect(), (10, 10, 5, 6));
+    assert_eq!(rect(meta.param("candle-region").unwrap()), [10, 10, 5, 6]);
+}
+
+#[test]
+fn an_output_that_changes_between_inspections_tells_its_own_size() {
+    init();
+    let model = brightness(None);
+    let info = info_of(CAPS);
+    let properties = "inference-interval=3 output=side-by-side";
+    let (mut harness, _) = harness("candleanomaly", &model, properties, CAPS);
+    let element = element(&harness);
+    let mut width = |index| {
+        let output = harness.push_and_pull(grey(&info, 255, index)).unwrap();
+        result(&output, "anomaly").unwrap().get::<i32>("width").unwrap()
+    };
+    let mut widths = vec![width(0), width(1)];
+    element.set_property_from_str("output", "passthrough");
+    widths.push(width(2));
+    assert_eq!(widths, [80, 80, 40]);
 }
 
 #[test]

@@ -42,6 +42,32 @@ fn buffer(index: u64, alarm: Option<bool>, label: Option<&str>) -> gst::Buffer {
     buffer
 }
 
+/// A buffer that only a denoiser has seen.
+fn denoised(index: u64) -> gst::Buffer {
+    let mut buffer = buffer(index, None, None);
+    let mut meta = gst::meta::CustomMeta::add(buffer.get_mut().unwrap(), "candle-result").unwrap();
+    let denoise = gst::Structure::builder("denoise")
+        .field("noise-level", 20.0)
+        .field("strength", 0.5)
+        .field("stale", false);
+    meta.mut_structure().set("denoise", denoise.build());
+    buffer
+}
+
+#[test]
+fn a_noise_level_is_told_of_each_frame_but_is_no_change() {
+    init();
+    let folder = tempfile::tempdir().unwrap();
+    for (mode, expected) in [("change", &[][..]), ("all", &[0, 1])] {
+        let file = folder.path().join(mode);
+        let mut harness = harness(&format!("candlepublish mode={mode} location={}", file.display()));
+        for index in 0..2 {
+            harness.push_and_pull(denoised(index)).unwrap();
+        }
+        assert_eq!(written(&file), expected, "{mode}");
+    }
+}
+
 fn harness(launch: &str) -> Harness {
     let mut harness = Harness::new_parse(launch);
     harness.set_src_caps_str("video/x-raw,format=GRAY8,width=2,height=2,framerate=10/1");

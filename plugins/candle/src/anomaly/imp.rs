@@ -16,7 +16,7 @@ use super::paint::paint;
 use super::settings::{Output, Settings};
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
-use crate::common::result::{AnomalyResult, Kind, scaled};
+use crate::common::result::{AnomalyResult, Kind, Region, scaled};
 use crate::common::settings::warn_if_late;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
@@ -103,9 +103,11 @@ impl CandleAnomaly {
         } else if let Some((_, result)) = &mut state.last {
             result.stale = true;
         }
-        let Some((finding, result)) = &state.last else {
+        let Some((finding, result)) = &mut state.last else {
             return Ok(None);
         };
+        // Also on a frame that was not inspected the output is as it is set now.
+        result.size = settings.output.size([info.width() as i32, info.height() as i32]);
         if settings.output != Output::Passthrough {
             engine::run(|| frame::draw(buffer, &info, |frame| paint(settings.output, frame, finding)))?;
         }
@@ -155,7 +157,7 @@ impl CandleAnomaly {
             anomalous: finding.counted >= finding.threshold,
             state: on,
             stale: false,
-            size: settings.output.size([info.width() as i32, info.height() as i32]),
+            size: [info.width() as i32, info.height() as i32],
             regions: finding.regions.clone(),
             map: finding.heat_map(),
         };
@@ -207,8 +209,14 @@ fn attach(buffer: &mut gst::BufferRef, result: &AnomalyResult, size: [u32; 2]) {
     }
     for region in &result.regions {
         let [x, y, width, height] = scaled(region.rect.map(f64::from), result.size, size.map(|side| side as usize));
-        let rect = (x as u32, y as u32, width.ceil() as u32, height.ceil() as u32);
-        let mut meta = VideoRegionOfInterestMeta::add(buffer, "anomaly", rect);
+        let [left, top] = [x, y].map(|edge| edge.floor() as i32);
+        let [right, bottom] = [x + width, y + height].map(|edge| edge.ceil() as i32);
+        let region = Region {
+            rect: [left, top, right - left, bottom - top],
+            ..*region
+        };
+        let [x, y, width, height] = region.rect.map(|n| n as u32);
+        let mut meta = VideoRegionOfInterestMeta::add(buffer, "anomaly", (x, y, width, height));
         let mut param = region.to_structure("candle-region");
         param.set("label", "anomaly");
         meta.add_param(param);

@@ -166,7 +166,10 @@ impl Settings {
                 .build(),
             glib::ParamSpecEnum::builder::<Output>("output")
                 .nick("Output")
-                .blurb("What the frames that leave show; only `passthrough` leaves their pixels untouched.")
+                .blurb(
+                    "What the frames that leave show; only `passthrough` leaves their pixels untouched. `side-by-side` does not \
+                     move what elements before this one attached to positions in the frame.",
+                )
                 .mutable_playing()
                 .build(),
         ]

@@ -126,7 +126,7 @@ pub struct AnomalyResult {
     pub state: bool,
     /// Whether this is the result of an earlier frame.
     pub stale: bool,
-    /// `[width, height]` of the frame.
+    /// `[width, height]` of the frame, twice the width where it stands in the left half.
     pub size: [i32; 2],
     /// Worst first.
     pub regions: Vec<Region>,

@@ -200,12 +200,4 @@ mod tests {
         );
         assert_eq!([f64::NAN, f64::INFINITY].map(short), ["NaN", "inf"]);
     }
-
-    #[test]
-    fn rectangles_follow_the_frame() {
-        assert_eq!(
-            scaled([10.0, 20.0, 30.0, 40.0], [100, 200], [50, 400]),
-            [5.0, 40.0, 15.0, 80.0]
-        );
-    }
 }

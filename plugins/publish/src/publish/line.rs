@@ -80,7 +80,9 @@ pub fn line(result: &gst::StructureRef, truth: &[Value], moment: &Moment) -> Str
             object.insert("objects".into(), objects);
         }
     }
-    if let Ok(denoise) = result.get::<gst::Structure>("denoise") {
+    let denoise = result.get::<gst::Structure>("denoise").ok();
+    // A frame that passed as it was has no strength of its own.
+    if let Some(denoise) = denoise.filter(|denoise| denoise.get("stale") == Ok(false)) {
         let number = |field| json!(denoise.get::<f64>(field).ok());
         object.insert("noise_level".into(), number("noise-level"));
         object.insert("strength".into(), number("strength"));
@@ -170,24 +172,33 @@ mod tests {
     #[test]
     fn a_denoiser_tells_its_noise_level() {
         gst::init().unwrap();
-        let denoise = gst::Structure::builder("denoise")
-            .field("noise-level", 20.5)
-            .field("strength", 1.0)
-            .field("stale", false)
-            .build();
-        let result = gst::Structure::builder("candle-result")
-            .field("denoise", denoise)
-            .build();
+        let result = |stale: bool| {
+            let denoise = gst::Structure::builder("denoise")
+                .field("noise-level", 20.5)
+                .field("strength", 1.0)
+                .field("stale", stale)
+                .build();
+            gst::Structure::builder("candle-result")
+                .field("denoise", denoise)
+                .build()
+        };
         let moment = Moment {
             stream_time: None,
             pts: None,
             frame: 3,
         };
         assert_eq!(
-            line(&result, &[], &moment),
+            line(&result(false), &[], &moment),
             r#"{"time":null,"timestamp":null,"frame":3,"noise_level":20.5,"strength":1.0}"#
         );
-        assert!(Situation::of(&result).is_empty(), "a noise level alone is no change");
+        assert_eq!(
+            line(&result(true), &[], &moment),
+            r#"{"time":null,"timestamp":null,"frame":3}"#
+        );
+        assert!(
+            Situation::of(&result(false)).is_empty(),
+            "a noise level alone is no change"
+        );
     }
 
     #[test]

@@ -103,3 +103,11 @@ fn a_copy_of_the_buffer_keeps_the_result() {
         .expect("metas are copied");
     assert_eq!(AnomalyResult::read(&copy).expect("kept").regions.len(), 2);
 }
+
+#[test]
+fn rectangles_follow_the_frame() {
+    assert_eq!(
+        scaled([10.0, 20.0, 30.0, 40.0], [100, 200], [50, 400]),
+        [5.0, 40.0, 15.0, 80.0]
+    );
+}

@@ -1,6 +1,7 @@
 //! A training run on disk: what a killed run goes on from.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -120,11 +121,13 @@ impl Checkpoint {
 
     /// Reads the file at `path`. The error says what is wrong with it.
     pub fn load(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            let reason = "there is no checkpoint to go on from: leave --resume out to begin";
-            return Err(Error::model(path, reason));
-        }
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let bytes = std::fs::read(path).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => Error::model(
+                path,
+                "there is no checkpoint to go on from: leave --resume out to begin",
+            ),
+            _ => Error::io(path, e),
+        })?;
         let broken = |reason: String| Error::model(path, format!("not a checkpoint that can be used: {reason}"));
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
         let state = header.metadata().as_ref().and_then(|m| m.get(STATE));

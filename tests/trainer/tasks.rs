@@ -145,6 +145,13 @@ fn anomaly_is_found_and_calibrated() {
         assert!((0.0..=1.0).contains(&value(key)), "{key} in {judged}");
     }
 
+    let output = run(&["eval", &model, &folder.text("part/test/blot")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("all are taken as good"),
+        "{said}"
+    );
+
     let good = folder.text("part/test/good");
     let threshold = |path: &str| figures(&["info", path])["calibration"]["threshold"].as_f64().unwrap();
     let other = folder.text("other.safetensors");
@@ -184,8 +191,10 @@ fn anomaly_is_found_and_calibrated() {
         first["anomalous"],
         first["score"].as_f64() >= first["threshold"].as_f64()
     );
-    let region = &first["regions"][0];
-    assert_eq!(first["anomalous"], region["area"].as_u64() > Some(0), "{first}");
+    assert_eq!(first["anomalous"], true, "{first}");
+    for key in ["x", "y", "width", "height", "area", "score"] {
+        assert!(first["regions"][0][key].is_number(), "{key} in {first}");
+    }
     assert_eq!(folder.names("found").len(), 7);
     assert_eq!(succeed(&["run", &model, &good, "-o", "-"]).lines().count(), 6);
 }
@@ -346,6 +355,9 @@ fn minutes_become_steps_that_can_be_repeated() {
     succeed(&[&train[..], &[&folder.text("b.safetensors"), "--steps", steps]].concat());
     let weights = |name: &str| gst_candle::model::Model::load(folder.path(name)).unwrap().weights;
     assert_eq!(weights("a.safetensors"), weights("b.safetensors"));
+    let output = run(&[&train[..], &[&model, "--minutes", "0.001"]].concat());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("warning: so few steps"), "{text}");
 }
 
 #[test]

@@ -9,9 +9,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 data=${GST_CANDLE_DATA:-$here/../../shared/data}
 candle=${GST_CANDLE:-$here/../target/release/gst-candle}
 export GST_PLUGIN_PATH=${GST_PLUGIN_PATH:-$here/../target/gst-plugins}
+# In a folder of its own, so that the models' cards name no path of this machine.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cd "$here"
+cd "$work"
+ln -s "$(realpath -m "$data")" DATA
 
 # frames FOLDER ELEMENT… : pictures from the test source
 frames() {
@@ -23,48 +25,48 @@ terms="MIT OR Apache-2.0: drawn by this program"
 line=(video/x-raw,format=RGB,width=480,height=360)
 
 denoise-testsrc() {
-    frames "$work/clean" candletestsrc num-buffers=600 frames-per-part=7 noise=0 defect-rate=0 seed=100 '!' "${line[@]}"
+    frames clean candletestsrc num-buffers=600 frames-per-part=7 noise=0 defect-rate=0 seed=100 '!' "${line[@]}"
     # The same network as `micro` in colour.
-    "$candle" train denoise "$work/clean" --arch ffdnet --width 24 --depth 6 --sigma-max 20 \
-        --steps 2000 --batch 16 --lr 2e-3 --license "$terms" -o denoise-testsrc.safetensors
+    "$candle" train denoise clean --arch ffdnet --width 24 --depth 6 --sigma-max 20 \
+        --steps 2000 --batch 16 --lr 2e-3 --license "$terms" -o "$here/denoise-testsrc.safetensors"
 }
 
 anomaly-testsrc() {
     # Several speeds, so that parts are cut by the frame's edge at many places.
     local good=()
     for n in 5 7 11 13; do
-        good+=("$work/good-$n")
-        frames "$work/good-$n" candletestsrc num-buffers=150 frames-per-part=$n defect-rate=0 seed=$((100 + n)) \
-            '!' "${line[@]}" '!' candledenoise model-file=denoise-testsrc.safetensors
+        good+=("good-$n")
+        frames "good-$n" candletestsrc num-buffers=150 frames-per-part=$n defect-rate=0 seed=$((100 + n)) \
+            '!' "${line[@]}" '!' candledenoise model-file="$here/denoise-testsrc.safetensors"
     done
     "$candle" train anomaly "${good[@]}" --arch unet --width 8 --smooth 5 --batch 8 --steps 6500 \
-        --license "$terms" -o anomaly-testsrc.safetensors
+        --license "$terms" -o "$here/anomaly-testsrc.safetensors"
     # One good frame in twenty is above this threshold, nearly always where a pixel of the next part's rim has come in:
     # too small for the demonstration's least area.
-    frames "$work/more" candletestsrc num-buffers=400 frames-per-part=17 defect-rate=0 seed=200 '!' "${line[@]}" \
-        '!' candledenoise model-file=denoise-testsrc.safetensors
-    "$candle" calibrate anomaly-testsrc.safetensors "$work/more" --false-alarm-rate 0.05
+    frames more candletestsrc num-buffers=400 frames-per-part=17 defect-rate=0 seed=200 '!' "${line[@]}" \
+        '!' candledenoise model-file="$here/denoise-testsrc.safetensors"
+    "$candle" calibrate "$here/anomaly-testsrc.safetensors" more --false-alarm-rate 0.05
 }
 
 classify-testsrc() {
-    (cd .. && cargo run --release --example testsrc_crops -- \
-        models/denoise-testsrc.safetensors models/anomaly-testsrc.safetensors "$work/crops" 600)
-    "$candle" train classify "$work/crops" --steps 300 --license "$terms" -o classify-testsrc.safetensors
+    cargo run --release --manifest-path "$here/../Cargo.toml" --example testsrc_crops -- \
+        "$here/denoise-testsrc.safetensors" "$here/anomaly-testsrc.safetensors" crops 600
+    "$candle" train classify crops --steps 300 --license "$terms" -o "$here/classify-testsrc.safetensors"
 }
 
 denoise-fast-gray() {
-    "$candle" train denoise "$data/denoise/bsd400" --steps 3735 \
-        --license "BSDS (Martin 2001), research use" -o denoise-fast-gray.safetensors
+    "$candle" train denoise DATA/denoise/bsd400 --steps 3735 \
+        --license "BSDS (Martin 2001), research use" -o "$here/denoise-fast-gray.safetensors"
 }
 
 anomaly-magnetic-tile() {
-    "$candle" train anomaly "$data/anomaly/magnetic_tile" --steps 829 \
-        --license "magnetic tile defects (Huang 2020), cite" -o anomaly-magnetic-tile.safetensors
+    "$candle" train anomaly DATA/anomaly/magnetic_tile --steps 1663 \
+        --license "magnetic tile defects (Huang 2020), cite" -o "$here/anomaly-magnetic-tile.safetensors"
 }
 
 classify-neu() {
-    "$candle" train classify "$data/classify/neu" --steps 250 \
-        --license "NEU-DET (Song 2013), cite" -o classify-neu.safetensors
+    "$candle" train classify DATA/classify/neu --steps 250 \
+        --license "NEU-DET (Song 2013), cite" -o "$here/classify-neu.safetensors"
 }
 
 all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray anomaly-magnetic-tile classify-neu)

@@ -40,8 +40,8 @@ struct State {
     /// The alarm as it was told last: the change that counts is the one from this, even over a reset.
     told: bool,
     last: Option<(Finding, AnomalyResult)>,
-    /// What was said last of the false-alarm rate.
-    caution: Option<String>,
+    /// The false-alarm rate that was looked at last, if one decided.
+    rate: Option<f64>,
 }
 
 impl State {
@@ -165,14 +165,15 @@ impl CandleAnomaly {
         Ok(())
     }
 
-    /// Warns once of a false-alarm rate that the model's calibration cannot show.
+    /// Warns of a false-alarm rate that is new and that the model's calibration cannot show.
     fn caution(&self, state: &mut State, settings: &Settings) {
-        let caution = settings.caution(state.inspector.calibration());
-        if caution != state.caution {
-            if let Some(text) = &caution {
-                gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{text}"));
-            }
-            state.caution = caution;
+        let rate = settings.deciding_rate();
+        if rate == state.rate {
+            return;
+        }
+        state.rate = rate;
+        if let Some(text) = rate.and_then(|rate| state.inspector.calibration().caution(rate)) {
+            gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{text}"));
         }
     }
 
@@ -311,7 +312,7 @@ impl BaseTransformImpl for CandleAnomaly {
             alarm: AlarmState::default(),
             told: false,
             last: None,
-            caution: None,
+            rate: None,
         }));
         Ok(())
     }

@@ -236,21 +236,18 @@ impl Settings {
         }
     }
 
-    /// What to say of the false-alarm rate, where it decides and the calibration cannot show it.
-    pub fn caution(&self, calibration: &AnomalyCalibration) -> Option<String> {
-        let decides = self.threshold < 0.0 && self.false_alarm_rate > 0.0;
-        decides.then(|| calibration.caution(self.false_alarm_rate)).flatten()
+    /// The false-alarm rate, where it and not a threshold decides.
+    pub fn deciding_rate(&self) -> Option<f64> {
+        (self.threshold < 0.0 && self.false_alarm_rate > 0.0).then_some(self.false_alarm_rate)
     }
 
     /// The raw score at and above which a frame is anomalous.
     pub fn threshold(&self, calibration: &AnomalyCalibration) -> f32 {
         if self.threshold >= 0.0 {
-            self.threshold
-        } else if self.false_alarm_rate > 0.0 {
-            calibration.threshold_for(self.false_alarm_rate)
-        } else {
-            calibration.threshold
+            return self.threshold;
         }
+        self.deciding_rate()
+            .map_or(calibration.threshold, |rate| calibration.threshold_for(rate))
     }
 }
 

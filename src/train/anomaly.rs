@@ -6,9 +6,11 @@ mod restoring;
 
 use std::sync::atomic::AtomicBool;
 
+use candle_core::Device;
 use rayon::prelude::*;
 use serde_json::json;
 
+use super::arrays::{infer, to_images};
 use super::common::{Common, Defaults, Product};
 use super::losses::PictureLoss;
 use super::packed;
@@ -16,9 +18,11 @@ use super::run::{Metrics, Objective, Outcome, run};
 use super::samples::{Sets, at_least, is_good};
 use crate::data::layout::Dataset;
 use crate::exec;
+use crate::exec::candle::Network;
 use crate::model::{AnomalyCalibration, Calibration, Color, InputSpec, MapKind, Model, Resize, Task};
-use crate::score::{calibration, metrics};
-use crate::tasks::AnomalyDetector;
+use crate::pixels::Image;
+use crate::score::{calibration, maps, metrics};
+use crate::tasks::{AnomalyDetector, batch};
 use crate::{Error, Result};
 use marking::{Marking, with_scaling};
 use restoring::Restoring;
@@ -216,6 +220,15 @@ pub fn choose_arch(given: Option<[usize; 2]>, sizes: &[[usize; 2]]) -> (&'static
 /// 21 pixels at 256, in proportion to the shorter side, odd.
 fn default_smooth(size: [usize; 2]) -> usize {
     (21 * size[0].min(size[1]) / 256) | 1
+}
+
+/// Raw score of a picture that is as the network takes it, as [`AnomalyDetector`] finds it; `map` is how the map is made and the side
+/// of its mean filter.
+fn score(network: &Network, image: &Image, (map, smooth): (MapKind, usize), device: &Device) -> Result<f32> {
+    let mut output = to_images(&infer(network, &[batch(&[image])], device)?)?.swap_remove(0);
+    output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
+    let map = maps::difference(map, image, &output, smooth);
+    Ok(map.data.iter().copied().fold(f32::NEG_INFINITY, f32::max))
 }
 
 /// How well the scores of `defective` pictures are told from the others'. Without any made defect, which chance may bring in a

@@ -5,16 +5,15 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
-use super::{VAL_PICTURES, told_apart};
+use super::{VAL_PICTURES, score, told_apart};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::defects::{self, Defective};
 use crate::data::random::stream;
 use crate::exec::candle::Network;
 use crate::model::{InputSpec, MapKind};
 use crate::pixels::Image;
-use crate::score::maps;
 use crate::tasks::{Scaling, fit, normalize};
-use crate::train::arrays::{first_output, infer, stack, to_images};
+use crate::train::arrays::{first_output, stack};
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
 use crate::train::losses::cross_entropy_dice;
@@ -90,13 +89,6 @@ impl Marking {
         let Defective { image, mask } = defects::mark(&good, &other, rng);
         (image, mask)
     }
-
-    /// Raw score of a normalised picture, as `AnomalyDetector` finds it.
-    fn score(&self, network: &Network, image: &Image) -> Result<f32> {
-        let output = to_images(&infer(network, &[stack(std::slice::from_ref(image))], &self.device)?)?.swap_remove(0);
-        let map = maps::difference(MapKind::Direct, image, &output, self.smooth);
-        Ok(map.data.iter().copied().fold(f32::NEG_INFINITY, f32::max))
-    }
 }
 
 impl Objective for Marking {
@@ -127,7 +119,7 @@ impl Objective for Marking {
             let (good, _) = normalize(&self.input, fit(&self.input, &picture.image()).0);
             let marked = defects::mark(&good, &good, &mut rng);
             for (image, is_marked) in [(&good, false), (&marked.image, true)] {
-                scores.push(self.score(network, image)?);
+                scores.push(score(network, image, (MapKind::Direct, self.smooth), &self.device)?);
                 defective.push(is_marked);
             }
         }

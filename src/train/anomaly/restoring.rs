@@ -4,16 +4,14 @@ use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
-use super::{VAL_PICTURES, told_apart};
+use super::{VAL_PICTURES, score, told_apart};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::defects::{self, Defective};
 use crate::data::random::stream;
 use crate::exec::candle::Network;
 use crate::model::MapKind;
 use crate::pixels::Image;
-use crate::score::maps;
-use crate::tasks::batch;
-use crate::train::arrays::{first_output, infer, stack, to_images};
+use crate::train::arrays::{first_output, stack};
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
 use crate::train::losses::PictureLoss;
@@ -59,14 +57,6 @@ impl Restoring {
         }
         (seen, target)
     }
-
-    /// Raw score of a picture at the network's size, as [`AnomalyDetector`] finds it.
-    fn score(&self, network: &Network, image: &Image) -> Result<f32> {
-        let mut output = to_images(&infer(network, &[batch(&[image])], &self.device)?)?.swap_remove(0);
-        output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
-        let map = maps::difference(self.map, image, &output, self.smooth);
-        Ok(map.data.iter().copied().fold(f32::NEG_INFINITY, f32::max))
-    }
 }
 
 impl Objective for Restoring {
@@ -92,16 +82,17 @@ impl Objective for Restoring {
 
     /// How well made defects on held-out pictures are told from the pictures themselves.
     fn validate(&self, network: &Network) -> Result<Metrics> {
+        let map = (self.map, self.smooth);
         let (mut scores, mut defective) = (Vec::new(), Vec::new());
         for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
             let good = picture.image();
-            scores.push(self.score(network, &good)?);
+            scores.push(score(network, &good, map, &self.device)?);
             defective.push(false);
             let other = self.held_out[(i + 1) % self.held_out.len()].image();
             let Defective { image, mask } = defects::synthesize(&good, &other, &mut rng);
             if mask.data.iter().any(|&m| m > 0.5) {
-                scores.push(self.score(network, &image)?);
+                scores.push(score(network, &image, map, &self.device)?);
                 defective.push(true);
             }
         }

@@ -163,13 +163,13 @@ impl VideoReader {
     }
 
     fn explain(&self, error: &str) -> String {
-        if !self.missing.is_empty() {
+        if self.missing.is_empty() {
+            format!("cannot be played: {error}")
+        } else {
             format!(
                 "cannot be played: GStreamer has no {}; install the plugin for it",
                 self.missing.join(", ")
             )
-        } else {
-            format!("cannot be played: {error}")
         }
     }
 

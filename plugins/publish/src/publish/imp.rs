@@ -69,7 +69,7 @@ struct State {
 /// | `stale` | whether the values are those of an earlier frame |
 /// | `regions` | list of objects with `x`, `y`, `width`, `height` and `area` in pixels, and `score` |
 /// | `label`, `confidence`, `known` | the label in force, its probability, and whether it is one of the model's |
-/// | `noise_level`, `strength` | with `mode=all`, on frames that `candledenoise` denoised: the noise's standard deviation, 0..255, and the strength |
+/// | `noise_level`, `strength` | on frames that `candledenoise` denoised: the noise's standard deviation, 0..255, and the strength; no change of theirs makes a line |
 /// | `truth` | from `candletestsrc`: list of whole parts with `index`, `defect`, and their `x`, `y`, `width`, `height` |
 /// | `objects` | list of objects with `x`, `y`, `width`, `height`, `label`, `confidence`, `known`: regions classified one by one, if any |
 ///

@@ -7,6 +7,7 @@ mod bench;
 mod calibrate;
 mod common;
 mod eval;
+mod export;
 mod info;
 mod overlay;
 mod run;
@@ -36,6 +37,7 @@ enum Command {
     Calibrate(calibrate::Args),
     Run(run::Args),
     Info(info::Args),
+    Export(export::Args),
     Bench(bench::Args),
 }
 
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::main(&args),
         Command::Info(args) => info::main(&args).map(|()| ExitCode::SUCCESS),
+        Command::Export(args) => export::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::main(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

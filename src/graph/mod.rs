@@ -4,6 +4,8 @@ mod builder;
 mod check;
 mod fold;
 mod json;
+#[cfg(feature = "train")]
+pub mod onnx;
 mod shapes;
 mod weights;
 

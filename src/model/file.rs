@@ -206,7 +206,7 @@ fn write(model: &Model, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
 }
 
 /// Metadata in the order of its keys, so that the same model gives the same bytes.
-fn metadata(model: &Model) -> serde_json::Result<BTreeMap<&'static str, String>> {
+pub(super) fn metadata(model: &Model) -> serde_json::Result<BTreeMap<&'static str, String>> {
     let mut metadata = BTreeMap::from([
         ("format", FORMAT.to_owned()),
         ("task", model.task.to_string()),

@@ -5,7 +5,11 @@ mod file;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "train")]
+use crate::graph::onnx::Axis;
 use crate::graph::{Graph, Weights};
+#[cfg(feature = "train")]
+use crate::{Error, Result};
 
 /// What a model is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,6 +214,42 @@ impl Model {
     /// Shapes of the network's inputs for one picture of `width` x `height`, extra inputs included.
     pub fn input_shapes(&self, width: usize, height: usize) -> Vec<Vec<usize>> {
         self.input.shapes(width, height)
+    }
+
+    /// The network as ONNX, with everything but graph and weights as metadata. Without a `size` (width, height) of its own
+    /// or given, the axes stay open. An error when a size is given that the model does not take.
+    #[cfg(feature = "train")]
+    pub fn to_onnx(&self, size: Option<[usize; 2]>) -> Result<Vec<u8>> {
+        let (takes, multiple) = (self.input.size, self.input.multiple_of);
+        if let Some([width, height]) = size
+            && (takes.is_some_and(|takes| takes != [width, height])
+                || !width.is_multiple_of(multiple)
+                || !height.is_multiple_of(multiple))
+        {
+            let sides = match takes {
+                Some([width, height]) => format!("{width}x{height} only"),
+                None => format!("sides that are multiples of {multiple}"),
+            };
+            return Err(Error::Invalid(format!("{width}x{height}: this model takes {sides}")));
+        }
+        let fixed = takes.or(size);
+        let side = self.input.nominal_side();
+        let [width, height] = fixed.unwrap_or([side; 2]);
+        let shapes = self.input_shapes(width, height);
+        let axis = |input: usize, i: usize| match (i, fixed) {
+            (2, None) => Axis::Named(format!("height_{input}")),
+            (3, None) => Axis::Named(format!("width_{input}")),
+            _ => Axis::Fixed(shapes[input][i]),
+        };
+        let axes: Vec<Vec<Axis>> = (0..shapes.len())
+            .map(|input| (0..4).map(|i| axis(input, i)).collect())
+            .collect();
+        let notes = file::metadata(self)
+            .map_err(|error| Error::Invalid(error.to_string()))?
+            .into_iter()
+            .filter(|(key, _)| *key != "graph")
+            .map(|(key, value)| (key.to_owned(), value));
+        self.graph.to_onnx(&self.weights, &axes, &shapes, notes)
     }
 }
 

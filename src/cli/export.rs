@@ -1,0 +1,38 @@
+//! `gst-candle export`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::common::{check_writable, size};
+use crate::atomic;
+use crate::model::Model;
+
+/// Write a model's network as ONNX (opset 17), for other runtimes
+///
+/// The picture's size stays open where the model takes any, unless --size fixes it. What the network does not say (colour,
+/// normalisation, labels, calibration) stands in the file's metadata as JSON, as in the model.
+///
+/// Example: gst-candle export camera.safetensors camera.onnx --size 1280x720
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model file
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// The ONNX file to write
+    #[arg(value_name = "OUT.onnx")]
+    out: PathBuf,
+    /// Fix the size of the picture; it must be a multiple of what the model needs
+    #[arg(long, value_parser = size, value_name = "WxH")]
+    size: Option<[usize; 2]>,
+}
+
+/// Writes the file.
+pub fn main(args: &Args) -> Result<()> {
+    check_writable(&args.out)?;
+    let model = Model::load(&args.model)?;
+    let bytes = model
+        .to_onnx(args.size)
+        .with_context(|| args.model.display().to_string())?;
+    Ok(atomic::write(&args.out, |out| out.write_all(&bytes))?)
+}

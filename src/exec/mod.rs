@@ -8,10 +8,9 @@ mod tests;
 use std::str::FromStr;
 
 use candle_core::{DType, Device, Tensor};
-use rayon::ThreadPool;
 
 use self::candle::Network;
-use self::cpu::Executor;
+use self::cpu::Planner;
 use crate::graph::{Array, Graph, Weights};
 use crate::model::Model;
 use crate::{Error, Result};
@@ -135,13 +134,11 @@ impl std::fmt::Display for Precision {
 /// A model ready to run frames.
 pub struct Session {
     engine: Engine,
-    /// Threads of its own, where their number was given.
-    threads: Option<ThreadPool>,
 }
 
 enum Engine {
-    /// The kernels of this crate, and the weights in the order of the program.
-    Cpu(Executor, Vec<Vec<f32>>),
+    /// The kernels of this crate.
+    Cpu(Box<Planner>),
     /// candle's, in this type.
     Candle(Network, Device, DType),
 }
@@ -161,14 +158,7 @@ impl Session {
                 let reason = "bf16 is not available on the CPU; use precision=f32 or precision=auto";
                 return Err(Error::Invalid(reason.into()));
             }
-            let executor = Executor::new(graph)?;
-            let values = |weight: &cpu::Weight| {
-                let array = weights.get(&weight.name);
-                let missing = || Error::Invalid(format!("weight `{}` is missing", weight.name));
-                array.map(|array| array.data.clone()).ok_or_else(missing)
-            };
-            let weights = executor.program.weights.iter().map(values).collect::<Result<_>>()?;
-            Engine::Cpu(executor, weights)
+            Engine::Cpu(Box::new(Planner::new(graph, weights, options.threads)?))
         } else {
             let dtype = if options.precision == Precision::Bf16 {
                 DType::BF16
@@ -177,30 +167,30 @@ impl Session {
             };
             Engine::Candle(Network::by_nodes(graph, weights, &device, dtype)?, device, dtype)
         };
-        let pool = || rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
-        let failed = |error: rayon::ThreadPoolBuildError| {
-            Error::Invalid(format!("{} threads cannot be started: {error}", options.threads))
-        };
-        let threads = if options.threads > 0 {
-            Some(pool().map_err(failed)?)
-        } else {
-            None
-        };
-        Ok(Self { engine, threads })
+        Ok(Self { engine })
     }
 
     /// Runs the network once. `inputs` in the order of the graph's inputs, `[N, C, H, W]` each; returns its outputs.
-    /// Buffers are kept for the next call of the same size.
     pub fn run(&mut self, inputs: &[Array]) -> Result<Vec<Array>> {
+        let mut outputs = Vec::new();
+        self.run_into(inputs, &mut outputs)?;
+        Ok(outputs)
+    }
+
+    /// [`Session::run`] into `outputs`, whose memory is used again. On the CPU, a run with the sizes of the run before
+    /// allocates nothing.
+    pub fn run_into(&mut self, inputs: &[Array], outputs: &mut Vec<Array>) -> Result<()> {
         for Array { shape, data } in inputs {
             if shape.iter().product::<usize>() != data.len() {
                 return Err(Error::Invalid(format!("an input {shape:?} with {} values", data.len())));
             }
         }
-        let engine = &self.engine;
-        match &self.threads {
-            Some(threads) => threads.install(|| engine.run(inputs)),
-            None => engine.run(inputs),
+        match &mut self.engine {
+            Engine::Cpu(planner) => planner.run(inputs, outputs),
+            engine => {
+                *outputs = engine.run(inputs)?;
+                Ok(())
+            }
         }
     }
 }
@@ -208,26 +198,7 @@ impl Session {
 impl Engine {
     fn run(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         match self {
-            Self::Cpu(executor, weights) => {
-                let lens: Vec<usize> = weights.iter().map(Vec::len).collect();
-                let shapes = executor.prepare(inputs.iter().map(|input| input.shape.clone()).collect(), &lens)?;
-                let inputs: Vec<&[f32]> = inputs.iter().map(|input| input.data.as_slice()).collect();
-                let weights: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
-                let pass = executor
-                    .program
-                    .forward(&inputs, &shapes, &weights, false, &executor.memory);
-                let outputs = executor
-                    .program
-                    .outputs(&pass)
-                    .into_iter()
-                    .zip(executor.program.output_shapes(&shapes));
-                Ok(outputs
-                    .map(|(data, shape)| Array {
-                        shape: shape.to_vec(),
-                        data: data.to_vec(),
-                    })
-                    .collect())
-            }
+            Self::Cpu(_) => unreachable!("run by its caller"),
             Self::Candle(network, device, dtype) => {
                 let tensor =
                     |input: &Array| Tensor::from_slice(&input.data, input.shape.as_slice(), device)?.to_dtype(*dtype);

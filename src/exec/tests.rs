@@ -1,6 +1,7 @@
 use candle_core::{Device, Tensor};
 
 use super::*;
+use crate::exec::cpu::Executor;
 use crate::data::random::stream;
 use crate::graph::{Interpolation, Node, Op};
 use rand::RngExt;

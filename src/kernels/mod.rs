@@ -6,10 +6,15 @@
 pub mod conv;
 pub mod gemm;
 pub mod norm;
+pub(crate) mod parts;
 pub mod pointwise;
 pub mod pool;
 pub mod resample;
+pub(crate) mod rows;
 mod simd;
+pub(crate) mod team;
+
+pub use simd::{ISA_VARIABLE, Isa};
 
 /// A shape N, C, H, W.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,6 +23,18 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// `out = f(x)`, on this thread alone.
+    pub fn row(self, x: &[f32], out: &mut [f32]) {
+        let row = |f: &dyn Fn(f32) -> f32, out: &mut [f32]| out.iter_mut().zip(x).for_each(|(out, x)| *out = f(*x));
+        match self {
+            Self::Relu => row(&|x| at_least(0.0, x), out),
+            Self::LeakyRelu(slope) => row(&|x| if x > 0.0 { x } else { slope * x }, out),
+            Self::Sigmoid => row(&sigmoid, out),
+            Self::Tanh => row(&f32::tanh, out),
+            Self::Silu => row(&|x| x * sigmoid(x), out),
+        }
+    }
+
     /// `out = f(x)`.
     pub fn forward(self, x: &[f32], out: &mut [f32]) {
         match self {

@@ -1,28 +1,135 @@
-//! The two inner loops of every convolution, written once over [`Vector`] and compiled for each instruction set.
-//!
-//! Both read their input through a table of offsets, so that one loop serves every kernel size, stride, dilation and
-//! direction, and no im2col matrix is ever written.
+//! Vector registers, and how a kernel that is written once over [`Vector`] is compiled for each instruction set.
 
 use std::sync::OnceLock;
 
-/// Most output channels in one tile of [`gather`], over all instruction sets.
-const MAX_BLOCK: usize = 8;
-/// Most positions in one tile of [`gather`], over all instruction sets.
-pub(super) const MAX_TILE: usize = 48;
+/// Environment variable that names the [`Isa`] to use, for tests and comparisons.
+pub const ISA_VARIABLE: &str = "GST_CANDLE_ISA";
 
 /// A register of f32 values. The methods of a type must run only on a CPU that has its instructions: values of these
-/// types are made nowhere but in functions that [`gather`] and [`correlate`] choose after asking the CPU.
-trait Vector: Copy {
+/// types are made nowhere but in a [`Work`] that [`run`] called after asking the CPU.
+pub(super) trait Vector: Copy {
     const LANES: usize;
     fn splat(x: f32) -> Self;
     /// The first `LANES` values of `x`; panics when there are fewer.
     fn load(x: &[f32]) -> Self;
     /// Writes to the first `LANES` values of `out`; panics when there are fewer.
     fn store(self, out: &mut [f32]);
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
     /// `self + a · b`.
     fn mul_add(self, a: Self, b: Self) -> Self;
+    /// `self`, but not below `floor`; NaN stays NaN.
+    fn at_least(self, floor: Self) -> Self;
     /// Sum of the lanes, in a fixed order.
     fn sum(self) -> f32;
+}
+
+/// A kernel. `run` must be `#[inline(always)]`, and so must everything that it calls with a `V`, so that the compiler
+/// sees the instruction set at every intrinsic.
+pub(super) trait Work {
+    type Output;
+    fn run<V: Vector>(self) -> Self::Output;
+}
+
+/// Runs `work` with the registers of `isa`.
+pub(super) fn run<W: Work>(isa: Isa, work: W) -> W::Output {
+    assert!(isa.is_here());
+    match isa {
+        Isa::Portable => work.run::<[f32; 4]>(),
+        // SAFETY: `is_here` found AVX2 and FMA.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { x86::avx2(work) },
+        // SAFETY: `is_here` found AVX-512.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { x86::avx512(work) },
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => unreachable!("asserted above"),
+    }
+}
+
+/// Instruction sets that kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub enum Isa {
+    /// Whatever the compiler makes of four lanes.
+    Portable,
+    /// AVX2 with FMA.
+    Avx2,
+    /// AVX-512 F and VL.
+    Avx512,
+}
+
+impl Isa {
+    /// All, the best last.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// f32 values of a register.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            Self::Portable => 4,
+            Self::Avx2 => 8,
+            Self::Avx512 => 16,
+        }
+    }
+
+    /// Whether this CPU has it.
+    pub fn is_here(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            // Without VL the compiler may use but half of the registers beside 128-bit sums.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl"),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// What kernels use: what [`ISA_VARIABLE`] names, else the best that this CPU has. The error says what is wrong with
+    /// the variable.
+    pub fn chosen() -> Result<Self, &'static str> {
+        static CHOSEN: OnceLock<Result<Isa, String>> = OnceLock::new();
+        let choose = || match std::env::var(ISA_VARIABLE) {
+            Ok(name) => Self::named(&name),
+            Err(_) => Ok(Self::best()),
+        };
+        CHOSEN.get_or_init(choose).as_ref().copied().map_err(String::as_str)
+    }
+
+    /// [`Isa::chosen`], or the best of this CPU where that is an error.
+    pub(super) fn used() -> Self {
+        Self::chosen().unwrap_or_else(|_| Self::best())
+    }
+
+    fn best() -> Self {
+        let here = Self::ALL.into_iter().filter(|isa| isa.is_here());
+        here.last().expect("there is always the portable one")
+    }
+
+    fn named(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|isa| isa.to_string() == name);
+        match found {
+            Some(isa) if isa.is_here() => Ok(isa),
+            Some(_) => Err(format!("{ISA_VARIABLE}={name}: this CPU does not have it")),
+            None => {
+                let names = Self::ALL.map(|isa| isa.to_string()).join(", ");
+                Err(format!(
+                    "{ISA_VARIABLE}={name}: there is no such instruction set; write one of {names}"
+                ))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        })
+    }
 }
 
 impl Vector for [f32; 4] {
@@ -44,8 +151,28 @@ impl Vector for [f32; 4] {
     }
 
     #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i] + other[i])
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i] - other[i])
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i] * other[i])
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: Self, b: Self) -> Self {
         std::array::from_fn(|i| self[i] + a[i] * b[i])
+    }
+
+    #[inline(always)]
+    fn at_least(self, floor: Self) -> Self {
+        std::array::from_fn(|i| if self[i] < floor[i] { floor[i] } else { self[i] })
     }
 
     #[inline(always)]
@@ -58,110 +185,127 @@ impl Vector for [f32; 4] {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::Vector;
+    use super::{Vector, Work};
 
-    impl Vector for __m256 {
-        const LANES: usize = 8;
-
-        #[inline(always)]
-        fn splat(x: f32) -> Self {
-            // SAFETY: the CPU has AVX2 (see `Vector`).
-            unsafe { _mm256_set1_ps(x) }
-        }
-
-        #[inline(always)]
-        fn load(x: &[f32]) -> Self {
-            // SAFETY: the slice has 8 values, and the CPU has AVX2 (see `Vector`).
-            unsafe { _mm256_loadu_ps(x[..8].as_ptr()) }
-        }
-
-        #[inline(always)]
-        fn store(self, out: &mut [f32]) {
-            // SAFETY: the slice has 8 values, and the CPU has AVX2 (see `Vector`).
-            unsafe { _mm256_storeu_ps(out[..8].as_mut_ptr(), self) }
-        }
-
-        #[inline(always)]
-        fn mul_add(self, a: Self, b: Self) -> Self {
-            // SAFETY: the CPU has FMA (see `Vector`).
-            unsafe { _mm256_fmadd_ps(a, b, self) }
-        }
-
-        #[inline(always)]
-        fn sum(self) -> f32 {
-            let mut x = [0.0; 8];
-            self.store(&mut x);
-            let half: [f32; 4] = std::array::from_fn(|i| x[i] + x[i + 4]);
-            half.sum()
-        }
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn avx2<W: Work>(work: W) -> W::Output {
+        work.run::<__m256>()
     }
 
-    impl Vector for __m512 {
-        const LANES: usize = 16;
+    #[target_feature(enable = "avx512f,avx512vl")]
+    pub(super) fn avx512<W: Work>(work: W) -> W::Output {
+        work.run::<__m512>()
+    }
 
-        #[inline(always)]
-        fn splat(x: f32) -> Self {
-            // SAFETY: the CPU has AVX-512 (see `Vector`).
-            unsafe { _mm512_set1_ps(x) }
-        }
+    /// [`Vector`] by intrinsics: the type, its lanes, how a CPU with it is called, and the intrinsics.
+    macro_rules! vector {
+        ($type:ty, $lanes:literal, $set1:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident, $sum:expr) => {
+            impl Vector for $type {
+                const LANES: usize = $lanes;
 
-        #[inline(always)]
-        fn load(x: &[f32]) -> Self {
-            // SAFETY: the slice has 16 values, and the CPU has AVX-512 (see `Vector`).
-            unsafe { _mm512_loadu_ps(x[..16].as_ptr()) }
-        }
+                #[inline(always)]
+                fn splat(x: f32) -> Self {
+                    // SAFETY: the CPU has the instruction (see `Vector`).
+                    unsafe { $set1(x) }
+                }
 
-        #[inline(always)]
-        fn store(self, out: &mut [f32]) {
-            // SAFETY: the slice has 16 values, and the CPU has AVX-512 (see `Vector`).
-            unsafe { _mm512_storeu_ps(out[..16].as_mut_ptr(), self) }
-        }
+                #[inline(always)]
+                fn load(x: &[f32]) -> Self {
+                    // SAFETY: the slice is as long, and the CPU has the instruction (see `Vector`).
+                    unsafe { $load(x[..$lanes].as_ptr()) }
+                }
 
-        #[inline(always)]
-        fn mul_add(self, a: Self, b: Self) -> Self {
-            // SAFETY: the CPU has AVX-512 (see `Vector`).
-            unsafe { _mm512_fmadd_ps(a, b, self) }
-        }
+                #[inline(always)]
+                fn store(self, out: &mut [f32]) {
+                    // SAFETY: the slice is as long, and the CPU has the instruction (see `Vector`).
+                    unsafe { $store(out[..$lanes].as_mut_ptr(), self) }
+                }
 
-        #[inline(always)]
-        fn sum(self) -> f32 {
-            // SAFETY: the CPU has AVX-512 (see `Vector`).
-            unsafe { _mm512_reduce_add_ps(self) }
-        }
+                #[inline(always)]
+                fn add(self, other: Self) -> Self {
+                    // SAFETY: the CPU has the instruction (see `Vector`).
+                    unsafe { $add(self, other) }
+                }
+
+                #[inline(always)]
+                fn sub(self, other: Self) -> Self {
+                    // SAFETY: the CPU has the instruction (see `Vector`).
+                    unsafe { $sub(self, other) }
+                }
+
+                #[inline(always)]
+                fn mul(self, other: Self) -> Self {
+                    // SAFETY: the CPU has the instruction (see `Vector`).
+                    unsafe { $mul(self, other) }
+                }
+
+                #[inline(always)]
+                fn mul_add(self, a: Self, b: Self) -> Self {
+                    // SAFETY: the CPU has the instruction (see `Vector`).
+                    unsafe { $fma(a, b, self) }
+                }
+
+                #[inline(always)]
+                fn at_least(self, floor: Self) -> Self {
+                    // The instruction gives its second operand when either is NaN.
+                    // SAFETY: the CPU has the instruction (see `Vector`).
+                    unsafe { $max(floor, self) }
+                }
+
+                #[inline(always)]
+                fn sum(self) -> f32 {
+                    $sum(self)
+                }
+            }
+        };
+    }
+
+    vector!(
+        __m256,
+        8,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_sub_ps,
+        _mm256_mul_ps,
+        _mm256_fmadd_ps,
+        _mm256_max_ps,
+        sum_of_eight
+    );
+    vector!(
+        __m512,
+        16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_mul_ps,
+        _mm512_fmadd_ps,
+        _mm512_max_ps,
+        sum_of_sixteen
+    );
+
+    #[inline(always)]
+    fn sum_of_eight(x: __m256) -> f32 {
+        let mut lanes = [0.0; 8];
+        x.store(&mut lanes);
+        let half: [f32; 4] = std::array::from_fn(|i| lanes[i] + lanes[i + 4]);
+        half.sum()
+    }
+
+    #[inline(always)]
+    fn sum_of_sixteen(x: __m512) -> f32 {
+        // SAFETY: the CPU has the instruction (see `Vector`).
+        unsafe { _mm512_reduce_add_ps(x) }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Isa {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
-
-/// The instruction sets that this CPU has, the best last.
-fn available() -> Vec<Isa> {
-    #[allow(unused_mut)]
-    let mut all = vec![Isa::Portable];
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            all.push(Isa::Avx2);
-        }
-        // Without VL the compiler may use but half of the registers beside 128-bit sums.
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
-            all.push(Isa::Avx512);
-        }
-    }
-    all
-}
-
-/// The best instruction set of this CPU.
-fn best() -> Isa {
-    static BEST: OnceLock<Isa> = OnceLock::new();
-    *BEST.get_or_init(|| available().pop().expect("there is always the portable one"))
-}
+/// Most output channels in one tile of [`gather`], over all instruction sets.
+const MAX_BLOCK: usize = 8;
+/// Most positions in one tile of [`gather`], over all instruction sets.
+pub(super) const MAX_TILE: usize = 48;
 
 /// Weights in the order in which [`gather`] reads them: blocks of output channels, in each the `depth` products of a
 /// position, in each the channels of the block side by side.
@@ -177,12 +321,11 @@ impl Packed {
     /// Packs `weight(out, source, tap)` for `outs` output channels; the products of a position run over the taps of
     /// one source channel, then over those of the next.
     pub(super) fn new(outs: usize, ins: usize, taps: usize, weight: impl Fn(usize, usize, usize) -> f32) -> Self {
-        Self::for_isa(best(), outs, ins, taps, weight)
+        Self::for_isa(Isa::used(), outs, ins, taps, weight)
     }
 
     fn for_isa(isa: Isa, outs: usize, ins: usize, taps: usize, weight: impl Fn(usize, usize, usize) -> f32) -> Self {
         let block = match isa {
-            #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => MAX_BLOCK,
             _ => 4,
         };
@@ -218,39 +361,29 @@ pub(super) fn gather(
     emit: &mut impl FnMut(usize, usize, &[f32], usize),
 ) {
     assert_eq!(offsets.len(), weights.depth);
-    match weights.isa {
-        Isa::Portable => gather_tiles::<[f32; 4], 4, 2>(weights, offsets, x, len, emit),
-        // SAFETY: `available` found AVX2 and FMA.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { gather_avx2(weights, offsets, x, len, emit) },
-        // SAFETY: `available` found AVX-512.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { gather_avx512(weights, offsets, x, len, emit) },
+    #[rustfmt::skip]
+    run(weights.isa, Gather { weights, offsets, x, len, emit });
+}
+
+struct Gather<'a, E> {
+    weights: &'a Packed,
+    offsets: &'a [usize],
+    x: &'a [f32],
+    len: usize,
+    emit: &'a mut E,
+}
+
+impl<E: FnMut(usize, usize, &[f32], usize)> Work for Gather<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        match V::LANES {
+            4 => gather_tiles::<V, 4, 2>(self.weights, self.offsets, self.x, self.len, self.emit),
+            8 => gather_tiles::<V, 4, 3>(self.weights, self.offsets, self.x, self.len, self.emit),
+            _ => gather_tiles::<V, 8, 3>(self.weights, self.offsets, self.x, self.len, self.emit),
+        }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn gather_avx2(
-    w: &Packed,
-    offsets: &[usize],
-    x: &[f32],
-    len: usize,
-    emit: &mut impl FnMut(usize, usize, &[f32], usize),
-) {
-    gather_tiles::<std::arch::x86_64::__m256, 4, 3>(w, offsets, x, len, emit);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl")]
-fn gather_avx512(
-    w: &Packed,
-    offsets: &[usize],
-    x: &[f32],
-    len: usize,
-    emit: &mut impl FnMut(usize, usize, &[f32], usize),
-) {
-    gather_tiles::<std::arch::x86_64::__m512, 8, 3>(w, offsets, x, len, emit);
 }
 
 #[inline(always)]
@@ -302,33 +435,35 @@ fn gather_tile<V: Vector, const M: usize, const N: usize>(w: &[f32], offsets: &[
 /// Adds `Σ_p g[m · pitch + p] · x[offsets[k] + p]`, `p` in `0..len`, to `sums[m, k]`, for every row `m` of `g`.
 /// `len` is a multiple of 16.
 pub(super) fn correlate(g: &[f32], pitch: usize, x: &[f32], offsets: &[usize], len: usize, sums: &mut [f32]) {
-    correlate_with(best(), g, pitch, x, offsets, len, sums);
+    correlate_with(Isa::used(), g, pitch, x, offsets, len, sums);
 }
 
-/// `isa` is one of [`available`].
 fn correlate_with(isa: Isa, g: &[f32], pitch: usize, x: &[f32], offsets: &[usize], len: usize, sums: &mut [f32]) {
     assert!(len.is_multiple_of(16) && len <= pitch);
-    match isa {
-        Isa::Portable => correlate_rows::<[f32; 4], 2, 3>(g, pitch, x, offsets, len, sums),
-        // SAFETY: `available` found AVX2 and FMA.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { correlate_avx2(g, pitch, x, offsets, len, sums) },
-        // SAFETY: `available` found AVX-512.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { correlate_avx512(g, pitch, x, offsets, len, sums) },
+    #[rustfmt::skip]
+    run(isa, Correlate { g, pitch, x, offsets, len, sums });
+}
+
+struct Correlate<'a> {
+    g: &'a [f32],
+    pitch: usize,
+    x: &'a [f32],
+    offsets: &'a [usize],
+    len: usize,
+    sums: &'a mut [f32],
+}
+
+impl Work for Correlate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        match V::LANES {
+            4 => correlate_rows::<V, 2, 3>(self.g, self.pitch, self.x, self.offsets, self.len, self.sums),
+            8 => correlate_rows::<V, 4, 2>(self.g, self.pitch, self.x, self.offsets, self.len, self.sums),
+            _ => correlate_rows::<V, 4, 6>(self.g, self.pitch, self.x, self.offsets, self.len, self.sums),
+        }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn correlate_avx2(g: &[f32], pitch: usize, x: &[f32], offsets: &[usize], len: usize, sums: &mut [f32]) {
-    correlate_rows::<std::arch::x86_64::__m256, 4, 2>(g, pitch, x, offsets, len, sums);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl")]
-fn correlate_avx512(g: &[f32], pitch: usize, x: &[f32], offsets: &[usize], len: usize, sums: &mut [f32]) {
-    correlate_rows::<std::arch::x86_64::__m512, 4, 6>(g, pitch, x, offsets, len, sums);
 }
 
 #[inline(always)]
@@ -406,7 +541,12 @@ mod tests {
     #[test]
     fn instruction_sets_agree() {
         let seed = 5;
-        for (case, isa) in (0..40).flat_map(|case| available().into_iter().map(move |isa| (case, isa))) {
+        for (case, isa) in (0..40).flat_map(|case| {
+            Isa::ALL
+                .into_iter()
+                .filter(|isa| isa.is_here())
+                .map(move |isa| (case, isa))
+        }) {
             let rng = &mut stream(seed, 0, case);
             let (outs, ins, taps) = (
                 rng.random_range(1..=19),

@@ -3,6 +3,7 @@
 mod backward;
 mod forward;
 mod memory;
+mod plan;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use crate::{Error, Result};
 
 pub(crate) use forward::Pass;
 pub(crate) use memory::{Buffer, Memory};
+pub(crate) use plan::Planner;
 
 /// Momentum of running statistics: the share of the newest batch.
 pub(crate) const MOMENTUM: f32 = 0.1;

@@ -1,0 +1,184 @@
+//! The inner loop of every convolution on rows of pixels: a few positions times a few registers of output channels.
+
+use crate::kernels::simd::{Isa, Vector, Work, run};
+
+/// Positions that pass through all output channels before the next ones do: what they read stays in the L1 cache.
+const STRETCH: usize = 48;
+
+/// Weights of some output channels, in the order in which [`Panel::multiply`] reads them: blocks of two registers (the
+/// last may be of one) of output channels; in each the products of a position; in each the block's channels side by side.
+pub(crate) struct Panel {
+    isa: Isa,
+    outs: usize,
+    depth: usize,
+    data: Vec<f32>,
+}
+
+/// Where the factors of a position lie: `len` values from each of `offsets` on, `step` values further for the next one.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub x: &'a [f32],
+    pub offsets: &'a [usize],
+    pub len: usize,
+    pub step: usize,
+}
+
+/// Where the sums of a position go, `step` values further for the next one, and what is done to them before: they start
+/// from `bias` (zero where it is empty) and end at least at `floor`.
+pub(crate) struct Target<'a> {
+    pub out: &'a mut [f32],
+    pub step: usize,
+    pub bias: &'a [f32],
+    pub floor: f32,
+}
+
+impl Panel {
+    /// Packs `weight(out, k)`, `k` running over the `depth` products of a position.
+    pub fn new(isa: Isa, outs: usize, depth: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
+        let lanes = isa.lanes();
+        let mut data = Vec::with_capacity(outs.next_multiple_of(lanes) * depth);
+        for first in (0..outs).step_by(2 * lanes) {
+            let width = if outs - first > lanes { 2 * lanes } else { lanes };
+            for k in 0..depth {
+                let channel = |out| if out < outs { weight(out, k) } else { 0.0 };
+                data.extend((first..first + width).map(channel));
+            }
+        }
+        #[rustfmt::skip]
+        return Self { isa, outs, depth, data };
+    }
+
+    /// Output channels.
+    pub fn outs(&self) -> usize {
+        self.outs
+    }
+
+    /// For each of `count` positions and every output channel the sum of its products.
+    pub fn multiply(&self, from: Source, count: usize, to: Target) {
+        let last = count.saturating_sub(1);
+        let most = from
+            .offsets
+            .iter()
+            .max()
+            .map_or(0, |most| most + from.len + last * from.step);
+        assert!(from.x.len() >= most && from.offsets.len() * from.len == self.depth);
+        assert!(count == 0 || to.out.len() >= last * to.step + self.outs);
+        assert!(to.bias.is_empty() || to.bias.len() == self.outs);
+        let panel = self;
+        #[rustfmt::skip]
+        run(self.isa, Multiply { panel, from, count, to });
+    }
+}
+
+struct Multiply<'a> {
+    panel: &'a Panel,
+    from: Source<'a>,
+    count: usize,
+    to: Target<'a>,
+}
+
+impl Work for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(mut self) {
+        for first in (0..self.count).step_by(STRETCH) {
+            let end = self.count.min(first + STRETCH);
+            let mut data = self.panel.data.as_slice();
+            for out in (0..self.panel.outs).step_by(2 * V::LANES) {
+                let wide = self.panel.outs - out > V::LANES;
+                let (block, rest) = data.split_at(self.panel.depth * V::LANES * if wide { 2 } else { 1 });
+                data = rest;
+                match (V::LANES, wide) {
+                    (16, true) => self.positions::<V, 12, 2>(block, out, first, end),
+                    (16, false) => self.positions::<V, 24, 1>(block, out, first, end),
+                    (_, true) => self.positions::<V, 6, 2>(block, out, first, end),
+                    (_, false) => self.positions::<V, 12, 1>(block, out, first, end),
+                }
+            }
+        }
+    }
+}
+
+impl Multiply<'_> {
+    /// All positions of a stretch for one block, by tiles of `P`; what is left by smaller ones.
+    #[inline(always)]
+    fn positions<V: Vector, const P: usize, const Q: usize>(
+        &mut self,
+        block: &[f32],
+        out: usize,
+        first: usize,
+        end: usize,
+    ) {
+        let mut p = first;
+        while end - p >= P {
+            self.tile::<V, P, Q>(block, out, p);
+            p += P;
+        }
+        while end - p >= 4 {
+            self.tile::<V, 4, Q>(block, out, p);
+            p += 4;
+        }
+        while p < end {
+            self.tile::<V, 1, Q>(block, out, p);
+            p += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn tile<V: Vector, const P: usize, const Q: usize>(&mut self, block: &[f32], out: usize, position: usize) {
+        let Source { x, offsets, len, step } = self.from;
+        let bias: [V; Q] = std::array::from_fn(|q| start(self.to.bias, out + q * V::LANES));
+        let mut sums = [bias; P];
+        let mut w = 0;
+        for offset in offsets {
+            let at = offset + position * step;
+            for k in at..at + len {
+                // SAFETY: the block has `depth · Q · LANES` values, and `offsets · len` is `depth`, as `multiply` asserts.
+                let weights: [V; Q] = std::array::from_fn(|q| {
+                    V::load(unsafe { block.get_unchecked(w + q * V::LANES..w + (q + 1) * V::LANES) })
+                });
+                w += Q * V::LANES;
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: `multiply` asserts that the last value of the last position lies in `x`.
+                    let x = V::splat(unsafe { *x.get_unchecked(k + p * step) });
+                    for (sum, weight) in sums.iter_mut().zip(weights) {
+                        *sum = sum.mul_add(x, weight);
+                    }
+                }
+            }
+        }
+        let floor = V::splat(self.to.floor);
+        for (p, sums) in sums.into_iter().enumerate() {
+            let at = (position + p) * self.to.step + out;
+            for (q, sum) in sums.into_iter().enumerate() {
+                let left = self.panel.outs - out - q * V::LANES;
+                store(sum.at_least(floor), &mut self.to.out[at + q * V::LANES..], left);
+            }
+        }
+    }
+}
+
+/// The register of biases for the channels from `out` on; zero where there are none.
+#[inline(always)]
+pub(super) fn start<V: Vector>(bias: &[f32], out: usize) -> V {
+    let bias = bias.get(out..).unwrap_or_default();
+    if bias.len() >= V::LANES {
+        return V::load(bias);
+    }
+    let mut padded = [0.0; 16];
+    padded[..bias.len()].copy_from_slice(bias);
+    V::load(&padded)
+}
+
+/// Writes the first `left` lanes, or all where there are fewer.
+#[inline(always)]
+pub(super) fn store<V: Vector>(x: V, out: &mut [f32], left: usize) {
+    if left >= V::LANES {
+        x.store(out);
+    } else {
+        let mut all = [0.0; 16];
+        x.store(&mut all);
+        out[..left].copy_from_slice(&all[..left]);
+    }
+}

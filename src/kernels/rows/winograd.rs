@@ -1,0 +1,167 @@
+//! 3x3 convolution of stride 1 by Winograd's F(4, 3) along the row (Lavin and Gray 2016): four neighbouring outputs from
+//! six products in place of twelve. Down the column the sums are taken directly, so that a row's transform serves the three
+//! rows of the output that read it.
+
+use super::tile::{Panel, Source, Target, start, store};
+use crate::kernels::simd::{Isa, Vector, Work, run};
+
+/// Outputs of a tile.
+pub(crate) const TILE: usize = 4;
+/// Products of a tile, for one pair of channels and one row of the kernel.
+pub(crate) const PRODUCTS: usize = 6;
+/// Tiles whose products lie in scratch at a time.
+const BLOCK: usize = 48;
+
+/// A filter, transformed and packed.
+pub(crate) struct Winograd {
+    isa: Isa,
+    ins: usize,
+    outs: usize,
+    panels: [Panel; PRODUCTS],
+}
+
+impl Winograd {
+    /// For `weight(out, in, row · 3 + column)`.
+    pub fn new(isa: Isa, outs: usize, ins: usize, weight: impl Fn(usize, usize, usize) -> f32) -> Self {
+        const G: [[f64; 3]; PRODUCTS] = [
+            [1.0 / 4.0, 0.0, 0.0],
+            [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+            [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+            [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+            [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+            [0.0, 0.0, 1.0],
+        ];
+        let panel = |product: usize| {
+            Panel::new(isa, outs, 3 * ins, |out, k| {
+                let (row, i) = (k / ins, k % ins);
+                let terms = (0..3).map(|column| G[product][column] * f64::from(weight(out, i, row * 3 + column)));
+                terms.sum::<f64>() as f32
+            })
+        };
+        let panels = std::array::from_fn(panel);
+        #[rustfmt::skip]
+        return Self { isa, ins, outs, panels };
+    }
+
+    /// Values of a transformed row of `tiles`.
+    pub fn transformed(&self, tiles: usize) -> usize {
+        PRODUCTS * tiles * self.ins
+    }
+
+    /// Values of scratch that [`Winograd::multiply`] needs.
+    pub fn scratch(&self) -> usize {
+        PRODUCTS * BLOCK * self.outs.next_multiple_of(16)
+    }
+
+    /// Transforms a row of pixels, which begins one pixel left of the first tile and ends one pixel right of the last.
+    pub fn transform(&self, row: &[f32], tiles: usize, out: &mut [f32]) {
+        assert!(row.len() >= (TILE * tiles + 2) * self.ins && out.len() == self.transformed(tiles));
+        assert!(self.ins >= 16, "{}", self.ins);
+        let ins = self.ins;
+        #[rustfmt::skip]
+        run(self.isa, Transform { row, ins, tiles, out });
+    }
+
+    /// One row of `width` output pixels from the three transformed rows in `x` that begin at `rows`.
+    pub fn multiply(&self, x: &[f32], rows: [usize; 3], width: usize, scratch: &mut [f32], to: Target) {
+        let tiles = width.div_ceil(TILE);
+        let pitch = self.outs.next_multiple_of(self.isa.lanes());
+        let Target { out, step, bias, floor } = to;
+        assert!(width == 0 || out.len() >= (width - 1) * step + self.outs);
+        for first in (0..tiles).step_by(BLOCK) {
+            let count = BLOCK.min(tiles - first);
+            for (product, panel) in self.panels.iter().enumerate() {
+                let offsets = rows.map(|row| row + (product * tiles + first) * self.ins);
+                let (len, step) = (self.ins, self.ins);
+                let out = &mut scratch[product * BLOCK * pitch..][..count * pitch];
+                #[rustfmt::skip]
+                let source = Source { x, offsets: &offsets, len, step };
+                #[rustfmt::skip]
+                panel.multiply(source, count, Target { out, step: pitch, bias: &[], floor: f32::NEG_INFINITY });
+            }
+            let (outs, width) = (self.outs, width.min((first + count) * TILE) - first * TILE);
+            let out = &mut out[first * TILE * step..];
+            let products = &*scratch;
+            #[rustfmt::skip]
+            run(self.isa, Combine { products, pitch, outs, width, to: Target { out, step, bias, floor } });
+        }
+    }
+}
+
+struct Transform<'a> {
+    row: &'a [f32],
+    ins: usize,
+    tiles: usize,
+    out: &'a mut [f32],
+}
+
+impl Work for Transform<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let (two, four, five) = (V::splat(2.0), V::splat(4.0), V::splat(-5.0));
+        let plane = self.tiles * self.ins;
+        for tile in 0..self.tiles {
+            let row = &self.row[TILE * tile * self.ins..][..PRODUCTS * self.ins];
+            for channel in (0..self.ins).step_by(V::LANES) {
+                // The last register may overlap the one before.
+                let channel = channel.min(self.ins - V::LANES);
+                let d: [V; PRODUCTS] = std::array::from_fn(|i| V::load(&row[i * self.ins + channel..]));
+                let (even, odd) = (d[4].mul_add(d[2], V::splat(-4.0)), d[3].mul_add(d[1], V::splat(-4.0)));
+                let (near, far) = (d[4].sub(d[2]), d[3].sub(d[1]).mul(two));
+                let all = [
+                    d[4].mul_add(d[0], four).mul_add(d[2], five),
+                    even.add(odd),
+                    even.sub(odd),
+                    near.add(far),
+                    near.sub(far),
+                    d[5].mul_add(d[1], four).mul_add(d[3], five),
+                ];
+                for (product, value) in all.into_iter().enumerate() {
+                    value.store(&mut self.out[product * plane + tile * self.ins + channel..]);
+                }
+            }
+        }
+    }
+}
+
+struct Combine<'a> {
+    products: &'a [f32],
+    pitch: usize,
+    outs: usize,
+    width: usize,
+    to: Target<'a>,
+}
+
+impl Work for Combine<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let floor = V::splat(self.to.floor);
+        let (two, four, eight) = (V::splat(2.0), V::splat(4.0), V::splat(8.0));
+        let plane = BLOCK * self.pitch;
+        for (tile, x) in (0..self.width).step_by(TILE).enumerate() {
+            let columns = TILE.min(self.width - x);
+            for channel in (0..self.outs).step_by(V::LANES) {
+                let at = tile * self.pitch + channel;
+                let m: [V; PRODUCTS] = std::array::from_fn(|i| V::load(&self.products[i * plane + at..]));
+                let bias = start::<V>(self.to.bias, channel);
+                let (sum, difference) = (m[1].add(m[2]), m[1].sub(m[2]).add(bias));
+                let (far_sum, far_difference) = (m[3].add(m[4]), m[3].sub(m[4]));
+                let sum = sum.add(bias);
+                let all = [
+                    sum.add(m[0]).add(far_sum),
+                    difference.mul_add(far_difference, two),
+                    sum.mul_add(far_sum, four),
+                    difference.add(m[5]).mul_add(far_difference, eight),
+                ];
+                for (i, value) in all.into_iter().take(columns).enumerate() {
+                    let out = &mut self.to.out[(x + i) * self.to.step + channel..];
+                    store(value.at_least(floor), out, self.outs - channel);
+                }
+            }
+        }
+    }
+}

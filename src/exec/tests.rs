@@ -1,8 +1,8 @@
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::exec::cpu::Executor;
 use crate::data::random::stream;
+use crate::exec::cpu::Executor;
 use crate::graph::{Interpolation, Node, Op};
 use rand::RngExt;
 

@@ -14,6 +14,8 @@ pub(super) trait Vector: Copy {
     fn load(x: &[f32]) -> Self;
     /// Writes to the first `LANES` values of `out`; panics when there are fewer.
     fn store(self, out: &mut [f32]);
+    /// Writes the first `count` lanes to `out`; panics when there is no room.
+    fn store_part(self, out: &mut [f32], count: usize);
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -151,6 +153,11 @@ impl Vector for [f32; 4] {
     }
 
     #[inline(always)]
+    fn store_part(self, out: &mut [f32], count: usize) {
+        out[..count].iter_mut().zip(self).for_each(|(out, x)| *out = x);
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         std::array::from_fn(|i| self[i] + other[i])
     }
@@ -199,7 +206,7 @@ mod x86 {
 
     /// [`Vector`] by intrinsics: the type, its lanes, how a CPU with it is called, and the intrinsics.
     macro_rules! vector {
-        ($type:ty, $lanes:literal, $set1:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident, $sum:expr) => {
+        ($type:ty, $lanes:literal, $set1:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident, $store_part:ident, $sum:ident) => {
             impl Vector for $type {
                 const LANES: usize = $lanes;
 
@@ -219,6 +226,11 @@ mod x86 {
                 fn store(self, out: &mut [f32]) {
                     // SAFETY: the slice is as long, and the CPU has the instruction (see `Vector`).
                     unsafe { $store(out[..$lanes].as_mut_ptr(), self) }
+                }
+
+                #[inline(always)]
+                fn store_part(self, out: &mut [f32], count: usize) {
+                    $store_part(self, &mut out[..count.min($lanes)]);
                 }
 
                 #[inline(always)]
@@ -271,6 +283,7 @@ mod x86 {
         _mm256_mul_ps,
         _mm256_fmadd_ps,
         _mm256_max_ps,
+        store_part_of_eight,
         sum_of_eight
     );
     vector!(
@@ -284,8 +297,26 @@ mod x86 {
         _mm512_mul_ps,
         _mm512_fmadd_ps,
         _mm512_max_ps,
+        store_part_of_sixteen,
         sum_of_sixteen
     );
+
+    #[inline(always)]
+    fn store_part_of_eight(x: __m256, out: &mut [f32]) {
+        const MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: the mask is read from inside of `MASKS`, as `out` has at most 8 values, and lets but these be written; the
+        // CPU has the instructions (see `Vector`).
+        unsafe {
+            let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - out.len()).cast());
+            _mm256_maskstore_ps(out.as_mut_ptr(), mask, x);
+        }
+    }
+
+    #[inline(always)]
+    fn store_part_of_sixteen(x: __m512, out: &mut [f32]) {
+        // SAFETY: the mask lets but the values of `out` be written; the CPU has the instruction (see `Vector`).
+        unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), ((1u32 << out.len()) - 1) as u16, x) }
+    }
 
     #[inline(always)]
     fn sum_of_eight(x: __m256) -> f32 {

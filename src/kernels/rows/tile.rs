@@ -5,6 +5,9 @@ use crate::kernels::simd::{Isa, Vector, Work, run};
 /// Positions that pass through all output channels before the next ones do: what they read stays in the L1 cache.
 const STRETCH: usize = 48;
 
+/// Products of a position that are added in one go.
+const UNROLL: usize = 4;
+
 /// Weights of some output channels, in the order in which [`Panel::multiply`] reads them: blocks of two registers (the
 /// last may be of one) of output channels; in each the products of a position; in each the block's channels side by side.
 pub(crate) struct Panel {
@@ -101,7 +104,7 @@ impl Work for Multiply<'_> {
 }
 
 impl Multiply<'_> {
-    /// All positions of a stretch for one block, by tiles of `P`; what is left by smaller ones.
+    /// All positions of a stretch for one block, by tiles of `P`; the last tile may overlap the one before.
     #[inline(always)]
     fn positions<V: Vector, const P: usize, const Q: usize>(
         &mut self,
@@ -110,18 +113,16 @@ impl Multiply<'_> {
         first: usize,
         end: usize,
     ) {
-        let mut p = first;
-        while end - p >= P {
-            self.tile::<V, P, Q>(block, out, p);
-            p += P;
-        }
-        while end - p >= 4 {
-            self.tile::<V, 4, Q>(block, out, p);
-            p += 4;
-        }
-        while p < end {
-            self.tile::<V, 1, Q>(block, out, p);
-            p += 1;
+        if end - first >= P {
+            for position in (first..end).step_by(P) {
+                self.tile::<V, P, Q>(block, out, position.min(end - P));
+            }
+        } else if end - first >= 4 {
+            for position in (first..end).step_by(4) {
+                self.tile::<V, 4, Q>(block, out, position.min(end - 4));
+            }
+        } else {
+            (first..end).for_each(|position| self.tile::<V, 1, Q>(block, out, position));
         }
     }
 
@@ -130,22 +131,17 @@ impl Multiply<'_> {
         let Source { x, offsets, len, step } = self.from;
         let bias: [V; Q] = std::array::from_fn(|q| start(self.to.bias, out + q * V::LANES));
         let mut sums = [bias; P];
-        let mut w = 0;
+        let mut weights = block;
         for offset in offsets {
-            let at = offset + position * step;
-            for k in at..at + len {
-                // SAFETY: the block has `depth · Q · LANES` values, and `offsets · len` is `depth`, as `multiply` asserts.
-                let weights: [V; Q] = std::array::from_fn(|q| {
-                    V::load(unsafe { block.get_unchecked(w + q * V::LANES..w + (q + 1) * V::LANES) })
-                });
-                w += Q * V::LANES;
-                for (p, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: `multiply` asserts that the last value of the last position lies in `x`.
-                    let x = V::splat(unsafe { *x.get_unchecked(k + p * step) });
-                    for (sum, weight) in sums.iter_mut().zip(weights) {
-                        *sum = sum.mul_add(x, weight);
-                    }
-                }
+            let mut at = offset + position * step;
+            let end = at + len;
+            while at + UNROLL <= end {
+                products::<V, P, Q, UNROLL>(&mut sums, &mut weights, x, at, step);
+                at += UNROLL;
+            }
+            while at < end {
+                products::<V, P, Q, 1>(&mut sums, &mut weights, x, at, step);
+                at += 1;
             }
         }
         let floor = V::splat(self.to.floor);
@@ -154,6 +150,31 @@ impl Multiply<'_> {
             for (q, sum) in sums.into_iter().enumerate() {
                 let left = self.panel.outs - out - q * V::LANES;
                 store(sum.at_least(floor), &mut self.to.out[at + q * V::LANES..], left);
+            }
+        }
+    }
+}
+
+/// Adds `K` products of every position and channel, the values of the first position being those from `at` on.
+#[inline(always)]
+fn products<V: Vector, const P: usize, const Q: usize, const K: usize>(
+    sums: &mut [[V; Q]; P],
+    weights: &mut &[f32],
+    x: &[f32],
+    at: usize,
+    step: usize,
+) {
+    // SAFETY: `multiply` asserts that the last value of the last position lies in `x`.
+    let x: [&[f32]; P] = std::array::from_fn(|p| unsafe { x.get_unchecked(at + p * step..at + p * step + K) });
+    // SAFETY: a block has `depth · Q · LANES` weights, and `multiply` asserts that `depth` products are asked for.
+    let (now, rest) = unsafe { weights.split_at_unchecked(K * Q * V::LANES) };
+    *weights = rest;
+    for k in 0..K {
+        let weights: [V; Q] = std::array::from_fn(|q| V::load(&now[(k * Q + q) * V::LANES..]));
+        for (sums, x) in sums.iter_mut().zip(x) {
+            let x = V::splat(x[k]);
+            for (sum, weight) in sums.iter_mut().zip(weights) {
+                *sum = sum.mul_add(x, weight);
             }
         }
     }
@@ -177,8 +198,6 @@ pub(super) fn store<V: Vector>(x: V, out: &mut [f32], left: usize) {
     if left >= V::LANES {
         x.store(out);
     } else {
-        let mut all = [0.0; 16];
-        x.store(&mut all);
-        out[..left].copy_from_slice(&all[..left]);
+        x.store_part(out, left);
     }
 }

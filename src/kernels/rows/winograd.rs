@@ -107,7 +107,11 @@ impl Work for Transform<'_> {
             for channel in (0..self.ins).step_by(V::LANES) {
                 // The last register may overlap the one before.
                 let channel = channel.min(self.ins - V::LANES);
-                let d: [V; PRODUCTS] = std::array::from_fn(|i| V::load(&row[i * self.ins + channel..]));
+                let load = |at: usize| {
+                    // SAFETY: `row` has `PRODUCTS` pixels, and the register ends with the pixel.
+                    V::load(unsafe { row.get_unchecked(at..at + V::LANES) })
+                };
+                let d: [V; PRODUCTS] = std::array::from_fn(|i| load(i * self.ins + channel));
                 let (even, odd) = (d[4].mul_add(d[2], V::splat(-4.0)), d[3].mul_add(d[1], V::splat(-4.0)));
                 let (near, far) = (d[4].sub(d[2]), d[3].sub(d[1]).mul(two));
                 let all = [
@@ -118,8 +122,12 @@ impl Work for Transform<'_> {
                     near.sub(far),
                     d[5].mul_add(d[1], four).mul_add(d[3], five),
                 ];
+                let at = tile * self.ins + channel;
                 for (product, value) in all.into_iter().enumerate() {
-                    value.store(&mut self.out[product * plane + tile * self.ins + channel..]);
+                    let at = product * plane + at;
+                    // SAFETY: `transform` asserts that `out` has `PRODUCTS` planes of `tiles · ins` values, and the register
+                    // ends with the pixel.
+                    value.store(unsafe { self.out.get_unchecked_mut(at..at + V::LANES) });
                 }
             }
         }
@@ -157,9 +165,15 @@ impl Work for Combine<'_> {
                     sum.mul_add(far_sum, four),
                     difference.add(m[5]).mul_add(far_difference, eight),
                 ];
-                for (i, value) in all.into_iter().take(columns).enumerate() {
-                    let out = &mut self.to.out[(x + i) * self.to.step + channel..];
-                    store(value.at_least(floor), out, self.outs - channel);
+                let (at, left) = (x * self.to.step + channel, self.outs - channel);
+                if columns == TILE {
+                    for (i, value) in all.into_iter().enumerate() {
+                        store(value.at_least(floor), &mut self.to.out[at + i * self.to.step..], left);
+                    }
+                } else {
+                    for (i, value) in all.into_iter().take(columns).enumerate() {
+                        store(value.at_least(floor), &mut self.to.out[at + i * self.to.step..], left);
+                    }
                 }
             }
         }

@@ -28,7 +28,9 @@ fn weights(graph: &Graph, inputs: &[Vec<usize>], rng: &mut impl Rng) -> Weights 
 /// A random network: some ops in a row, each on a random value among the latest, joined where shapes allow.
 fn random(rng: &mut impl Rng, inputs: &[Vec<usize>]) -> Graph {
     let mut net = Net::new();
-    let mut values: Vec<String> = (0..inputs.len()).map(|i| net.input(format!("x{i}"), inputs[i][1])).collect();
+    let mut values: Vec<String> = (0..inputs.len())
+        .map(|i| net.input(format!("x{i}"), inputs[i][1]))
+        .collect();
     let channels = [1, 2, 3, 8, 16, 20, 33];
     for i in 0..rng.random_range(2..12) {
         let pick = |rng: &mut dyn Rng, values: &[String]| {
@@ -88,20 +90,46 @@ fn random(rng: &mut impl Rng, inputs: &[Vec<usize>]) -> Graph {
             6 => (Op::BatchNorm { eps: 1e-5 }, vec![a]),
             7 | 8 => (Op::Relu, vec![a]),
             9 => {
-                let ops = [Op::LeakyRelu { slope: 0.1 }, Op::Sigmoid, Op::Tanh, Op::Silu, Op::Softmax];
+                let ops = [
+                    Op::LeakyRelu { slope: 0.1 },
+                    Op::Sigmoid,
+                    Op::Tanh,
+                    Op::Silu,
+                    Op::Softmax,
+                ];
                 (ops[rng.random_range(0..ops.len())].clone(), vec![a])
             }
             10 => {
                 let (kernel, stride, padding) = window(rng);
-                (Op::MaxPool { kernel, stride, padding }, vec![a])
+                (
+                    Op::MaxPool {
+                        kernel,
+                        stride,
+                        padding,
+                    },
+                    vec![a],
+                )
             }
             11 => {
                 let (kernel, stride, padding) = window(rng);
-                (Op::AvgPool { kernel, stride, padding }, vec![a])
+                (
+                    Op::AvgPool {
+                        kernel,
+                        stride,
+                        padding,
+                    },
+                    vec![a],
+                )
             }
             12 | 13 => {
                 let mode = [Interpolation::Nearest, Interpolation::Bilinear][rng.random_range(0..2)];
-                (Op::Upsample { factor: rng.random_range(1..4), mode }, vec![a])
+                (
+                    Op::Upsample {
+                        factor: rng.random_range(1..4),
+                        mode,
+                    },
+                    vec![a],
+                )
             }
             14 => (Op::PixelShuffle { factor: 2 }, vec![a]),
             15 => (Op::PixelUnshuffle { factor: 2 }, vec![a]),
@@ -118,7 +146,10 @@ fn random(rng: &mut impl Rng, inputs: &[Vec<usize>]) -> Graph {
         longer.nodes.push(node.clone());
         longer.outputs = vec![node.name.clone()];
         // What does not fit, or grows beyond all measure, is left out.
-        if longer.shapes(inputs).is_ok_and(|shapes| shapes[&node.name].iter().product::<usize>() < 200_000) {
+        if longer
+            .shapes(inputs)
+            .is_ok_and(|shapes| shapes[&node.name].iter().product::<usize>() < 200_000)
+        {
             let args: Vec<&str> = node.inputs.iter().map(String::as_str).collect();
             values.push(net.node(node.name.clone(), node.op.clone(), &args));
         }
@@ -129,7 +160,11 @@ fn random(rng: &mut impl Rng, inputs: &[Vec<usize>]) -> Graph {
         last = net.linear("linear", &last, 7);
     }
     let other = values[rng.random_range(0..values.len())].clone();
-    if other == last { net.finish(&[&last]) } else { net.finish(&[&last, &other]) }
+    if other == last {
+        net.finish(&[&last])
+    } else {
+        net.finish(&[&last, &other])
+    }
 }
 
 /// Runs `graph` by plans and by candle, and compares.
@@ -143,7 +178,10 @@ fn compare(graph: &Graph, weights: &Weights, inputs: &[Array], what: &str) {
     let (folded, kept) = graph.fold(weights).unwrap();
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
         for threads in [1, 3] {
-            let mut planner = Planner { isa, ..Planner::new(&folded, &kept, threads).unwrap() };
+            let mut planner = Planner {
+                isa,
+                ..Planner::new(&folded, &kept, threads).unwrap()
+            };
             let mut got = Vec::new();
             // The second run finds memory as the first left it.
             for run in 0..2 {

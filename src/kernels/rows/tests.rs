@@ -1,5 +1,6 @@
 use rand::RngExt;
 
+use super::tile::{Panel, Source};
 use super::*;
 use crate::data::random::stream;
 use crate::kernels::Isa;

@@ -12,25 +12,28 @@ pub(crate) const PRODUCTS: usize = 6;
 /// Tiles whose products lie in scratch at a time.
 const BLOCK: usize = 48;
 
+/// What the taps of a row of the kernel give to each product.
+const G: [[f64; 3]; PRODUCTS] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
 /// A filter, transformed and packed.
 pub(crate) struct Winograd {
     isa: Isa,
     ins: usize,
     outs: usize,
-    panels: [Panel; PRODUCTS],
+    /// One for each product; none where there is but the shape.
+    panels: Vec<Panel>,
 }
 
 impl Winograd {
     /// For `weight(out, in, row · 3 + column)`.
     pub fn new(isa: Isa, outs: usize, ins: usize, weight: impl Fn(usize, usize, usize) -> f32) -> Self {
-        const G: [[f64; 3]; PRODUCTS] = [
-            [1.0 / 4.0, 0.0, 0.0],
-            [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-            [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-            [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-            [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-            [0.0, 0.0, 1.0],
-        ];
         let panel = |product: usize| {
             Panel::new(isa, outs, 3 * ins, |out, k| {
                 let (row, i) = (k / ins, k % ins);
@@ -38,9 +41,21 @@ impl Winograd {
                 terms.sum::<f64>() as f32
             })
         };
-        let panels = std::array::from_fn(panel);
+        let panels = (0..PRODUCTS).map(panel).collect();
         #[rustfmt::skip]
         return Self { isa, ins, outs, panels };
+    }
+
+    /// A filter without weights, to transform rows with.
+    pub fn shape(isa: Isa, outs: usize, ins: usize) -> Self {
+        let panels = Vec::new();
+        #[rustfmt::skip]
+        return Self { isa, ins, outs, panels };
+    }
+
+    /// The gradients of the taps of a row of the kernel from those of its products.
+    pub fn taps(products: [f32; PRODUCTS]) -> [f32; 3] {
+        std::array::from_fn(|tap| products.iter().zip(G).map(|(x, g)| f64::from(*x) * g[tap]).sum::<f64>() as f32)
     }
 
     /// Values of a transformed row of `tiles`.
@@ -60,6 +75,15 @@ impl Winograd {
         let ins = self.ins;
         #[rustfmt::skip]
         run(self.isa, Transform { row, ins, tiles, out });
+    }
+
+    /// Transforms a row of the output's gradient, of `tiles`: the factors of [`Winograd::transform`]'s values in the gradient
+    /// of the products.
+    pub fn transform_gradient(&self, row: &[f32], tiles: usize, out: &mut [f32]) {
+        let outs = self.outs;
+        assert!(row.len() == TILE * tiles * outs && out.len() == PRODUCTS * tiles * outs && outs >= 16);
+        #[rustfmt::skip]
+        run(self.isa, TransformGradient { row, outs, tiles, out });
     }
 
     /// One row of `width` output pixels from the three transformed rows in `x` that begin at `rows`.
@@ -128,6 +152,44 @@ impl Work for Transform<'_> {
                     // SAFETY: `transform` asserts that `out` has `PRODUCTS` planes of `tiles · ins` values, and the register
                     // ends with the pixel.
                     value.store(unsafe { self.out.get_unchecked_mut(at..at + V::LANES) });
+                }
+            }
+        }
+    }
+}
+
+struct TransformGradient<'a> {
+    row: &'a [f32],
+    outs: usize,
+    tiles: usize,
+    out: &'a mut [f32],
+}
+
+impl Work for TransformGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let (two, four) = (V::splat(2.0), V::splat(4.0));
+        let plane = self.tiles * self.outs;
+        for tile in 0..self.tiles {
+            let row = &self.row[TILE * tile * self.outs..][..TILE * self.outs];
+            for channel in (0..self.outs).step_by(V::LANES) {
+                // The last register may overlap the one before.
+                let channel = channel.min(self.outs - V::LANES);
+                let g: [V; TILE] = std::array::from_fn(|i| V::load(&row[i * self.outs + channel..]));
+                let (even, odd) = (g[0].add(g[2]), g[1].add(g[3]));
+                let (far_even, far_odd) = (g[0].mul_add(g[2], four), g[1].mul_add(g[3], four).mul(two));
+                let all = [
+                    g[0],
+                    even.add(odd),
+                    even.sub(odd),
+                    far_even.add(far_odd),
+                    far_even.sub(far_odd),
+                    g[3],
+                ];
+                for (product, value) in all.into_iter().enumerate() {
+                    value.store(&mut self.out[product * plane + tile * self.outs + channel..]);
                 }
             }
         }

@@ -5,8 +5,8 @@
 use std::ops::Range;
 
 use super::Stage;
-use super::stage::Layout;
 use crate::kernels::Isa;
+use crate::kernels::rows::Layout;
 
 /// Cycles for a value that is written to memory and read again.
 const TRAFFIC: f64 = 2.0;

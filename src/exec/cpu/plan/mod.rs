@@ -13,18 +13,16 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use self::cut::{BANDS, SINKS, Segment};
-use self::stage::{Conv, Kernel, Layout, Reads, Scratch, Transposed, View, enlarge, tiles};
+use self::stage::{Kernel, Reads, Scratch, enlarge};
 use super::forward::{activation_of, has_bias};
-use super::{Executor, Program, Shapes, Step, window_of};
+use super::{Executor, Program, Shapes, Step, conv_of, window_of};
 use crate::graph::{Array, Graph, Op, Padding, Weights};
 use crate::kernels::norm::Affine;
 use crate::kernels::parts::Parts;
-use crate::kernels::rows::{self, Columns, PRODUCTS, TILE, Winograd};
+use crate::kernels::rows::{self, Columns, Direct, Filter, Layout, View, Winograd};
 use crate::kernels::{Isa, Nchw, team};
 use crate::{Error, Result};
 
-/// Least channels for Winograd's transform to be worth its while.
-const WINOGRAD: usize = 16;
 /// Most inputs of a network.
 const INPUTS: usize = 8;
 /// Pictures of a batch that run at a time.
@@ -205,20 +203,17 @@ impl Builder<'_> {
         let floor = if step.relu { 0.0 } else { f32::NEG_INFINITY };
         let (to, from) = (self.layout(step.out), self.layouts[args[0]].clone());
         let kernel = match *op {
-            Op::Conv2d { .. } => {
+            Op::Conv2d { .. } | Op::ConvTranspose2d { .. } => {
                 self.made[step.out] = self.convolution(step, op, args[0], floor, to);
                 return;
             }
-            Op::ConvTranspose2d { .. } => {
-                let (weight, bias) = self.weight(step, op);
-                let conv = Transposed::new(self.isa, op, from.channels, weight, bias);
-                let reach = conv.reach();
-                self.layouts[args[0]].reach(reach, reach);
-                Kernel::Transposed(conv)
-            }
             Op::Linear { out, .. } => {
                 let (weight, bias) = self.weight(step, op);
-                Kernel::Conv(Conv::linear(self.isa, out, from.channels, weight, bias))
+                Kernel::Conv(
+                    Direct::linear(self.isa, out, from.channels, weight),
+                    bias.to_vec(),
+                    floor,
+                )
             }
             Op::BatchNorm { eps } => {
                 let [weight, bias, mean, var] = [0, 1, 2, 3].map(|i| self.weights[step.weights + i].as_slice());
@@ -255,57 +250,56 @@ impl Builder<'_> {
     }
 
     fn convolution(&mut self, step: &Step, op: &Op, mut arg: usize, floor: f32, to: Layout) -> usize {
-        let Op::Conv2d {
-            out,
-            kernel,
-            stride,
+        if let Op::Conv2d {
             padding,
-            padding_mode,
-            dilation,
-            groups,
+            padding_mode: mode @ (Padding::Replicate | Padding::Reflect),
             ..
         } = *op
-        else {
-            unreachable!("called for convolutions")
-        };
-        let ins = self.layouts[arg].channels;
-        let mut inside = padding;
-        if padding_mode != Padding::Zero && padding > 0 {
+        {
             let from = &self.layouts[arg];
-            let padded = Layout::new(ins, from.height + 2 * padding, from.width + 2 * padding);
-            arg = self.push(Kernel::Pad(padding, padding_mode), vec![arg], padded);
-            inside = 0;
+            let padded = Layout::new(from.channels, from.height + 2 * padding, from.width + 2 * padding);
+            arg = self.push(Kernel::Pad(padding, mode), vec![arg], padded);
         }
+        let conv = conv_of(op).expect("called for convolutions");
+        let from = self.layouts[arg].clone();
         let (weight, bias) = self.weight(step, op);
         let bias = bias.to_vec();
-        if kernel == 3 && stride == 1 && dilation == 1 && groups == 1 && ins >= WINOGRAD {
-            let filter = Winograd::new(self.isa, out, ins, |out, i, tap| weight[(out * ins + i) * 9 + tap]);
-            let tiles = tiles(to.width);
-            let right = (TILE * tiles + 2).saturating_sub(inside + self.layouts[arg].width);
-            self.layouts[arg].reach(inside, right);
-            let transformed = Layout::new(PRODUCTS * ins, self.layouts[arg].height, tiles);
-            let (number, padding) = (self.filters.len(), inside);
-            self.filters.push(filter);
-            let transform = Kernel::Transform {
-                filter: number,
-                padding,
-            };
-            let transformed = self.push(transform, vec![arg], transformed);
-            return self.push(
+        let filter = if let Op::ConvTranspose2d { .. } = op {
+            Filter::backward(
+                self.isa,
+                &conv,
+                to.channels,
+                from.channels,
+                conv.weight(to.channels, weight),
+            )
+        } else {
+            Filter::forward(
+                self.isa,
+                &conv,
+                from.channels,
+                to.channels,
+                conv.weight(from.channels, weight),
+            )
+        };
+        let [left, right] = filter.reach(from.width, to.width);
+        self.layouts[arg].reach(left, right);
+        let kernel = match filter {
+            Filter::Direct(conv) => Kernel::Conv(conv, bias, floor),
+            Filter::Transposed(conv) => Kernel::Transposed(conv, bias),
+            Filter::Winograd(winograd, padding) => {
+                let filter = self.filters.len();
+                self.filters.push(winograd);
+                let layout = rows::transformed_layout(&self.layouts[arg], rows::tiles(to.width));
+                arg = self.push(Kernel::Transform { filter, padding }, vec![arg], layout);
                 Kernel::Winograd {
-                    filter: number,
+                    filter,
                     padding,
                     bias,
                     floor,
-                },
-                vec![transformed],
-                to,
-            );
-        }
-        let conv = Conv::new(self.isa, op, ins, weight, &bias, floor);
-        let right = conv.right(self.layouts[arg].width, to.width);
-        self.layouts[arg].reach(inside, right);
-        self.push(Kernel::Conv(conv), vec![arg], to)
+                }
+            }
+        };
+        self.push(kernel, vec![arg], to)
     }
 }
 

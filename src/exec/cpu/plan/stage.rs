@@ -2,82 +2,19 @@
 
 use std::ops::Range;
 
-use crate::graph::{Interpolation, Op, Padding};
+use crate::graph::{Interpolation, Padding};
 use crate::kernels::Isa;
 use crate::kernels::norm::Affine;
 use crate::kernels::pointwise::Activation;
 use crate::kernels::resample::linear_taps;
-use crate::kernels::rows::{self, Columns, PRODUCTS, Panel, Source, TILE, Target, Winograd};
-
-/// How the rows of a value lie in memory: a row of zeros, then `capacity` rows, used in turn. A row is `left` pixels of
-/// zeros, `width` pixels, and zeros up to `pitch` values.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Layout {
-    pub channels: usize,
-    pub width: usize,
-    /// Rows of the whole value.
-    pub height: usize,
-    pub left: usize,
-    pub right: usize,
-    pub pitch: usize,
-    pub capacity: usize,
-}
-
-impl Layout {
-    pub(super) fn new(channels: usize, height: usize, width: usize) -> Self {
-        let (left, right, capacity) = (0, 0, height);
-        let pitch = channels * width;
-        #[rustfmt::skip]
-        return Self { channels, width, height, left, right, pitch, capacity };
-    }
-
-    /// Widens the border.
-    pub(super) fn reach(&mut self, left: usize, right: usize) {
-        self.left = self.left.max(left);
-        self.right = self.right.max(right);
-        self.pitch = (self.left + self.width + self.right) * self.channels;
-    }
-
-    /// Values of memory.
-    pub(super) fn len(&self) -> usize {
-        (self.capacity + 1) * self.pitch
-    }
-
-    /// Where a row's memory is; rows beyond the value are the row of zeros.
-    pub(super) fn row(&self, row: isize) -> Range<usize> {
-        let start = match usize::try_from(row) {
-            Ok(row) if row < self.height => (1 + row % self.capacity) * self.pitch,
-            _ => 0,
-        };
-        start..start + self.pitch
-    }
-
-    /// Where in a row its pixels are.
-    pub(super) fn inside(&self) -> Range<usize> {
-        self.left * self.channels..(self.left + self.width) * self.channels
-    }
-}
-
-/// A value that can be read.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub data: &'a [f32],
-    pub layout: &'a Layout,
-}
-
-impl<'a> View<'a> {
-    /// The pixels of a row without its border.
-    pub(super) fn pixels(&self, row: isize) -> &'a [f32] {
-        &self.data[self.layout.row(row)][self.layout.inside()]
-    }
-}
+use crate::kernels::rows::{self, Columns, Direct, Finish, Layout, PRODUCTS, Target, Transposed, View, Winograd};
 
 /// A step of a plan, with its constants in the form that its kernel wants.
 pub(super) enum Kernel {
     /// Rows of the network's input of this number.
     Input(usize),
-    Conv(Conv),
-    Transposed(Transposed),
+    Conv(Direct, Vec<f32>, f32),
+    Transposed(Transposed, Vec<f32>),
     /// The rows of a value as a Winograd filter wants them.
     Transform {
         filter: usize,
@@ -111,223 +48,6 @@ pub(super) enum Kernel {
     Pad(usize, Padding),
 }
 
-/// A convolution as sums over taps.
-pub(super) struct Conv {
-    kernel: usize,
-    stride: usize,
-    pub padding: usize,
-    dilation: usize,
-    /// One for each group.
-    panels: Vec<Panel>,
-    bias: Vec<f32>,
-    floor: f32,
-}
-
-/// A transposed convolution: each phase of the stride, down and across, is a convolution of its own.
-pub(super) struct Transposed {
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-    /// For each pair of phases and each group the taps (row and column of the kernel), and their weights.
-    panels: Vec<(Vec<[usize; 2]>, Vec<Panel>)>,
-    bias: Vec<f32>,
-}
-
-/// Weights `[out, in, row, column]` of one group as a function.
-type Weight<'a> = &'a dyn Fn(usize, usize, usize, usize) -> f32;
-
-impl Conv {
-    /// `weight` is `[out, in / groups, kernel, kernel]`.
-    pub(super) fn new(isa: Isa, op: &Op, ins: usize, weight: &[f32], bias: &[f32], floor: f32) -> Self {
-        let Op::Conv2d {
-            out,
-            kernel,
-            stride,
-            padding,
-            padding_mode,
-            dilation,
-            groups,
-            ..
-        } = *op
-        else {
-            unreachable!("called for convolutions")
-        };
-        let (ins, outs) = (ins / groups, out / groups);
-        let panel = |group: usize| {
-            Panel::new(isa, outs, kernel * kernel * ins, |out, k| {
-                let (tap, i) = (k / ins, k % ins);
-                weight[((group * outs + out) * ins + i) * kernel * kernel + tap]
-            })
-        };
-        let panels = (0..groups).map(panel).collect();
-        let padding = if padding_mode == Padding::Zero { padding } else { 0 };
-        let bias = bias.to_vec();
-        Self {
-            kernel,
-            stride,
-            padding,
-            dilation,
-            panels,
-            bias,
-            floor,
-        }
-    }
-
-    /// A fully connected layer, `[out, in]`.
-    pub(super) fn linear(isa: Isa, out: usize, ins: usize, weight: &[f32], bias: &[f32]) -> Self {
-        let panels = vec![Panel::new(isa, out, ins, |out, i| weight[out * ins + i])];
-        let (kernel, stride, padding, dilation) = (1, 1, 0, 1);
-        let (bias, floor) = (bias.to_vec(), f32::NEG_INFINITY);
-        Self {
-            kernel,
-            stride,
-            padding,
-            dilation,
-            panels,
-            bias,
-            floor,
-        }
-    }
-
-    /// Pixels that it reads to the right of a row of `width`.
-    pub(super) fn right(&self, width: usize, out: usize) -> usize {
-        let last = (out - 1) * self.stride + (self.kernel - 1) * self.dilation;
-        (last + 1).saturating_sub(self.padding + width)
-    }
-
-    fn compute(&self, from: View, row: usize, out: &mut [f32], width: usize, offsets: &mut Vec<usize>) {
-        let layout = from.layout;
-        let (ins, outs) = (layout.channels / self.panels.len(), self.panels[0].outs());
-        let all = outs * self.panels.len();
-        // Where nothing lies between taps, those of a row are one run of memory.
-        let run = if self.dilation == 1 && self.panels.len() == 1 {
-            self.kernel
-        } else {
-            1
-        };
-        for (group, panel) in self.panels.iter().enumerate() {
-            offsets.clear();
-            for tap in 0..self.kernel {
-                let y = (row * self.stride + tap * self.dilation) as isize - self.padding as isize;
-                let start = layout.row(y).start + (layout.left - self.padding) * layout.channels + group * ins;
-                let runs = (0..self.kernel / run).map(|tap| start + tap * self.dilation * layout.channels);
-                offsets.extend(runs);
-            }
-            let bias = self.bias.get(group * outs..(group + 1) * outs).unwrap_or_default();
-            let source = Source {
-                x: from.data,
-                offsets,
-                len: run * ins,
-                step: self.stride * layout.channels,
-            };
-            panel.multiply(
-                source,
-                width,
-                Target {
-                    out: &mut out[group * outs..],
-                    step: all,
-                    bias,
-                    floor: self.floor,
-                },
-            );
-        }
-    }
-}
-
-impl Transposed {
-    /// `weight` is `[in, out / groups, kernel, kernel]`.
-    pub(super) fn new(isa: Isa, op: &Op, ins: usize, weight: &[f32], bias: &[f32]) -> Self {
-        let Op::ConvTranspose2d {
-            out,
-            kernel,
-            stride,
-            padding,
-            groups,
-            ..
-        } = *op
-        else {
-            unreachable!("called for transposed convolutions")
-        };
-        let (ins, outs) = (ins / groups, out / groups);
-        let at: Weight = &|group_out, group_in, y, x| weight[((group_in * outs + group_out) * kernel + y) * kernel + x];
-        let mut panels = Vec::new();
-        for (a, b) in (0..stride * stride).map(|phase| (phase / stride, phase % stride)) {
-            let of = |phase: usize| (0..kernel).filter(move |tap| tap % stride == phase);
-            let taps: Vec<[usize; 2]> = of(a).flat_map(|y| of(b).map(move |x| [y, x])).collect();
-            let panel = |group: usize| {
-                Panel::new(isa, outs, taps.len() * ins, |out, k| {
-                    let [y, x] = taps[k / ins];
-                    at(out, group * ins + k % ins, y, x)
-                })
-            };
-            let groups = (0..groups).map(panel).collect();
-            panels.push((taps.clone(), groups));
-        }
-        let bias = bias.to_vec();
-        Self {
-            kernel,
-            stride,
-            padding,
-            panels,
-            bias,
-        }
-    }
-
-    /// Pixels that it reads beyond either end of a row.
-    pub(super) fn reach(&self) -> usize {
-        self.kernel.div_ceil(self.stride) + 1
-    }
-
-    fn rows(&self, row: usize) -> Range<isize> {
-        let (row, stride) = ((row + self.padding) as isize, self.stride as isize);
-        let first = (row - self.kernel as isize + 1).div_euclid(stride);
-        first..row.div_euclid(stride) + 1
-    }
-
-    fn compute(&self, from: View, row: usize, out: &mut [f32], width: usize, offsets: &mut Vec<usize>) {
-        let layout = from.layout;
-        let down = (row + self.padding) % self.stride;
-        for across in 0..self.stride {
-            let (taps, panels) = &self.panels[down * self.stride + across];
-            // The first output column of this phase, and how many there are.
-            let column = (self.stride + across - self.padding % self.stride) % self.stride;
-            if column >= width {
-                continue;
-            }
-            let count = (width - column).div_ceil(self.stride);
-            let (ins, outs) = (layout.channels / panels.len(), panels[0].outs());
-            let all = outs * panels.len();
-            for (group, panel) in panels.iter().enumerate() {
-                offsets.clear();
-                offsets.extend(taps.iter().map(|[y, x]| {
-                    let row = (row + self.padding) as isize - *y as isize;
-                    let x = (column + self.padding) as isize - *x as isize;
-                    let pixel = layout.left as isize + x / self.stride as isize;
-                    layout.row(row / self.stride as isize).start + pixel as usize * layout.channels + group * ins
-                }));
-                let bias = self.bias.get(group * outs..(group + 1) * outs).unwrap_or_default();
-                let source = Source {
-                    x: from.data,
-                    offsets,
-                    len: ins,
-                    step: layout.channels,
-                };
-                let out = &mut out[column * all + group * outs..];
-                panel.multiply(
-                    source,
-                    count,
-                    Target {
-                        out,
-                        step: self.stride * all,
-                        bias,
-                        floor: f32::NEG_INFINITY,
-                    },
-                );
-            }
-        }
-    }
-}
-
 /// What the kernels of a thread need beside the values.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -355,9 +75,9 @@ impl Kernel {
         };
         match self {
             Self::Input(_) => 0..0,
-            Self::Conv(conv) => window(conv.stride, conv.padding, (conv.kernel - 1) * conv.dilation + 1),
-            Self::Transposed(transposed) => transposed.rows(row),
-            Self::Winograd { padding, .. } => window(1, *padding, 3),
+            Self::Conv(conv, ..) => conv.rows(row),
+            Self::Transposed(conv, _) => conv.rows(row),
+            Self::Winograd { padding, .. } => rows::winograd_rows(row, *padding),
             Self::MaxPool(pool) | Self::AvgPool(pool) => window(pool.stride, pool.padding, pool.kernel),
             Self::GlobalAvgPool | Self::Flatten => 0..height as isize,
             Self::Nearest(factor) | Self::Shuffle(factor) => here / *factor as isize..here / *factor as isize + 1,
@@ -376,11 +96,9 @@ impl Kernel {
         let (values, lanes) = ((to.width * to.channels) as f64, 2.0 * isa.lanes() as f64);
         let padded = (to.width * to.channels.next_multiple_of(isa.lanes())) as f64;
         match self {
-            Self::Conv(conv) => padded * (conv.kernel * conv.kernel * from.channels / conv.panels.len()) as f64 / lanes,
-            Self::Transposed(conv) => {
-                padded * (conv.kernel * conv.kernel * from.channels) as f64 / (conv.stride * conv.stride) as f64 / lanes
-            }
-            Self::Winograd { .. } => padded * (9 * to_channels(from)) as f64 / 2.0 / lanes + values,
+            Self::Conv(conv, ..) => padded * conv.depth() as f64 / lanes,
+            Self::Transposed(conv, _) => padded * conv.depth() as f64 / lanes,
+            Self::Winograd { .. } => padded * (9 * from.channels / PRODUCTS) as f64 / 2.0 / lanes + values,
             Self::Transform { .. } => (from.width * from.channels) as f64,
             _ => values,
         }
@@ -413,9 +131,9 @@ impl Kernel {
     ) {
         let here = row as isize;
         if let Self::Transform { filter, padding } = self {
-            let View { data, layout } = reads.arg(0);
-            let start = layout.row(here).start + (layout.left - padding) * layout.channels;
-            return reads.filter(*filter).transform(&data[start..], to.width, out);
+            return reads
+                .filter(*filter)
+                .transform(reads.arg(0).from(here, *padding), to.width, out);
         }
         let channels = to.channels;
         let (before, out) = out.split_at_mut(to.left * channels);
@@ -436,8 +154,17 @@ impl Kernel {
                 let planes = reads.input(*input).chunks_exact(to.height * to.width);
                 rows::interleave(planes.map(|plane| &plane[row * to.width..][..to.width]), out);
             }
-            Self::Conv(conv) => conv.compute(arg(0), row, out, to.width, &mut scratch.offsets),
-            Self::Transposed(conv) => conv.compute(arg(0), row, out, to.width, &mut scratch.offsets),
+            Self::Conv(conv, bias, floor) => {
+                let finish = Finish { bias, floor: *floor };
+                conv.compute(arg(0), row, to.width, finish, &mut scratch.offsets, out);
+            }
+            Self::Transposed(conv, bias) => {
+                let finish = Finish {
+                    bias,
+                    floor: f32::NEG_INFINITY,
+                };
+                conv.compute(arg(0), row, to.width, finish, &mut scratch.offsets, out);
+            }
             Self::Winograd {
                 filter,
                 padding,
@@ -445,7 +172,8 @@ impl Kernel {
                 floor,
             } => {
                 let View { data, layout } = arg(0);
-                let rows = [0, 1, 2].map(|tap| layout.row(here + tap - *padding as isize).start);
+                let first = here - *padding as isize;
+                let rows = [0, 1, 2].map(|tap| layout.row(first + tap).start);
                 let target = Target {
                     out,
                     step: channels,
@@ -526,16 +254,6 @@ impl Kernel {
             }
         }
     }
-}
-
-/// Channels of the value that a transformed row was made of.
-fn to_channels(transformed: &Layout) -> usize {
-    transformed.pitch / (PRODUCTS * transformed.width.max(1))
-}
-
-/// Tiles of a row of `width` outputs.
-pub(super) fn tiles(width: usize) -> usize {
-    width.div_ceil(TILE)
 }
 
 /// How a value is enlarged, by rows and by columns.

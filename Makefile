@@ -9,7 +9,7 @@ export GST_CANDLE := $(CURDIR)/target/release/gst-candle
 PREFIX ?= /usr/local
 PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
 
-.PHONY: demo test build lint deny install models clean
+.PHONY: demo test build lint deny install models bench-peers bench-train clean
 
 ## demo: build, then the test source through denoise, anomaly, classify and overlay; leaves out/
 demo: build
@@ -47,6 +47,20 @@ install: build
 ## models: train the shipped models again (hours; needs the data that models/README.md names)
 models: build
 	models/make.sh
+
+## bench-peers: networks live, against onnxruntime and OpenVINO in the same run (downloads them from PyPI)
+bench-peers: build
+	python3 -m venv target/peers
+	target/peers/bin/pip install --quiet numpy onnxruntime openvino
+	cargo run --release --locked --example bench_models -- target/peers/models
+	target/peers/bin/python benches/peers/inference.py --program $(GST_CANDLE) target/peers/models
+
+## bench-train: training, against PyTorch in the same run (downloads it from PyPI, some gigabytes)
+bench-train:
+	python3 -m venv target/peers
+	target/peers/bin/pip install --quiet torch
+	cargo bench --locked --no-run --bench training
+	target/peers/bin/python benches/peers/training.py
 
 clean:
 	cargo clean

@@ -1,5 +1,4 @@
-//! Writes the networks that benchmarks measure, with random weights: models, and the same networks as ONNX for other
-//! runtimes.
+//! Writes the networks that `make bench-peers` measures, with random weights.
 //!
 //!     cargo run --release --example bench_models -- OUT
 
@@ -23,30 +22,12 @@ fn main() -> Result<()> {
         ..Default::default()
     };
     let nets = [
-        ("5x16-rgb", Task::Denoise, "dncnn", rgb_5x16, vec![[1280, 720]]),
-        (
-            "fast-gray",
-            Task::Denoise,
-            "fast",
-            NetOptions::default(),
-            vec![[1280, 720], [1920, 1080]],
-        ),
-        (
-            "dncnn-gray",
-            Task::Denoise,
-            "dncnn",
-            NetOptions::default(),
-            vec![[640, 360]],
-        ),
-        (
-            "fair-gray",
-            Task::Anomaly,
-            "fair",
-            NetOptions::default(),
-            vec![[256, 256]],
-        ),
+        ("5x16-rgb", Task::Denoise, "dncnn", rgb_5x16),
+        ("fast-gray", Task::Denoise, "fast", NetOptions::default()),
+        ("dncnn-gray", Task::Denoise, "dncnn", NetOptions::default()),
+        ("fair-gray", Task::Anomaly, "fair", NetOptions::default()),
     ];
-    for (name, task, arch, options, sizes) in nets {
+    for (name, task, arch, options) in nets {
         let net = nets::build(task, arch, &options)?;
         let weights = nets::init(&net, 1)?;
         let model = Model {
@@ -59,10 +40,6 @@ fn main() -> Result<()> {
             weights,
         };
         model.save(out.join(format!("{name}.safetensors")))?;
-        for [width, height] in sizes {
-            let file = out.join(format!("{name}-{width}x{height}.onnx"));
-            std::fs::write(file, model.to_onnx(Some([width, height]))?)?;
-        }
     }
     Ok(())
 }

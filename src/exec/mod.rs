@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Tensor};
 
 use self::candle::Network;
 use self::cpu::Planner;
+pub use self::cpu::Rows;
 use crate::graph::{Array, Graph, Weights};
 use crate::model::Model;
 use crate::{Error, Result};
@@ -191,6 +192,17 @@ impl Session {
                 *outputs = engine.run(inputs)?;
                 Ok(())
             }
+        }
+    }
+}
+
+impl Session {
+    /// Runs the network once on rows of inputs of these shapes, `[N, C, H, W]` each, with a row at a time read and written
+    /// by the threads that compute: no array of a whole input or output is made on the CPU.
+    pub fn run_rows(&mut self, inputs: &[[usize; 4]], rows: &dyn Rows) -> Result<()> {
+        match &mut self.engine {
+            Engine::Cpu(planner) => planner.run_rows(inputs, rows),
+            engine => cpu::by_rows(inputs, rows, |inputs| engine.run(inputs)),
         }
     }
 }

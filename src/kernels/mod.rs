@@ -11,7 +11,7 @@ pub mod pointwise;
 pub mod pool;
 pub mod resample;
 pub(crate) mod rows;
-mod simd;
+pub(crate) mod simd;
 pub(crate) mod team;
 
 pub use simd::{ISA_VARIABLE, Isa};

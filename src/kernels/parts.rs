@@ -1,79 +1,75 @@
-//! A buffer that several tasks fill, each its own part.
+//! A buffer that several tasks fill, each its own rows.
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Hands out parts of a slice that do not overlap, to be called from any thread.
-pub(crate) struct Parts<'a> {
+/// Which rows were handed out: a bit each. Kept by the buffer's owner, so that handing out allocates nothing.
+#[derive(Default)]
+pub(crate) struct Claims(Vec<AtomicU64>);
+
+/// Hands out rows of a slice, each once, from any thread.
+pub(crate) struct RowsMut<'a> {
     start: *mut f32,
-    len: usize,
-    taken: Mutex<Taken>,
+    rows: usize,
+    pitch: usize,
+    claims: &'a [AtomicU64],
     slice: PhantomData<&'a mut [f32]>,
 }
 
-/// Ranges that were handed out.
-struct Taken {
-    ranges: [(usize, usize); Parts::MOST],
-    count: usize,
-}
-
 // SAFETY: what `take` gives out is exclusive, as `&mut [f32]` is, which may go to other threads.
-unsafe impl Sync for Parts<'_> {}
+unsafe impl Sync for RowsMut<'_> {}
 // SAFETY: the same.
-unsafe impl Send for Parts<'_> {}
+unsafe impl Send for RowsMut<'_> {}
 
-impl<'a> Parts<'a> {
-    /// Most parts that can be taken.
-    pub const MOST: usize = 128;
-
-    pub fn new(slice: &'a mut [f32]) -> Self {
+impl<'a> RowsMut<'a> {
+    /// All rows of `slice`, `pitch` values each.
+    pub fn new(slice: &'a mut [f32], pitch: usize, claims: &'a mut Claims) -> Self {
+        let rows = slice.len() / pitch.max(1);
+        claims.0.iter_mut().for_each(|bits| *bits.get_mut() = 0);
+        claims.0.resize_with(rows.div_ceil(64), AtomicU64::default);
         Self {
             start: slice.as_mut_ptr(),
-            len: slice.len(),
-            taken: Mutex::new(Taken {
-                ranges: [(0, 0); Self::MOST],
-                count: 0,
-            }),
+            rows,
+            pitch,
+            claims: &claims.0,
             slice: PhantomData,
         }
     }
 
-    /// The values of `range`. Panics when one of them was taken before, lies outside, or too many ranges were taken.
-    pub fn take(&self, range: Range<usize>) -> &'a mut [f32] {
+    /// Some rows. Panics when one of them was taken before or is not there.
+    pub fn take(&self, rows: Range<usize>) -> &'a mut [f32] {
         assert!(
-            range.start <= range.end && range.end <= self.len,
-            "{range:?} of {}",
-            self.len
+            rows.start <= rows.end && rows.end <= self.rows,
+            "{rows:?} of {}",
+            self.rows
         );
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let Taken { ranges, count } = &mut *taken;
-        let free = ranges[..*count]
-            .iter()
-            .all(|(start, end)| range.end <= *start || range.start >= *end);
-        assert!(free && *count < Self::MOST, "{range:?}");
-        ranges[*count] = (range.start, range.end);
-        *count += 1;
-        // SAFETY: the range lies in the slice that `self` borrows mutably for 'a, and no other range that was given out
-        // overlaps it.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+        for row in rows.clone() {
+            let before = self.claims[row / 64].fetch_or(1 << (row % 64), Ordering::Relaxed);
+            assert!(before & (1 << (row % 64)) == 0, "row {row} was taken before");
+        }
+        // SAFETY: the rows lie in the slice that `self` borrows mutably for 'a, and no other call gave one of them out: each
+        // bit was clear and is set now.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(rows.start * self.pitch), rows.len() * self.pitch) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Parts;
+    use super::{Claims, RowsMut};
 
     #[test]
-    fn parts_never_overlap() {
-        let mut data = [0.0; 10];
-        let parts = Parts::new(&mut data);
-        parts.take(0..4).fill(1.0);
-        parts.take(4..10).fill(2.0);
-        for range in [3..5, 0..1, 9..11] {
-            let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parts.take(range.clone()).len()));
-            assert!(again.is_err(), "{range:?}");
+    fn a_row_is_given_once() {
+        let (mut data, mut claims) = ([0.0; 11], Claims::default());
+        for _ in 0..2 {
+            let rows = RowsMut::new(&mut data, 2, &mut claims);
+            rows.take(0..2).fill(1.0);
+            rows.take(2..5).fill(2.0);
+            for again in [1..3, 0..1, 4..6] {
+                let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| rows.take(again.clone()).len()));
+                assert!(taken.is_err(), "{again:?}");
+            }
         }
-        assert_eq!(data, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]);
+        assert_eq!(data, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.0]);
     }
 }

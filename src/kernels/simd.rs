@@ -7,7 +7,7 @@ pub const ISA_VARIABLE: &str = "GST_CANDLE_ISA";
 
 /// A register of f32 values. The methods of a type must run only on a CPU that has its instructions: values of these
 /// types are made nowhere but in a [`Work`] that [`run`] called after asking the CPU.
-pub(super) trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     const LANES: usize;
     fn splat(x: f32) -> Self;
     /// The first `LANES` values of `x`; panics when there are fewer.
@@ -27,9 +27,14 @@ pub(super) trait Vector: Copy {
 
 /// A kernel. `run` must be `#[inline(always)]`, and so must everything that it calls with a `V`, so that the compiler
 /// sees the instruction set at every intrinsic.
-pub(super) trait Work {
+pub(crate) trait Work {
     type Output;
     fn run<V: Vector>(self) -> Self::Output;
+}
+
+/// Runs `work` with the best registers that this CPU has. Plain loops are compiled for them as well.
+pub(crate) fn run_best<W: Work>(work: W) -> W::Output {
+    run(Isa::used(), work)
 }
 
 /// Runs `work` with the registers of `isa`.
@@ -103,8 +108,8 @@ impl Isa {
     }
 
     fn best() -> Self {
-        let here = Self::ALL.into_iter().filter(|isa| isa.is_here());
-        here.last().expect("there is always the portable one")
+        let here = Self::ALL.into_iter().rfind(|isa| isa.is_here());
+        here.expect("there is always the portable one")
     }
 
     fn named(name: &str) -> Result<Self, String> {

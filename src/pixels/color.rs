@@ -62,6 +62,11 @@ impl Coding {
         ((f64::from(code) - self.zero) / self.scale) as f32
     }
 
+    /// The value of what lies between codes.
+    pub fn of(&self, code: f32) -> f32 {
+        ((f64::from(code) - self.zero) / self.scale) as f32
+    }
+
     /// The value of every 8-bit code, beyond `low..=high` too.
     pub fn table(&self) -> [f32; 256] {
         std::array::from_fn(|code| self.value(code as u16))
@@ -135,10 +140,14 @@ fn read_strided<const STEP: usize>(row: &[u8], offset: usize, table: &[f32; 256]
 
 /// BT.601 luma of rows of red, green and blue.
 pub(super) fn luma([red, green, blue]: [&[f32]; 3], out: &mut [f32]) {
-    let [kr, kg, kb] = LUMA;
     for (((out, r), g), b) in out.iter_mut().zip(red).zip(green).zip(blue) {
-        *out = kr * r + kg * g + kb * b;
+        *out = luma_of([*r, *g, *b]);
     }
+}
+
+/// BT.601 luma of one pixel.
+pub(crate) fn luma_of([red, green, blue]: [f32; 3]) -> f32 {
+    LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 }
 
 /// The weights between RGB and Y, Cb, Cr (ITU-R BT.601-7 2.5, BT.709-6 3, BT.2020-2 table 4), all from Kr and Kb.

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::color::{self, Coding, Weights};
+use super::separable::{Taps, resample_codes};
 use super::{Colorimetry, Image, PixelFormat};
 use crate::model::Color;
 use crate::{Error, Result};
@@ -52,31 +53,98 @@ impl<'a> Frame<'a> {
     /// The frame as a picture in 0..1: RGB formats as they are, YUV by its matrix and range, grey by its range,
     /// chroma enlarged by repetition. Grey of RGB formats is BT.601 luma, grey of YUV formats is Y.
     pub fn to_image(&self, color: Color) -> Image {
-        let mut image = Image::filled(color.channels(), self.height, self.width, 0.0);
+        let mut image = Image::filled(0, 0, 0, 0.0);
+        self.read(color, &mut image);
+        image
+    }
+
+    /// [`Frame::to_image`] into `image`, whose memory is used again.
+    pub fn read(&self, color: Color, image: &mut Image) {
+        image.reshape(color.channels(), self.height, self.width);
         match (self.format.color(), color) {
-            (Color::Gray, Color::Rgb) => return self.to_image(Color::Gray).to_color(Color::Rgb),
+            (Color::Gray, Color::Rgb) => *image = self.to_image(Color::Gray).to_color(Color::Rgb),
             (_, Color::Gray) if self.format.color() == Color::Gray || self.format.is_yuv() => {
                 let bytes = self.format.component(0).step;
                 self.read_plane(0, Coding::luma(self.colorimetry.range, bytes), &mut image.data);
             }
-            (_, Color::Gray) => self.read_luma(&mut image),
-            _ if self.format.is_yuv() => self.read_yuv(&mut image),
-            _ => self.read_packed(&mut image),
+            (_, Color::Gray) => self.read_luma(image),
+            _ if self.format.is_yuv() => self.read_yuv(image),
+            _ => self.read_packed(image),
         }
-        image
     }
 
     /// One component (R, G, B or Y, U, V or grey) at its own resolution, code value divided by the largest code.
     pub fn component(&self, component: usize) -> Image {
+        let mut image = Image::filled(0, 0, 0, 0.0);
+        self.read_component(component, &mut image);
+        image
+    }
+
+    /// [`Frame::component`] into `image`, whose memory is used again.
+    pub fn read_component(&self, component: usize, image: &mut Image) {
         let [width, height] = self.format.component_size(component, self.width, self.height);
-        let mut image = Image::filled(1, height, width, 0.0);
+        image.reshape(1, height, width);
         let largest = if self.format == PixelFormat::Gray16Le {
             65535
         } else {
             255
         };
         self.read_plane(component, Coding::unit(largest), &mut image.data);
-        image
+    }
+
+    /// The frame, or the part of it that `columns` and `rows` see, resampled by them; in `color`, values in 0..1. Filters code
+    /// values and then converts what is left, which is less work: the same as converting first, but for colours that lie
+    /// outside of what RGB can show (YUV), and codes beyond black and white. For formats of 8 bits.
+    pub(super) fn resample(&self, color: Color, columns: &Taps, rows: &Taps) -> Image {
+        let [width, height] = [columns, rows].map(Taps::len);
+        let codes = |components: &[usize]| {
+            let at = self.format.component(components[0]);
+            let offsets: Vec<usize> = components.iter().map(|i| self.format.component(*i).offset).collect();
+            let [across, down] = at.shift;
+            let halved = |taps: &Taps, shift: u32| (shift > 0).then(|| taps.of_pairs());
+            let (fewer_columns, fewer_rows) = (halved(columns, across), halved(rows, down));
+            let (columns, rows) = (
+                fewer_columns.as_ref().unwrap_or(columns),
+                fewer_rows.as_ref().unwrap_or(rows),
+            );
+            resample_codes(|row| self.row(at.plane, row), at.step, &offsets, columns, rows)
+        };
+        let values = |codes: &[f32], coding: &Coding, step: usize, offset: usize, out: &mut [f32]| {
+            let codes = codes[offset..].iter().step_by(step);
+            out.iter_mut()
+                .zip(codes)
+                .for_each(|(out, code)| *out = coding.of(*code));
+        };
+        let mut image = Image::filled(color.channels(), height, width, 0.0);
+        let range = self.colorimetry.range;
+        match (self.format.color(), self.format.is_yuv(), color) {
+            (Color::Gray, _, _) | (_, true, Color::Gray) => {
+                let mut luma = Image::filled(1, height, width, 0.0);
+                values(&codes(&[0]), &Coding::luma(range, 1), 1, 0, &mut luma.data);
+                luma.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
+                luma.to_color(color)
+            }
+            (_, true, Color::Rgb) => {
+                let (luma, chroma) = (Coding::luma(range, 1), Coding::chroma(range));
+                let mut yuv = [0, 1, 2].map(|_| vec![0.0; width * height]);
+                for (i, (coding, out)) in [luma, chroma, chroma].iter().zip(&mut yuv).enumerate() {
+                    values(&codes(&[i]), coding, 1, 0, out);
+                }
+                let (red, rest) = image.data.split_at_mut(width * height);
+                let (green, blue) = rest.split_at_mut(width * height);
+                let weights = Weights::new(self.colorimetry.matrix);
+                weights.to_rgb(yuv.each_ref().map(Vec::as_slice), [red, green, blue]);
+                image
+            }
+            (_, false, _) => {
+                let mut rgb = Image::filled(3, height, width, 0.0);
+                let codes = codes(&[0, 1, 2]);
+                for i in 0..3 {
+                    values(&codes, &Coding::unit(255), 3, i, rgb.plane_mut(i));
+                }
+                if color == Color::Rgb { rgb } else { rgb.to_color(color) }
+            }
+        }
     }
 
     /// Row `row` of plane `plane` without its padding.

@@ -18,6 +18,7 @@ pub(crate) mod separable;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use color::luma_of;
 pub use filter::{box_mean, gaussian};
 pub use frame::Frame;
 pub use frame_mut::FrameMut;
@@ -103,6 +104,12 @@ impl Image {
             width,
             data: vec![value; channels * height * width],
         }
+    }
+
+    /// Makes it a picture of another shape, its values anything; the memory is used again.
+    pub(crate) fn reshape(&mut self, channels: usize, height: usize, width: usize) {
+        self.data.resize(channels * height * width, 0.0);
+        (self.channels, self.height, self.width) = (channels, height, width);
     }
 
     /// One plane, row by row.
@@ -191,7 +198,7 @@ impl Image {
 }
 
 /// The index inside `0..n` that a mirror at the centres of the first and the last pixel shows at `i`.
-fn reflect(i: usize, n: usize) -> usize {
+pub(crate) fn reflect(i: usize, n: usize) -> usize {
     let period = (2 * (n - 1)).max(1);
     let i = i % period;
     if i < n { i } else { period - i }

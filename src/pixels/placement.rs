@@ -1,8 +1,8 @@
 //! Frames laid into a network's input, and maps brought back.
 
-use super::Image;
 use super::separable::{Taps, resample};
-use crate::model::Resize;
+use super::{Frame, Image, PixelFormat};
+use crate::model::{Color, Resize};
 
 /// Where a frame lies in a network's input, and how to come back.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,7 +62,31 @@ impl Placement {
         if self.frame == self.input {
             return image.clone();
         }
-        let [columns, rows] = [0, 1].map(|axis| {
+        let [columns, rows] = self.taps();
+        resample(image, &columns, &rows)
+    }
+
+    /// The same for the part of `frame` whose left top corner is `origin`, even if it is the whole, in `color`.
+    ///
+    /// # Panics
+    /// If the part does not lie in the frame.
+    pub fn apply_frame(&self, frame: &Frame, origin: [usize; 2], color: Color) -> Image {
+        assert!(
+            origin[0] + self.frame[0] <= frame.width && origin[1] + self.frame[1] <= frame.height,
+            "{:?} at {origin:?} does not lie in the frame",
+            self.frame
+        );
+        if self.frame == self.input || frame.format == PixelFormat::Gray16Le {
+            let [x, y] = origin;
+            return self.apply(&frame.to_image(color).crop(x, y, self.frame[0], self.frame[1]));
+        }
+        let [columns, rows] = self.taps();
+        frame.resample(color, &columns.shift(origin[0]), &rows.shift(origin[1]))
+    }
+
+    /// For each axis, what the input's pixels are made of.
+    fn taps(&self) -> [Taps; 2] {
+        [0, 1].map(|axis| {
             let step = 1.0 / self.scale[axis];
             Taps::triangle(
                 self.frame[axis],
@@ -71,8 +95,7 @@ impl Placement {
                 -self.offset[axis] * step,
                 true,
             )
-        });
-        resample(image, &columns, &rows)
+        })
     }
 
     /// A map of the input's size (or any size that covers the same area) brought back to the frame's own pixels, bilinear

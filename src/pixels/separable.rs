@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Image;
+use crate::kernels::simd::{Vector, Work, run_best};
 
 /// Rows that one worker takes at least: fewer are not worth waking it.
 pub(crate) const ROWS_AT_LEAST: usize = 32;
@@ -63,7 +64,7 @@ impl Taps {
         self.counts.push(kept);
     }
 
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.first.len()
     }
 
@@ -75,6 +76,30 @@ impl Taps {
             rest = others;
             (first, weights)
         })
+    }
+
+    /// The same for inputs that each stand for a pair of neighbouring ones.
+    pub fn of_pairs(&self) -> Self {
+        let mut taps = Self::default();
+        for (first, weights) in self.iter() {
+            let mut pairs: Vec<f32> = Vec::with_capacity(weights.len() / 2 + 1);
+            for (i, weight) in weights.iter().enumerate() {
+                match pairs.get_mut((first + i) / 2 - first / 2) {
+                    Some(pair) => *pair += weight,
+                    None => pairs.push(*weight),
+                }
+            }
+            taps.first.push(first / 2);
+            taps.counts.push(pairs.len());
+            taps.weights.extend(pairs);
+        }
+        taps
+    }
+
+    /// The same from `origin` on.
+    pub fn shift(mut self, origin: usize) -> Self {
+        self.first.iter_mut().for_each(|first| *first += origin);
+        self
     }
 
     /// The inputs that any output needs.
@@ -128,6 +153,102 @@ pub(super) fn resample(image: &Image, columns: &Taps, rows: &Taps) -> Image {
             }
         });
     out
+}
+
+/// [`resample`] of rows of bytes with `step` bytes from pixel to pixel, of which those at `offsets` are filtered: for each
+/// row of the result its pixels, each with as many values, in codes.
+pub(super) fn resample_codes<'a>(
+    row: impl Fn(usize) -> &'a [u8] + Sync,
+    step: usize,
+    offsets: &[usize],
+    columns: &Taps,
+    rows: &Taps,
+) -> Vec<f32> {
+    let pitch = columns.len() * offsets.len();
+    let mut out = vec![0.0; pitch * rows.len()];
+    let span = columns.span();
+    let bytes = span.start * step..span.end * step;
+    let rows: Vec<_> = rows.iter().collect();
+    out.par_chunks_mut(pitch).with_min_len(4).zip(rows).for_each_init(
+        || vec![0.0; bytes.len()],
+        |mixed, (out, (first, weights))| {
+            if !weights.is_empty() {
+                let row = |k: usize| &row(first + k)[bytes.clone()];
+                let start = span.start;
+                run_best(CodesRow {
+                    row,
+                    weights,
+                    columns,
+                    start,
+                    step,
+                    offsets,
+                    mixed,
+                    out,
+                });
+            }
+        },
+    );
+    out
+}
+
+/// One row of the result of [`resample_codes`].
+struct CodesRow<'a, R> {
+    row: R,
+    weights: &'a [f32],
+    columns: &'a Taps,
+    /// The first pixel of the rows.
+    start: usize,
+    step: usize,
+    offsets: &'a [usize],
+    mixed: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl<'a, R: Fn(usize) -> &'a [u8]> Work for CodesRow<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let base = (self.row)(0);
+        self.mixed
+            .iter_mut()
+            .zip(base)
+            .for_each(|(mixed, byte)| *mixed = f32::from(*byte));
+        for (k, &weight) in self.weights.iter().enumerate().skip(1) {
+            let others = (self.row)(k).iter().zip(base);
+            for (mixed, (value, base)) in self.mixed.iter_mut().zip(others) {
+                *mixed += weight * (f32::from(*value) - f32::from(*base));
+            }
+        }
+        match *self.offsets {
+            [a, b, c] => self.columns::<3>([a, b, c]),
+            [a] => self.columns::<1>([a]),
+            _ => unreachable!("pixels have one or three values"),
+        }
+    }
+}
+
+impl<R> CodesRow<'_, R> {
+    #[inline(always)]
+    fn columns<const N: usize>(self, offsets: [usize; N]) {
+        assert!(offsets.iter().all(|offset| *offset < self.step));
+        for (out, (first, weights)) in self.out.as_chunks_mut::<N>().0.iter_mut().zip(self.columns.iter()) {
+            let [_, others @ ..] = weights else {
+                continue;
+            };
+            let mut pixels = self.mixed[(first - self.start) * self.step..].chunks_exact(self.step);
+            let Some(pixel) = pixels.next() else {
+                continue;
+            };
+            let base = offsets.map(|offset| pixel[offset]);
+            *out = base;
+            for (pixel, weight) in pixels.zip(others) {
+                for i in 0..N {
+                    out[i] += weight * (pixel[offsets[i]] - base[i]);
+                }
+            }
+        }
+    }
 }
 
 /// Correlates `plane` (rows of `width`) with `taps`, which sum to 1, along both axes, edges repeated. Tap `taps.len() / 2`

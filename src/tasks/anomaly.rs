@@ -2,11 +2,11 @@
 
 use crate::exec::{Options, Session};
 use crate::model::{AnomalyCalibration, Calibration, InputSpec, MapKind, Model, Task};
-use crate::pixels::{Image, Placement};
+use crate::pixels::{Frame, Image, Placement};
 use crate::score::maps;
 use crate::{Error, Result};
 
-use super::input::{batch, fit, item, normalize};
+use super::input::{batch, fit, fit_frame, item, normalize};
 
 /// An anomaly model ready to run.
 pub struct AnomalyDetector {
@@ -50,7 +50,16 @@ impl AnomalyDetector {
 
     /// Inspects a picture of any size and colour. An error when the network's values are not finite.
     pub fn inspect(&mut self, image: &Image) -> Result<Inspection> {
-        let (fitted, placement) = fit(&self.input, image);
+        self.inspect_fitted(fit(&self.input, image))
+    }
+
+    /// Inspects the part `[x, y, width, height]` of a frame; it must lie inside. An error when the network's values are not
+    /// finite.
+    pub fn inspect_frame(&mut self, frame: &Frame, part: [usize; 4]) -> Result<Inspection> {
+        self.inspect_fitted(fit_frame(&self.input, frame, part))
+    }
+
+    fn inspect_fitted(&mut self, (fitted, placement): (Image, Placement)) -> Result<Inspection> {
         let (normalized, scaling) = normalize(&self.input, fitted.clone());
         let output = &self.session.run(&[batch(&[&normalized])])?[0];
         super::require_finite(&output.data)?;

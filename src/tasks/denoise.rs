@@ -1,17 +1,26 @@
 //! Noisy frames in, clean frames out.
 
-use crate::exec::{Options, Session};
-use crate::graph::Array;
+use crate::exec::{Options, Rows, Session};
+use crate::kernels::parts::{Claims, RowsMut};
 use crate::model::{Color, ExtraInput, InputSpec, Model, Task};
-use crate::pixels::{Frame, FrameMut, Image, estimate_noise};
+use crate::pixels::{Frame, FrameMut, Image, estimate_noise, luma_of, reflect};
 use crate::{Error, Result};
 
-use super::input::{batch, item, normalize};
+use super::input::Scaling;
 
 /// A denoising model ready to run.
 pub struct Denoiser {
+    network: Network,
+    /// Memory for pictures.
+    noisy: Image,
+    clean: Image,
+}
+
+/// The network, and what it takes.
+struct Network {
     session: Session,
     input: InputSpec,
+    claims: Claims,
 }
 
 impl Denoiser {
@@ -23,51 +32,21 @@ impl Denoiser {
                 "this model takes {width}x{height} only; a denoiser must take any size"
             )));
         }
+        let (session, input, claims) = (Session::new(model, options)?, model.input.clone(), Claims::default());
+        let empty = Image::filled(0, 0, 0, 0.0);
         Ok(Self {
-            session: Session::new(model, options)?,
-            input: model.input.clone(),
+            network: Network { session, input, claims },
+            noisy: empty.clone(),
+            clean: empty,
         })
     }
 
     /// The denoised picture, same shape. A grey model runs on each plane; a colour model sees a grey picture three times.
     /// `noise_level` is the standard deviation in 0..255 of full scale; `None` estimates it. Returns the level used, too.
     pub fn denoise(&mut self, image: &Image, noise_level: Option<f32>) -> Result<(Image, f32)> {
-        let level = noise_level.unwrap_or_else(|| 255.0 * estimate_noise(image));
-        let padded = image.pad_to_multiple(self.input.multiple_of);
-        let planes = match self.input.color {
-            Color::Rgb => vec![padded.to_color(Color::Rgb)],
-            Color::Gray => (0..padded.channels)
-                .map(|c| Image {
-                    channels: 1,
-                    data: padded.plane(c).to_vec(),
-                    ..padded
-                })
-                .collect(),
-        };
-        let normalized: Vec<_> = planes.into_iter().map(|plane| normalize(&self.input, plane)).collect();
-        let mut inputs = vec![batch(&normalized.iter().map(|(image, _)| image).collect::<Vec<_>>())];
-        for extra in &self.input.extra {
-            let ExtraInput::NoiseLevel { divide } = *extra;
-            let shape = vec![normalized.len(), 1, padded.height / divide, padded.width / divide];
-            inputs.push(Array {
-                data: vec![level / 255.0; shape.iter().product()],
-                shape,
-            });
-        }
-        let output = &self.session.run(&inputs)?[0];
-        let mut data = Vec::with_capacity(image.data.len());
-        for (index, (_, scaling)) in normalized.iter().enumerate() {
-            let mut denoised = item(output, index);
-            scaling.restore(&mut denoised);
-            let denoised = denoised.crop(0, 0, image.width, image.height);
-            let denoised = if image.channels == 1 {
-                denoised.to_color(Color::Gray)
-            } else {
-                denoised
-            };
-            data.extend_from_slice(&denoised.data);
-        }
-        Ok((Image { data, ..*image }, level))
+        let mut clean = image.clone();
+        let level = self.network.denoise(image, noise_level, 1.0, &mut clean)?;
+        Ok((clean, level))
     }
 
     /// Denoises `input` into `output` (same format and size). A grey model runs on each component without going through RGB.
@@ -80,39 +59,139 @@ impl Denoiser {
         noise_level: Option<f32>,
         strength: f32,
     ) -> Result<f32> {
+        let Self { network, noisy, clean } = self;
         let mut used = 0.0f32;
-        let by_component = self.input.color == Color::Gray;
-        if by_component || strength <= 0.0 {
+        if network.input.color == Color::Gray || strength <= 0.0 {
             for component in 0..input.format.components() {
-                let noisy = input.component(component);
-                let (clean, level) = self.blend(noisy, noise_level, strength)?;
-                output.write_component(component, &clean);
-                used = used.max(level);
+                input.read_component(component, noisy);
+                used = used.max(network.denoise(noisy, noise_level, strength, clean)?);
+                output.write_component(component, clean);
             }
         } else {
-            let noisy = input.to_image(input.format.color());
-            let (clean, level) = self.blend(noisy, noise_level, strength)?;
-            output.write(&clean);
-            used = level;
+            input.read(input.format.color(), noisy);
+            used = network.denoise(noisy, noise_level, strength, clean)?;
+            output.write(clean);
         }
         output.copy_alpha(input);
         Ok(used)
     }
+}
 
-    /// `strength` of the denoised picture, the rest of the noisy one.
-    fn blend(&mut self, mut noisy: Image, noise_level: Option<f32>, strength: f32) -> Result<(Image, f32)> {
+impl Network {
+    /// `strength` of the denoised picture, the rest of the noisy one, into `clean`. Returns the noise level used.
+    fn denoise(&mut self, noisy: &Image, noise_level: Option<f32>, strength: f32, clean: &mut Image) -> Result<f32> {
+        let Image {
+            channels,
+            height,
+            width,
+            ..
+        } = *noisy;
+        clean.reshape(channels, height, width);
         if strength <= 0.0 {
-            return Ok((noisy, noise_level.unwrap_or(0.0)));
+            clean.data.copy_from_slice(&noisy.data);
+            return Ok(noise_level.unwrap_or(0.0));
         }
-        let (clean, level) = self.denoise(&noisy, noise_level)?;
-        if strength >= 1.0 {
-            return Ok((clean, level));
+        let level = noise_level.unwrap_or_else(|| 255.0 * estimate_noise(noisy));
+        let [h, w] = [height, width].map(|side| side.next_multiple_of(self.input.multiple_of));
+        let items = if self.input.color == Color::Gray { channels } else { 1 };
+        let mut shapes = [[0; 4]; 2];
+        shapes[0] = [items, self.input.color.channels(), h, w];
+        for (shape, extra) in shapes[1..].iter_mut().zip(&self.input.extra) {
+            let ExtraInput::NoiseLevel { divide } = *extra;
+            *shape = [items, 1, h / divide, w / divide];
         }
-        noisy
-            .data
-            .iter_mut()
-            .zip(&clean.data)
-            .for_each(|(n, c)| *n += strength * (c - *n));
-        Ok((noisy, level))
+        let scaling = |item: usize| match items {
+            1 => Scaling::of(&self.input, &noisy.data),
+            _ => Scaling::of(&self.input, noisy.plane(item)),
+        };
+        let picture = Picture {
+            noisy,
+            color: self.input.color,
+            scalings: (0..items).map(scaling).collect(),
+            level: level / 255.0,
+            strength,
+            clean: RowsMut::new(&mut clean.data, width, &mut self.claims),
+        };
+        self.session.run_rows(&shapes[..1 + self.input.extra.len()], &picture)?;
+        Ok(level)
+    }
+}
+
+/// A picture on its way through the network: reflected to the right and below as far as the network needs.
+struct Picture<'a> {
+    noisy: &'a Image,
+    /// Of the network.
+    color: Color,
+    /// One for each item of the batch.
+    scalings: Vec<Scaling>,
+    /// 0..1.
+    level: f32,
+    strength: f32,
+    clean: RowsMut<'a>,
+}
+
+impl Picture<'_> {
+    /// The plane of the picture that channel `channel` of item `item` is.
+    fn plane(&self, item: usize, channel: usize) -> usize {
+        match self.color {
+            Color::Gray => item,
+            Color::Rgb => channel.min(self.noisy.channels - 1),
+        }
+    }
+
+    fn row(&self, plane: usize, row: usize) -> &[f32] {
+        let width = self.noisy.width;
+        &self.noisy.plane(plane)[row * width..(row + 1) * width]
+    }
+}
+
+impl Rows for Picture<'_> {
+    fn read(&self, input: usize, item: usize, row: usize, out: &mut [f32]) {
+        if input > 0 {
+            return out.fill(self.level);
+        }
+        let (channels, width) = (self.color.channels(), self.noisy.width);
+        for channel in 0..channels {
+            let row = self.row(self.plane(item, channel), reflect(row, self.noisy.height));
+            let (mean, std) = self.scalings[item].channel(channel);
+            let mut out = out[channel..].iter_mut().step_by(channels);
+            out.by_ref().zip(row).for_each(|(out, x)| *out = (x - mean) / std);
+            out.zip(width..)
+                .for_each(|(out, x)| *out = (row[reflect(x, width)] - mean) / std);
+        }
+    }
+
+    fn write(&self, output: usize, item: usize, row: usize, values: &[f32]) {
+        let Image { channels, height, .. } = *self.noisy;
+        if output > 0 || row >= height {
+            return;
+        }
+        let network_channels = self.color.channels();
+        let of_item = if self.color == Color::Gray {
+            item..item + 1
+        } else {
+            0..channels
+        };
+        for plane in of_item {
+            let noisy = self.row(plane, row);
+            let clean = self.clean.take(plane * height + row..plane * height + row + 1);
+            let restored = |pixel: &[f32], channel: usize| {
+                let (mean, std) = self.scalings[item].channel(channel);
+                pixel[channel] * std + mean
+            };
+            let pixels = clean.iter_mut().zip(noisy).zip(values.chunks_exact(network_channels));
+            for ((clean, noisy), pixel) in pixels {
+                let value = match (self.color, channels) {
+                    (Color::Gray, _) => restored(pixel, 0),
+                    (Color::Rgb, 1) => luma_of([0, 1, 2].map(|channel| restored(pixel, channel))),
+                    (Color::Rgb, _) => restored(pixel, plane),
+                };
+                *clean = if self.strength < 1.0 {
+                    noisy + self.strength * (value - noisy)
+                } else {
+                    value
+                };
+            }
+        }
     }
 }

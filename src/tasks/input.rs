@@ -2,7 +2,7 @@
 
 use crate::graph::Array;
 use crate::model::{InputSpec, Normalization};
-use crate::pixels::{Image, Placement};
+use crate::pixels::{Frame, Image, Placement};
 
 /// What brings a picture to a network's value range, `(x - mean) / std` a channel, and back.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,8 +12,8 @@ pub struct Scaling {
 }
 
 impl Scaling {
-    /// As `spec` says, for a picture as a whole.
-    pub fn of(spec: &InputSpec, image: &Image) -> Self {
+    /// As `spec` says, for a picture of these values.
+    pub fn of(spec: &InputSpec, values: &[f32]) -> Self {
         match &spec.normalization {
             Normalization::None => Self {
                 mean: vec![0.0],
@@ -24,9 +24,9 @@ impl Scaling {
                 std: std.clone(),
             },
             Normalization::PerFrame => {
-                let count = image.data.len().max(1) as f64;
-                let mean = image.data.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
-                let variance = image.data.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
+                let count = values.len().max(1) as f64;
+                let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+                let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
                 Self {
                     mean: vec![mean as f32],
                     // A flat frame has no contrast to bring out.
@@ -34,6 +34,11 @@ impl Scaling {
                 }
             }
         }
+    }
+
+    /// Mean and standard deviation of a channel.
+    pub(super) fn channel(&self, channel: usize) -> (f32, f32) {
+        (self.mean[channel % self.mean.len()], self.std[channel % self.std.len()])
     }
 
     /// From 0..1 to the network's range.
@@ -48,7 +53,7 @@ impl Scaling {
 
     fn each(&self, image: &mut Image, value: impl Fn(f32, f32, f32) -> f32) {
         for channel in 0..image.channels {
-            let (mean, std) = (self.mean[channel % self.mean.len()], self.std[channel % self.std.len()]);
+            let (mean, std) = self.channel(channel);
             if (mean, std) != (0.0, 1.0) {
                 let plane = image.plane_mut(channel);
                 plane.iter_mut().for_each(|x| *x = value(*x, mean, std));
@@ -83,9 +88,22 @@ pub fn fit(spec: &InputSpec, image: &Image) -> (Image, Placement) {
     }
 }
 
+/// [`fit`] for the part `[x, y, width, height]` of a frame, without a picture of the whole frame in between where the
+/// network's size is fixed.
+pub fn fit_frame(spec: &InputSpec, frame: &Frame, [x, y, width, height]: [usize; 4]) -> (Image, Placement) {
+    match spec.size {
+        Some(size) => {
+            let placement = Placement::new([width, height], size, spec.resize);
+            (placement.apply_frame(frame, [x, y], spec.color), placement)
+        }
+        None if [x, y, width, height] == [0, 0, frame.width, frame.height] => fit(spec, &frame.to_image(spec.color)),
+        None => fit(spec, &frame.to_image(spec.color).crop(x, y, width, height)),
+    }
+}
+
 /// Brings values of 0..1 to the network's range, and says how to bring them back.
 pub fn normalize(spec: &InputSpec, mut image: Image) -> (Image, Scaling) {
-    let scaling = Scaling::of(spec, &image);
+    let scaling = Scaling::of(spec, &image.data);
     scaling.apply(&mut image);
     (image, scaling)
 }

@@ -16,7 +16,8 @@ use crate::{Error, Result};
 
 pub(crate) use forward::Pass;
 pub(crate) use memory::{Buffer, Memory};
-pub(crate) use plan::Planner;
+pub use plan::Rows;
+pub(crate) use plan::{Planner, by_rows};
 
 /// Momentum of running statistics: the share of the newest batch.
 pub(crate) const MOMENTUM: f32 = 0.1;

@@ -1,6 +1,7 @@
 //! Frames to pictures.
 
 use super::*;
+use crate::model::Resize;
 
 /// Every pixel of every format against the formulas of the standards in f64, at odd sizes and padded strides.
 #[test]
@@ -101,6 +102,42 @@ fn components_come_back() {
                 copy.frame_mut(LIMITED).write_component(i, &component);
             }
             assert_eq!(copy, memory);
+        }
+    }
+}
+
+/// Codes well inside of what YUV and RGB share, so that nothing is cut off.
+#[test]
+fn a_frame_resampled_is_its_picture_resampled() {
+    for format in PixelFormat::ALL {
+        for (size, part, input) in [
+            ([97, 61], [0, 0, 97, 61], [32, 24]),
+            ([97, 61], [11, 7, 60, 43], [16, 40]),
+            ([40, 30], [3, 5, 30, 21], [64, 48]),
+            ([40, 30], [4, 4, 32, 16], [32, 16]),
+        ] {
+            for resize in [Resize::Stretch, Resize::Letterbox, Resize::Crop] {
+                let mut rng = stream(3, size[0] as u64, part[0] as u64);
+                let memory = Memory::new(format, size, 5, |_| rng.random_range(112..144));
+                let frame = memory.frame(LIMITED);
+                let [x, y, width, height] = part;
+                let placement = Placement::new([width, height], input, resize);
+                for color in [Color::Gray, Color::Rgb] {
+                    let got = placement.apply_frame(&frame, [x, y], color);
+                    let wanted = placement.apply(&frame.to_image(color).crop(x, y, width, height));
+                    assert_eq!(
+                        (got.channels, got.width, got.height),
+                        (wanted.channels, wanted.width, wanted.height)
+                    );
+                    for (got, wanted) in got.data.iter().zip(&wanted.data) {
+                        close(
+                            *got,
+                            f64::from(*wanted),
+                            &format!("{} {part:?} {input:?} {resize:?}", format.name()),
+                        );
+                    }
+                }
+            }
         }
     }
 }

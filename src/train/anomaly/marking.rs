@@ -29,7 +29,7 @@ const UNMARKED: f64 = 0.2;
 pub fn with_scaling(pictures: Vec<Packed>, input: &InputSpec) -> Vec<(Packed, Scaling)> {
     let prepare = |picture: Packed| {
         let fitted = fit(input, &picture.image()).0;
-        (Packed::new(&fitted), Scaling::of(input, &fitted))
+        (Packed::new(&fitted), Scaling::of(input, &fitted.data))
     };
     pictures.into_par_iter().map(prepare).collect()
 }

@@ -1,7 +1,7 @@
 //! From a frame to what is wrong with it.
 
 use gst_candle::exec::Options;
-use gst_candle::model::{AnomalyCalibration, Color, Model};
+use gst_candle::model::{AnomalyCalibration, Model};
 use gst_candle::pixels::{Frame, Image};
 use gst_candle::score::regions;
 use gst_candle::tasks::{AnomalyDetector, Inspection};
@@ -16,7 +16,6 @@ const MAX_REGIONS: usize = 64;
 /// A model at work.
 pub struct Inspector {
     detector: AnomalyDetector,
-    color: Color,
 }
 
 /// What it finds in one frame.
@@ -39,7 +38,6 @@ impl Inspector {
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
         Ok(Self {
             detector: AnomalyDetector::new(model, options)?,
-            color: model.input.color,
         })
     }
 
@@ -51,13 +49,9 @@ impl Inspector {
     /// Inspects `frame`, or the part of it that `settings` name.
     pub fn inspect(&mut self, frame: &Frame<'_>, settings: &Settings) -> Result<Finding> {
         let roi = region_of_interest(settings.roi, [frame.width, frame.height])?;
-        let image = frame.to_image(self.color);
-        let inspection = match (roi.width, roi.height) == (frame.width, frame.height) {
-            true => self.detector.inspect(&image)?,
-            false => self
-                .detector
-                .inspect(&image.crop(roi.x, roi.y, roi.width, roi.height))?,
-        };
+        let inspection = self
+            .detector
+            .inspect_frame(frame, [roi.x, roi.y, roi.width, roi.height])?;
         let calibration = self.calibration();
         let threshold = settings.threshold(calibration);
         let pixel_threshold = calibration.pixel_threshold.min(threshold);

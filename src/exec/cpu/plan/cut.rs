@@ -44,6 +44,7 @@ pub(super) fn cut(
     stages: &[Stage],
     layouts: &[Layout],
     last_reader: &[usize],
+    leaves: &dyn Fn(usize) -> bool,
     isa: Isa,
     threads: usize,
 ) -> Vec<Segment> {
@@ -52,7 +53,7 @@ pub(super) fn cut(
     for end in 1..=stages.len() {
         let begins = end.saturating_sub(LONGEST)..end;
         let options = begins.filter_map(|begin| {
-            let (cost, segment) = segment(stages, layouts, last_reader, begin..end, isa, threads)?;
+            let (cost, segment) = segment(stages, layouts, last_reader, leaves, begin..end, isa, threads)?;
             Some((best[begin].0 + cost, Some(segment)))
         });
         let option = options.min_by(|a, b| a.0.total_cmp(&b.0));
@@ -72,11 +73,15 @@ fn segment(
     stages: &[Stage],
     layouts: &[Layout],
     last_reader: &[usize],
+    leaves: &dyn Fn(usize) -> bool,
     range: Range<usize>,
     isa: Isa,
     threads: usize,
 ) -> Option<(f64, Segment)> {
-    let sinks: Vec<usize> = range.clone().filter(|value| last_reader[*value] >= range.end).collect();
+    let sinks: Vec<usize> = range
+        .clone()
+        .filter(|value| last_reader[*value] >= range.end || leaves(*value))
+        .collect();
     if sinks.len() > SINKS {
         return None;
     }

@@ -9,33 +9,41 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
 use std::sync::Mutex;
 
-use self::cut::{BANDS, SINKS, Segment};
+use self::cut::{SINKS, Segment};
 use self::stage::{Kernel, Reads, Scratch, enlarge};
 use super::forward::{activation_of, has_bias};
 use super::{Executor, Program, Shapes, Step, conv_of, window_of};
 use crate::graph::{Array, Graph, Op, Padding, Weights};
 use crate::kernels::norm::Affine;
-use crate::kernels::parts::Parts;
+use crate::kernels::parts::{Claims, RowsMut};
 use crate::kernels::rows::{self, Columns, Direct, Filter, Layout, View, Winograd};
 use crate::kernels::{Isa, Nchw, team};
 use crate::{Error, Result};
 
-/// Most inputs of a network.
-const INPUTS: usize = 8;
-/// Pictures of a batch that run at a time.
-const ITEMS: usize = Parts::MOST / BANDS;
+/// Sizes of inputs that plans are kept for: those of the components of a frame, and another.
+const PLANS: usize = 4;
 
-/// Plans a network anew when the size of its inputs changes.
+/// Where the rows of a network's inputs come from and those of its outputs go to. Called from several threads at a time,
+/// for a row more than once where bands of the picture overlap, but written once.
+pub trait Rows: Sync {
+    /// Puts row `row` of picture `item` of input `input` into `out`, the channels of a pixel side by side.
+    fn read(&self, input: usize, item: usize, row: usize, out: &mut [f32]);
+    /// Takes row `row` of picture `item` of output `output`.
+    fn write(&self, output: usize, item: usize, row: usize, values: &[f32]);
+}
+
+/// Plans a network for each size of its inputs.
 pub(crate) struct Planner {
     executor: Executor,
     /// In the order of the program's.
     weights: Vec<Vec<f32>>,
     isa: Isa,
     threads: usize,
-    last: Option<Prepared>,
+    /// The latest last.
+    plans: Vec<Prepared>,
+    claims: Vec<Claims>,
 }
 
 /// A plan, the shapes of the inputs that it is for, and those of its outputs.
@@ -58,75 +66,164 @@ impl Planner {
         let weights = executor.program.weights.iter().map(values).collect::<Result<_>>()?;
         let isa = Isa::chosen().map_err(|error| Error::Invalid(error.into()))?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if threads == 0 { cores() } else { threads };
-        let last = None;
         Ok(Self {
             executor,
             weights,
             isa,
-            threads,
-            last,
+            threads: if threads == 0 { cores() } else { threads },
+            plans: Vec::new(),
+            claims: Vec::new(),
         })
     }
 
     /// Runs the network on checked arrays.
     pub(crate) fn run(&mut self, inputs: &[Array], outputs: &mut Vec<Array>) -> Result<()> {
-        let same = |last: &&mut Prepared| inputs.iter().map(|input| &input.shape).eq(&last.inputs);
-        let prepared = match self.last.as_mut().filter(same) {
-            Some(_) => self.last.as_mut(),
-            None => Some(self.last.insert(Self::prepare(
-                &self.executor,
-                &self.weights,
-                self.isa,
-                self.threads,
-                inputs,
-            )?)),
-        };
+        let at = self.prepare(|i| inputs.get(i).map(|input| input.shape.as_slice()))?;
         let Prepared {
             outputs: shapes, plan, ..
-        } = prepared.expect("made above");
-        let mut data: [&[f32]; INPUTS] = [&[]; INPUTS];
-        data.iter_mut()
-            .zip(inputs)
-            .for_each(|(data, input)| *data = &input.data);
-        plan.run(&data);
+        } = &mut self.plans[at];
         outputs.resize_with(shapes.len(), || Array {
             shape: Vec::new(),
             data: Vec::new(),
         });
-        for (i, (output, shape)) in outputs.iter_mut().zip(shapes).enumerate() {
+        self.claims.resize_with(shapes.len(), Claims::default);
+        for (output, shape) in outputs.iter_mut().zip(&*shapes) {
             output.shape.clone_from(shape);
             output.data.resize(shape.iter().product(), 0.0);
-            plan.output(i, &mut output.data);
         }
+        let views = outputs.iter_mut().zip(&mut self.claims).zip(&*shapes);
+        let written = views.map(|((output, claims), shape)| {
+            RowsMut::new(&mut output.data, shape.get(3).copied().unwrap_or(1), claims)
+        });
+        let mut arrays = Arrays {
+            inputs,
+            outputs: [const { None }; OUTPUTS],
+            shapes,
+        };
+        arrays
+            .outputs
+            .iter_mut()
+            .zip(written)
+            .for_each(|(slot, rows)| *slot = Some(rows));
+        plan.run(&arrays);
         Ok(())
     }
 
-    fn prepare(
-        executor: &Executor,
-        weights: &[Vec<f32>],
-        isa: Isa,
-        threads: usize,
-        inputs: &[Array],
-    ) -> Result<Prepared> {
-        if inputs.len() > INPUTS {
-            return Err(Error::Invalid(format!(
-                "{} inputs; a network may have {INPUTS}",
-                inputs.len()
-            )));
+    /// Runs the network on rows of inputs of these shapes, N, C, H, W.
+    pub(crate) fn run_rows(&mut self, inputs: &[[usize; 4]], rows: &dyn Rows) -> Result<()> {
+        let at = self.prepare(|i| inputs.get(i).map(<[usize; 4]>::as_slice))?;
+        self.plans[at].plan.run(rows);
+        Ok(())
+    }
+
+    /// Finds the plan for inputs of such shapes, or makes it; the one unused for longest makes room.
+    fn prepare<'a>(&mut self, input: impl Fn(usize) -> Option<&'a [usize]>) -> Result<usize> {
+        let shapes = || (0..).map_while(&input);
+        let known = self
+            .plans
+            .iter()
+            .position(|plan| shapes().eq(plan.inputs.iter().map(Vec::as_slice)));
+        if let Some(known) = known {
+            self.plans[known..].rotate_left(1);
+            return Ok(self.plans.len() - 1);
         }
-        let inputs: Vec<Vec<usize>> = inputs.iter().map(|input| input.shape.clone()).collect();
-        let lens: Vec<usize> = weights.iter().map(Vec::len).collect();
-        let shapes = executor.prepare(inputs.clone(), &lens)?;
-        let outputs = executor
-            .program
+        let inputs: Vec<Vec<usize>> = shapes().map(<[usize]>::to_vec).collect();
+        let lens: Vec<usize> = self.weights.iter().map(Vec::len).collect();
+        let shapes = self.executor.prepare(inputs.clone(), &lens)?;
+        let program = &self.executor.program;
+        let outputs: Vec<_> = program
             .output_shapes(&shapes)
             .into_iter()
             .map(<[usize]>::to_vec)
             .collect();
-        let plan = Plan::new(&executor.program, &shapes, weights, isa, threads);
-        Ok(Prepared { inputs, outputs, plan })
+        if outputs.len() > OUTPUTS {
+            return Err(Error::Invalid(format!(
+                "{} outputs; a network may have {OUTPUTS}",
+                outputs.len()
+            )));
+        }
+        if self.plans.len() == PLANS {
+            self.plans.remove(0);
+        }
+        let plan = Plan::new(program, &shapes, &self.weights, self.isa, self.threads);
+        self.plans.push(Prepared { inputs, outputs, plan });
+        Ok(self.plans.len() - 1)
     }
+}
+
+/// Most outputs of a network.
+const OUTPUTS: usize = 8;
+
+/// Inputs and outputs as arrays.
+struct Arrays<'a> {
+    inputs: &'a [Array],
+    outputs: [Option<RowsMut<'a>>; OUTPUTS],
+    shapes: &'a [Vec<usize>],
+}
+
+impl Rows for Arrays<'_> {
+    fn read(&self, input: usize, item: usize, row: usize, out: &mut [f32]) {
+        let Array { shape, data } = &self.inputs[input];
+        let item = &data[data.len() / shape[0] * item..][..data.len() / shape[0]];
+        let &[_, _, height, width] = &shape[..] else {
+            return out.copy_from_slice(item);
+        };
+        let planes = item.chunks_exact(height * width);
+        rows::interleave(planes.map(|plane| &plane[row * width..(row + 1) * width]), out);
+    }
+
+    fn write(&self, output: usize, item: usize, row: usize, values: &[f32]) {
+        let (shape, to) = (
+            &self.shapes[output],
+            self.outputs[output].as_ref().expect("one for each output"),
+        );
+        let &[_, channels, height, _] = &shape[..] else {
+            let features = shape[1];
+            return to.take(item * features..(item + 1) * features).copy_from_slice(values);
+        };
+        for channel in 0..channels {
+            let at = (item * channels + channel) * height + row;
+            rows::plane(values, channels, channel, to.take(at..at + 1));
+        }
+    }
+}
+
+/// Runs an executor of arrays on rows.
+pub(crate) fn by_rows(
+    inputs: &[[usize; 4]],
+    rows: &dyn Rows,
+    run: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
+) -> Result<()> {
+    let array = |(input, &[n, c, h, w]): (usize, &[usize; 4])| {
+        let mut data = vec![0.0; n * c * h * w];
+        let mut row = vec![0.0; c * w];
+        for (item, y) in (0..n * h).map(|i| (i / h, i % h)) {
+            rows.read(input, item, y, &mut row);
+            for channel in 0..c {
+                rows::plane(&row, c, channel, &mut data[((item * c + channel) * h + y) * w..][..w]);
+            }
+        }
+        Array {
+            shape: vec![n, c, h, w],
+            data,
+        }
+    };
+    let arrays: Vec<Array> = inputs.iter().enumerate().map(array).collect();
+    for (number, output) in run(&arrays)?.iter().enumerate() {
+        let &[n, c, h, w] = &output.shape[..] else {
+            let features = output.shape[1];
+            let items = output.data.chunks_exact(features).enumerate();
+            items.for_each(|(item, values)| rows.write(number, item, 0, values));
+            continue;
+        };
+        let mut row = vec![0.0; c * w];
+        for (item, y) in (0..n * h).map(|i| (i / h, i % h)) {
+            let planes = output.data[item * c * h * w..][..c * h * w].chunks_exact(h * w);
+            rows::interleave(planes.map(|plane| &plane[y * w..(y + 1) * w]), &mut row);
+            rows.write(number, item, y, &row);
+        }
+    }
+    Ok(())
 }
 
 /// A step: its value has its number.
@@ -148,10 +245,13 @@ pub(crate) struct Plan {
     /// For values that are kept whole, the buffer.
     homes: Vec<Option<usize>>,
     segments: Vec<Segment>,
-    outputs: Vec<(usize, Nchw)>,
+    /// For values that leave the network, the number of the output.
+    outputs: Vec<Option<usize>>,
     threads: usize,
     items: usize,
     homes_memory: Vec<Vec<f32>>,
+    /// For the sinks of a segment.
+    claims: [Claims; SINKS],
     workers: Vec<Mutex<Worker>>,
 }
 
@@ -330,18 +430,17 @@ impl Plan {
             made,
             ..
         } = builder;
-        let outputs: Vec<(usize, Nchw)> = program
-            .outputs
-            .iter()
-            .map(|value| (made[*value], shapes[*value]))
-            .collect();
+        let mut outputs = vec![None; stages.len()];
+        for (number, value) in program.outputs.iter().enumerate() {
+            outputs[made[*value]] = Some(number);
+        }
         let mut last_reader: Vec<usize> = (0..stages.len()).collect();
         for (i, stage) in stages.iter().enumerate() {
             stage.args.iter().for_each(|arg| last_reader[*arg] = i);
         }
-        outputs.iter().for_each(|(value, _)| last_reader[*value] = usize::MAX);
-        let segments = cut::cut(&stages, &layouts, &last_reader, isa, threads);
-        let items = outputs.first().map_or(1, |(_, shape)| shape.n);
+        let leaves = |value: usize| outputs[value].is_some();
+        let segments = cut::cut(&stages, &layouts, &last_reader, &leaves, isa, threads);
+        let items = program.outputs.first().map_or(1, |value| shapes[*value].n);
         let mut plan = Self {
             rings: vec![None; stages.len()],
             homes: vec![None; stages.len()],
@@ -353,15 +452,16 @@ impl Plan {
             threads,
             items,
             homes_memory: Vec::new(),
+            claims: Default::default(),
             workers: Vec::new(),
         };
-        plan.find_rings();
+        plan.find_rings(&last_reader);
         plan.find_homes(&last_reader);
         plan
     }
 
     /// Finds how many rows of each value its segment keeps, and gives every thread the memory.
-    fn find_rings(&mut self) {
+    fn find_rings(&mut self, last_reader: &[usize]) {
         let mut sizes: Vec<usize> = Vec::new();
         for segment in &self.segments {
             let first = segment.stages.start;
@@ -378,12 +478,13 @@ impl Plan {
                 });
             }
             let mut slot = 0;
-            for (i, capacity) in segment
-                .stages
-                .clone()
-                .zip(capacity)
-                .filter(|(_, capacity)| *capacity > 0)
-            {
+            for (i, capacity) in segment.stages.clone().zip(capacity) {
+                // What leaves the network and is not read later passes through a row of its own.
+                let passing = self.outputs[i].is_some() && last_reader[i] < segment.stages.end;
+                let capacity = capacity.max(usize::from(passing));
+                if capacity == 0 {
+                    continue;
+                }
                 let layout = Layout {
                     capacity,
                     ..self.layouts[i].clone()
@@ -417,7 +518,11 @@ impl Plan {
         // Size, and the end of the segment that reads it last.
         let mut buffers: Vec<(usize, usize)> = Vec::new();
         for segment in &self.segments {
-            for sink in &segment.sinks {
+            for sink in segment
+                .sinks
+                .iter()
+                .filter(|sink| last_reader[**sink] >= segment.stages.end)
+            {
                 let size = self.items * self.layouts[*sink].len();
                 let free = (0..buffers.len()).filter(|i| buffers[*i].1 < segment.stages.start);
                 let home = free.min_by_key(|i| buffers[*i].0.abs_diff(size)).unwrap_or_else(|| {
@@ -434,126 +539,154 @@ impl Plan {
     /// Bytes of memory for values.
     #[cfg(test)]
     fn memory(&self) -> usize {
-        let workers = self
-            .workers
-            .iter()
-            .map(|worker| worker.lock().unwrap().rings.iter().map(Vec::len).sum::<usize>());
-        4 * (workers.sum::<usize>() + self.homes_memory.iter().map(Vec::len).sum::<usize>())
+        let rings = |worker: &Mutex<Worker>| worker.lock().unwrap().rings.iter().map(Vec::len).sum::<usize>();
+        let values =
+            self.workers.iter().map(rings).sum::<usize>() + self.homes_memory.iter().map(Vec::len).sum::<usize>();
+        values * size_of::<f32>()
     }
 
-    /// Runs the network. Each of `inputs` is N, C, H, W; so is what [`Plan::output`] gives afterwards.
-    pub(crate) fn run(&mut self, inputs: &[&[f32]]) {
+    /// Runs the network.
+    pub(crate) fn run(&mut self, rows: &dyn Rows) {
         for segment in 0..self.segments.len() {
-            for first in (0..self.items).step_by(ITEMS) {
-                self.run_segment(segment, first..self.items.min(first + ITEMS), inputs);
-            }
+            self.run_segment(segment, rows);
         }
     }
 
-    fn run_segment(&mut self, segment: usize, items: Range<usize>, inputs: &[&[f32]]) {
+    fn run_segment(&mut self, segment: usize, rows: &dyn Rows) {
         let segment = &self.segments[segment];
-        let home = |sink: &usize| self.homes[*sink].expect("every sink has a home");
+        let homes = &self.homes;
+        let kept = || segment.sinks.iter().filter_map(|sink| Some((*sink, homes[*sink]?)));
         let mut written: [Vec<f32>; SINKS] = Default::default();
-        for (sink, memory) in segment.sinks.iter().zip(&mut written) {
-            *memory = std::mem::take(&mut self.homes_memory[home(sink)]);
+        for ((_, home), memory) in kept().zip(&mut written) {
+            *memory = std::mem::take(&mut self.homes_memory[home]);
         }
-        let parts = written.each_mut().map(|memory| Parts::new(memory));
+        let mut parts: [Option<RowsMut>; SINKS] = [const { None }; SINKS];
+        for (((sink, _), memory), (part, claims)) in
+            kept().zip(&mut written).zip(parts.iter_mut().zip(&mut self.claims))
+        {
+            *part = Some(RowsMut::new(memory, self.layouts[sink].pitch, claims));
+        }
         let bands = segment.bands.len();
-        let this = &*self;
-        team::run(self.threads, items.len() * bands, &|task| {
-            let (item, band) = (items.start + task / bands, task % bands);
-            let free = this.workers.iter().find_map(|worker| match worker.try_lock() {
+        let (plan, workers) = (
+            Fixed {
+                segment,
+                stages: &self.stages,
+                filters: &self.filters,
+                layouts: &self.layouts,
+                rings: &self.rings,
+                homes,
+                outputs: &self.outputs,
+                homes_memory: &self.homes_memory,
+                rows,
+            },
+            &self.workers,
+        );
+        team::run(self.threads, self.items * bands, &|task| {
+            let (item, band) = (task / bands, task % bands);
+            let free = workers.iter().find_map(|worker| match worker.try_lock() {
                 Ok(worker) => Some(worker),
                 Err(std::sync::TryLockError::Poisoned(worker)) => Some(worker.into_inner()),
                 Err(std::sync::TryLockError::WouldBlock) => None,
             });
             let mut worker = free.expect("as many workers as threads that may join");
-            this.run_band(segment, item, band, inputs, &parts, &mut worker);
+            plan.run_band(item, band, &parts, &mut worker);
         });
-        drop(parts);
-        for (sink, memory) in segment.sinks.iter().zip(written) {
-            let home = self.homes[*sink].expect("every sink has a home");
+        for ((_, home), memory) in kept().zip(written) {
             self.homes_memory[home] = memory;
         }
     }
+}
 
-    fn run_band(
-        &self,
-        segment: &Segment,
-        item: usize,
-        band: usize,
-        inputs: &[&[f32]],
-        parts: &[Parts; SINKS],
-        worker: &mut Worker,
-    ) {
-        let first = segment.stages.start;
+/// What all threads read of a plan while a segment runs.
+#[derive(Clone, Copy)]
+struct Fixed<'a> {
+    segment: &'a Segment,
+    stages: &'a [Stage],
+    filters: &'a [Winograd],
+    layouts: &'a [Layout],
+    rings: &'a [Option<(Layout, usize)>],
+    homes: &'a [Option<usize>],
+    outputs: &'a [Option<usize>],
+    homes_memory: &'a [Vec<f32>],
+    rows: &'a dyn Rows,
+}
+
+impl Fixed<'_> {
+    /// Runs one band of one picture. `parts` are those of the sinks that are kept whole, in their order.
+    fn run_band(&self, item: usize, band: usize, parts: &[Option<RowsMut>; SINKS], worker: &mut Worker) {
+        let Self { segment, layouts, .. } = *self;
         let band_of = &segment.bands[band];
         let Worker { rings, done, scratch } = worker;
         let mut homes: [&mut [f32]; SINKS] = Default::default();
-        for (i, (sink, own)) in segment.sinks.iter().zip(&band_of.own).enumerate() {
-            let layout = &self.layouts[*sink];
-            let start = item * layout.len();
-            if band == 0 {
-                parts[i].take(start..start + layout.pitch).fill(0.0);
+        let mut parts = parts.iter().flatten();
+        for ((sink, own), to) in segment.sinks.iter().zip(&band_of.own).zip(&mut homes) {
+            if self.homes[*sink].is_none() {
+                continue;
             }
-            homes[i] = parts[i].take(start + (1 + own.start) * layout.pitch..start + (1 + own.end) * layout.pitch);
+            let part = parts.next().expect("one for each sink with a home");
+            let first = item * (layouts[*sink].capacity + 1);
+            if band == 0 {
+                part.take(first..first + 1).fill(0.0);
+            }
+            *to = part.take(first + 1 + own.start..first + 1 + own.end);
         }
         for (layout, slot) in self.rings[segment.stages.clone()].iter().flatten() {
             rings[*slot][..layout.pitch].fill(0.0);
         }
         let done = &mut done[..segment.stages.len()];
-        segment.walk(&self.stages, &self.layouts, band_of, done, &mut |stage, row, _| {
+        segment.walk(self.stages, layouts, band_of, done, &mut |stage, row, _| {
             let sink = segment.sinks.iter().position(|sink| *sink == stage);
-            let own = sink.map(|sink| &band_of.own[sink]).filter(|own| own.contains(&row));
-            let layout = &self.layouts[stage];
-            let home = |own: &Range<usize>| (row - own.start) * layout.pitch..(row - own.start + 1) * layout.pitch;
+            let own = sink
+                .map(|sink| (sink, &band_of.own[sink]))
+                .filter(|(_, own)| own.contains(&row));
+            let layout = &layouts[stage];
             let kernel = &self.stages[stage].kernel;
-            if let Some((ring, slot)) = &self.rings[stage] {
-                let mut memory = std::mem::take(&mut rings[*slot]);
-                let at = ring.row(row as isize);
-                let reads = Band {
-                    plan: self,
-                    stage,
-                    stages: &segment.stages,
-                    item,
-                    inputs,
-                    rings,
-                };
-                kernel.compute(reads, row, layout, &mut memory[at.clone()], scratch);
-                if let (Some(sink), Some(own)) = (sink, own) {
-                    homes[sink][home(own)].copy_from_slice(&memory[at]);
+            let home = own.filter(|_| self.homes[stage].is_some()).map(|(sink, own)| {
+                let row = row - own.start;
+                (sink, row * layout.pitch..(row + 1) * layout.pitch)
+            });
+            let Some((ring, slot)) = &self.rings[stage] else {
+                if let Some((sink, at)) = home {
+                    let reads = Reading {
+                        plan: self,
+                        stage,
+                        item,
+                        rings,
+                    };
+                    kernel.compute(reads, row, layout, &mut homes[sink][at.clone()], scratch);
+                    self.leave(stage, item, row, &homes[sink][at]);
                 }
-                rings[*slot] = memory;
-            } else if let (Some(sink), Some(own)) = (sink, own) {
-                let reads = Band {
+                return;
+            };
+            let mut memory = std::mem::take(&mut rings[*slot]);
+            let at = ring.row(row as isize);
+            kernel.compute(
+                Reading {
                     plan: self,
                     stage,
-                    stages: &segment.stages,
                     item,
-                    inputs,
                     rings,
-                };
-                kernel.compute(reads, row, layout, &mut homes[sink][home(own)], scratch);
+                },
+                row,
+                layout,
+                &mut memory[at.clone()],
+                scratch,
+            );
+            if let Some((sink, home)) = home {
+                homes[sink][home].copy_from_slice(&memory[at.clone()]);
             }
+            if own.is_some() {
+                self.leave(stage, item, row, &memory[at]);
+            }
+            rings[*slot] = memory;
         });
-        debug_assert!(first + done.len() == segment.stages.end);
     }
 
-    /// Writes output number `output` of the last run to `out`: N, C, H, W.
-    pub(crate) fn output(&self, output: usize, out: &mut [f32]) {
-        let (value, shape) = self.outputs[output];
-        let (layout, home) = (&self.layouts[value], self.homes[value].expect("outputs are kept whole"));
-        assert_eq!(out.len(), shape.len());
-        for (n, out) in out.chunks_exact_mut(shape.item()).enumerate() {
-            let view = View {
-                data: &self.homes_memory[home][n * layout.len()..(n + 1) * layout.len()],
-                layout,
-            };
-            for (c, out) in out.chunks_exact_mut(shape.plane()).enumerate() {
-                for (y, out) in out.chunks_exact_mut(shape.w).enumerate() {
-                    rows::plane(view.pixels(y as isize), shape.c, c, out);
-                }
-            }
+    /// Gives a row of an output away.
+    fn leave(&self, stage: usize, item: usize, row: usize, values: &[f32]) {
+        if let Some(output) = self.outputs[stage] {
+            self.rows
+                .write(output, item, row, &values[self.layouts[stage].inside()]);
         }
     }
 }
@@ -617,32 +750,32 @@ impl<F: FnMut(usize, usize, &[usize])> Walk<'_, F> {
 
 /// What a step of a band reads.
 #[derive(Clone, Copy)]
-struct Band<'a> {
-    plan: &'a Plan,
+struct Reading<'a> {
+    plan: &'a Fixed<'a>,
     stage: usize,
-    stages: &'a Range<usize>,
     item: usize,
-    inputs: &'a [&'a [f32]],
     rings: &'a [Vec<f32>],
 }
 
-impl<'a> Reads<'a> for Band<'a> {
+impl<'a> Reads<'a> for Reading<'a> {
     fn arg(self, i: usize) -> View<'a> {
-        let value = self.plan.stages[self.stage].args[i];
-        if self.stages.contains(&value) {
-            let (layout, slot) = self.plan.rings[value]
-                .as_ref()
-                .expect("what is read in its segment has a ring");
+        let Fixed {
+            segment,
+            stages,
+            layouts,
+            ..
+        } = *self.plan;
+        let value = stages[self.stage].args[i];
+        if segment.stages.contains(&value) {
+            let ring = self.plan.rings[value].as_ref();
+            let (layout, slot) = ring.expect("what is read in its segment has a ring");
             return View {
                 data: &self.rings[*slot],
                 layout,
             };
         }
-        let (layout, home) = (
-            &self.plan.layouts[value],
-            self.plan.homes[value].expect("what is read later has a home"),
-        );
-        let start = self.item * layout.len();
+        let home = self.plan.homes[value].expect("what is read later has a home");
+        let (layout, start) = (&layouts[value], self.item * layouts[value].len());
         View {
             data: &self.plan.homes_memory[home][start..start + layout.len()],
             layout,
@@ -653,8 +786,7 @@ impl<'a> Reads<'a> for Band<'a> {
         &self.plan.filters[number]
     }
 
-    fn input(self, number: usize) -> &'a [f32] {
-        let input = self.inputs[number];
-        &input[input.len() / self.plan.items * self.item..][..input.len() / self.plan.items]
+    fn input(self, number: usize, row: usize, out: &mut [f32]) {
+        self.plan.rows.read(number, self.item, row, out);
     }
 }

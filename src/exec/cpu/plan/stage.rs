@@ -61,8 +61,8 @@ pub(super) trait Reads<'a>: Copy {
     fn arg(self, i: usize) -> View<'a>;
     /// A Winograd filter.
     fn filter(self, number: usize) -> &'a Winograd;
-    /// An input of the network for one picture: planes one after the other.
-    fn input(self, number: usize) -> &'a [f32];
+    /// Puts a row of an input of the network into `out`.
+    fn input(self, number: usize, row: usize, out: &mut [f32]);
 }
 
 impl Kernel {
@@ -150,10 +150,7 @@ impl Kernel {
         };
         match self {
             Self::Transform { .. } => unreachable!("returned above"),
-            Self::Input(input) => {
-                let planes = reads.input(*input).chunks_exact(to.height * to.width);
-                rows::interleave(planes.map(|plane| &plane[row * to.width..][..to.width]), out);
-            }
+            Self::Input(input) => reads.input(*input, row, out),
             Self::Conv(conv, bias, floor) => {
                 let finish = Finish { bias, floor: *floor };
                 conv.compute(arg(0), row, to.width, finish, &mut scratch.offsets, out);

@@ -218,3 +218,50 @@ fn random_networks_equal_candle() {
         compare(&graph, &weights, &inputs, &format!("seed {seed} case {case}"));
     }
 }
+
+/// The planner of an architecture with weights of no meaning, and inputs for one picture.
+fn planner(task: crate::model::Task, arch: &str, [width, height]: [usize; 2], threads: usize) -> (Planner, Vec<Array>) {
+    let net = crate::nets::build(task, arch, &crate::nets::NetOptions::default()).unwrap();
+    let weights = crate::nets::init(&net, 1).unwrap();
+    let (graph, weights) = net.graph.fold(&weights).unwrap();
+    let rng = &mut stream(5, 0, 0);
+    let inputs = net
+        .input
+        .shapes(width, height)
+        .into_iter()
+        .map(|shape| array(rng, shape, 0.0..1.0));
+    (Planner::new(&graph, &weights, threads).unwrap(), inputs.collect())
+}
+
+#[test]
+fn a_full_hd_frame_takes_little_memory() {
+    let (mut planner, inputs) = planner(crate::model::Task::Denoise, "fast", [1920, 1080], 2);
+    let mut outputs = Vec::new();
+    planner.run(&inputs, &mut outputs).unwrap();
+    let bytes = planner.plans[0].plan.memory();
+    assert!(bytes < 40 << 20, "{bytes}");
+}
+
+#[test]
+fn every_size_keeps_its_plan() {
+    let (mut planner, _) = planner(crate::model::Task::Denoise, "fast", [16, 16], 1);
+    let run = |planner: &mut Planner, side: usize| {
+        let inputs = [[1, 1, side, side], [1, 1, side / 2, side / 2]].map(|shape| {
+            let (shape, data) = (shape.to_vec(), vec![0.5; shape.iter().product()]);
+            Array { shape, data }
+        });
+        let mut outputs = Vec::new();
+        planner.run(&inputs, &mut outputs).unwrap();
+        planner.plans.iter().map(|plan| plan.inputs[0][3]).collect::<Vec<_>>()
+    };
+    for (side, kept) in [
+        (16, vec![16]),
+        (8, vec![16, 8]),
+        (16, vec![8, 16]),
+        (24, vec![8, 16, 24]),
+    ] {
+        assert_eq!(run(&mut planner, side), kept);
+    }
+    run(&mut planner, 32);
+    assert_eq!(run(&mut planner, 40), [16, 24, 32, 40]);
+}

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::common::{Machine, check_json, print_table, size, write_json};
 use crate::data::random::stream;
-use crate::exec::{Precision, Session};
+use crate::exec::Session;
 use crate::graph::Array;
 use crate::model::Model;
 
@@ -59,16 +59,12 @@ pub fn main(args: &Args) -> Result<()> {
     let mut session = Session::new(&model, &options).with_context(name)?;
     let seconds = median_seconds(&mut session, shapes).with_context(name)?;
     let gflops = 2.0 * work as f64 / seconds / 1e9;
-    let precision = match options.precision {
-        Precision::Auto => Precision::F32,
-        given => given,
-    };
     let figures: Map<String, Value> = [
         ("ms", json!(seconds * 1e3)),
         ("gflops", json!(gflops)),
         ("peak_share", json!(gflops / peak_gflops()?)),
-        ("precision", json!(precision.to_string())),
-        ("isa", json!(isa())),
+        ("precision", json!(session.precision().to_string())),
+        ("isa", json!(session.isa())),
         ("threads", json!(rayon::current_num_threads())),
         ("width", json!(width)),
         ("height", json!(height)),
@@ -125,26 +121,4 @@ fn peak_gflops() -> Result<f64> {
     let processors = std::thread::available_parallelism().map_or(threads, usize::from);
     let sum = rates.into_iter().sum::<candle_core::Result<f64>>()?;
     Ok(sum * threads.min(processors) as f64 / threads as f64)
-}
-
-/// The widest vector instructions of this processor that kernels may use.
-fn isa() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let widest = [
-            ("avx512", is_x86_feature_detected!("avx512f")),
-            (
-                "avx2",
-                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            ),
-        ];
-        if let Some((name, _)) = widest.into_iter().find(|(_, here)| *here) {
-            return name;
-        }
-    }
-    if cfg!(target_arch = "aarch64") {
-        "neon"
-    } else {
-        "portable"
-    }
 }

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use candle_core::{DType, Device, Tensor};
 
 use self::candle::Network;
-use self::cpu::Planner;
 pub use self::cpu::Rows;
+use self::cpu::{Machine, Planner};
 use crate::graph::{Array, Graph, Weights};
 use crate::model::Model;
 use crate::{Error, Result};
@@ -132,6 +132,17 @@ impl std::fmt::Display for Precision {
     }
 }
 
+/// Most that a model may lose in bf16 to be run so where nothing was asked for, in dB.
+const MOST_LOSS: f64 = 0.02;
+/// The figure of a model's card that says what it loses in bf16, in dB.
+pub const BF16_LOSS: &str = "bf16_psnr_loss";
+
+/// Whether a model's card says that its quality holds in bf16.
+fn keeps_in_bf16(model: &Model) -> bool {
+    let loss = model.training.metrics.get(BF16_LOSS);
+    loss.is_some_and(|loss| *loss <= MOST_LOSS)
+}
+
 /// A model ready to run frames.
 pub struct Session {
     engine: Engine,
@@ -149,17 +160,35 @@ impl Session {
     /// be had.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
         let (graph, weights) = model.graph.fold(&model.weights)?;
-        Self::folded(&graph, &weights, options)
+        let mut options = *options;
+        if options.precision == Precision::Auto && Machine::is_fast_in_bf16() && keeps_in_bf16(model) {
+            options.precision = Precision::Bf16;
+        }
+        Self::folded(&graph, &weights, &options)
+    }
+
+    /// The number format that it runs in.
+    pub fn precision(&self) -> Precision {
+        let bf16 = match &self.engine {
+            Engine::Cpu(planner) => planner.machine().tiles.is_some(),
+            Engine::Candle(_, _, dtype) => *dtype == DType::BF16,
+        };
+        if bf16 { Precision::Bf16 } else { Precision::F32 }
+    }
+
+    /// What does the arithmetic: `portable`, `avx2`, `avx512`, `amx` (or `amx-emulated`), or `cuda`.
+    pub fn isa(&self) -> String {
+        match &self.engine {
+            Engine::Cpu(planner) => planner.machine().to_string(),
+            Engine::Candle(..) => "cuda".into(),
+        }
     }
 
     fn folded(graph: &Graph, weights: &Weights, options: &Options) -> Result<Self> {
         let device = options.device.open()?;
         let engine = if device.is_cpu() {
-            if options.precision == Precision::Bf16 {
-                let reason = "bf16 is not available on the CPU; use precision=f32 or precision=auto";
-                return Err(Error::Invalid(reason.into()));
-            }
-            Engine::Cpu(Box::new(Planner::new(graph, weights, options.threads)?))
+            let machine = Machine::new(options.threads, options.precision == Precision::Bf16)?;
+            Engine::Cpu(Box::new(Planner::new(graph, weights, machine)?))
         } else {
             let dtype = if options.precision == Precision::Bf16 {
                 DType::BF16

@@ -14,6 +14,7 @@ pub(crate) mod rows;
 pub(crate) mod simd;
 pub(crate) mod team;
 
+pub use rows::BF16_VARIABLE;
 pub use simd::{ISA_VARIABLE, Isa};
 
 /// A shape N, C, H, W.

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub(crate) use forward::Pass;
 pub(crate) use memory::{Buffer, Memory};
 pub use plan::Rows;
-pub(crate) use plan::{Planner, by_rows};
+pub(crate) use plan::{Machine, Planner, by_rows};
 
 /// Momentum of running statistics: the share of the newest batch.
 pub(crate) const MOMENTUM: f32 = 0.1;

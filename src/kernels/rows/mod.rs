@@ -7,6 +7,7 @@ mod pixels;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod tiles;
 mod winograd;
 
 use std::ops::Range;
@@ -16,6 +17,8 @@ pub(crate) use layout::{Layout, View};
 pub(crate) use outer::Outer;
 pub(crate) use pixels::*;
 pub(crate) use tile::Target;
+pub use tiles::BF16_VARIABLE;
+pub(crate) use tiles::{TileFilter, Tiles};
 pub(crate) use winograd::{PRODUCTS, TILE, Winograd};
 
 /// How the rows of a value lie after [`Winograd::transform`] for outputs of so many tiles.

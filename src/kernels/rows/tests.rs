@@ -6,6 +6,7 @@ use super::tile::{Panel, Source};
 use super::*;
 use crate::data::random::stream;
 use crate::kernels::Isa;
+use crate::kernels::conv::Conv;
 
 fn isas() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.is_here())
@@ -157,5 +158,100 @@ fn outer_products_add_up() {
                 );
             }
         }
+    }
+}
+
+/// bf16 keeps 8 bits of each factor: the sums of rounded factors must be met closely, those of the factors themselves to a
+/// hundredth.
+#[test]
+fn tiles_convolve() {
+    let seed = 54;
+    let all = [Tiles::Emulated].into_iter().chain(Tiles::find());
+    for (case, tiles) in (0..30).flat_map(|case| all.clone().map(move |tiles| (case, tiles))) {
+        let rng = &mut stream(seed, 0, case);
+        let (ins, outs, width) = (
+            rng.random_range(1..70),
+            rng.random_range(1..70),
+            rng.random_range(1..90),
+        );
+        let conv = Conv {
+            kernel: rng.random_range(1..6),
+            stride: rng.random_range(1..3),
+            padding: rng.random_range(0..3),
+            dilation: rng.random_range(1..3),
+            groups: 1,
+        };
+        let (Some(to), height) = (conv.output(width), conv.kernel * conv.dilation) else {
+            continue;
+        };
+        let round = |x: f32| half::bf16::from_f32(x).to_f32();
+        let weights: Vec<f32> = values(rng, outs * ins * conv.area()).into_iter().map(round).collect();
+        let x: Vec<f32> = values(rng, height * width * ins).into_iter().map(round).collect();
+        let bias = values(rng, outs);
+        let filter = TileFilter::new(tiles, &conv, ins, outs, conv.weight(ins, &weights));
+        let layout = Layout::new(filter.words(width, to), height, 1);
+        let mut data = vec![0.0; layout.len()];
+        for (y, row) in x.chunks_exact(width * ins).enumerate() {
+            // What was there before must not matter.
+            let out = &mut data[layout.row(y as isize)];
+            out.fill(f32::NAN);
+            filter.convert(row, out);
+        }
+        let row = rng.random_range(0..3);
+        let mut out = vec![UNTOUCHED; to * outs];
+        let finish = Finish {
+            bias: &bias,
+            floor: -0.5,
+        };
+        let view = View {
+            data: &data,
+            layout: &layout,
+        };
+        filter.compute(view, row, to, finish, &mut Vec::new(), &mut out);
+        for (at, got) in out.iter().enumerate() {
+            let (p, o) = (at / outs, at % outs);
+            let mut want = f64::from(bias[o]);
+            for (i, tap) in (0..ins * conv.area()).map(|k| (k / conv.area(), k % conv.area())) {
+                let place = |at: usize, tap: usize| (at * conv.stride + tap * conv.dilation).wrapping_sub(conv.padding);
+                let (y, c) = (place(row, tap / conv.kernel), place(p, tap % conv.kernel));
+                if y < height && c < width {
+                    let weight = weights[(o * ins + i) * conv.area() + tap];
+                    want += f64::from(x[(y * width + c) * ins + i]) * f64::from(weight);
+                }
+            }
+            let want = want.max(-0.5);
+            assert!(
+                (f64::from(*got) - want).abs() < 1e-4,
+                "seed {seed} case {case} {tiles:?} {conv:?} {ins} to {outs}, {width} wide [{at}]: {got} for {want}"
+            );
+        }
+    }
+}
+
+#[test]
+fn values_are_rounded_to_the_nearest_bf16() {
+    #[rustfmt::skip]
+    let conv = Conv { kernel: 1, stride: 1, padding: 0, dilation: 1, groups: 1 };
+    let filter = TileFilter::new(Tiles::Emulated, &conv, 1, 1, |_, _, _, _| 1.0);
+    let edge = f32::from_bits(0x3f80_8000);
+    let row = [
+        1.0,
+        -2.5,
+        edge,
+        f32::from_bits(0x3f81_8000),
+        3.0e38,
+        f32::INFINITY,
+        f32::from_bits(0x7fff_ffff),
+        1e-40,
+    ];
+    let layout = Layout::new(filter.words(row.len(), row.len()), 1, 1);
+    let mut data = vec![0.0; layout.len()];
+    filter.convert(&row, &mut data[layout.row(0)]);
+    let start = layout.row(0).start;
+    for (i, x) in row.into_iter().enumerate() {
+        let word = data[start + i / 2].to_bits();
+        let got = half::bf16::from_bits((word >> (16 * (i % 2))) as u16);
+        let want = half::bf16::from_f32(x);
+        assert!(got == want || (got.is_nan() && want.is_nan()), "{x}: {got} for {want}");
     }
 }

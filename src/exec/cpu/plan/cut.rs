@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::Stage;
+use super::{Machine, Stage};
 use crate::kernels::Isa;
 use crate::kernels::rows::Layout;
 
@@ -45,15 +45,14 @@ pub(super) fn cut(
     layouts: &[Layout],
     last_reader: &[usize],
     leaves: &dyn Fn(usize) -> bool,
-    isa: Isa,
-    threads: usize,
+    machine: Machine,
 ) -> Vec<Segment> {
     // best[end]: cost of all steps before `end`, and where the last segment begins.
     let mut best: Vec<(f64, Option<Segment>)> = vec![(0.0, None)];
     for end in 1..=stages.len() {
         let begins = end.saturating_sub(LONGEST)..end;
         let options = begins.filter_map(|begin| {
-            let (cost, segment) = segment(stages, layouts, last_reader, leaves, begin..end, isa, threads)?;
+            let (cost, segment) = segment(stages, layouts, last_reader, leaves, begin..end, machine)?;
             Some((best[begin].0 + cost, Some(segment)))
         });
         let option = options.min_by(|a, b| a.0.total_cmp(&b.0));
@@ -75,9 +74,9 @@ fn segment(
     last_reader: &[usize],
     leaves: &dyn Fn(usize) -> bool,
     range: Range<usize>,
-    isa: Isa,
-    threads: usize,
+    machine: Machine,
 ) -> Option<(f64, Segment)> {
+    let threads = machine.threads;
     let sinks: Vec<usize> = range
         .clone()
         .filter(|value| last_reader[*value] >= range.end || leaves(*value))
@@ -90,7 +89,10 @@ fn segment(
     let option = |bands: usize| {
         let share = |band: usize| band_of(stages, layouts, &range, &sinks, band, bands);
         let all: Vec<Band> = (0..bands).map(share).collect();
-        let work: f64 = all.iter().map(|band| cost(stages, layouts, &range, band, isa)).sum();
+        let work: f64 = all
+            .iter()
+            .map(|band| cost(stages, layouts, &range, band, machine.isa))
+            .sum();
         let rounds = bands.div_ceil(threads);
         let parallel = (work + traffic) / bands as f64 * rounds as f64;
         let imbalance = if threads > 1 {

@@ -9,7 +9,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use self::cut::{SINKS, Segment};
 use self::stage::{Kernel, Reads, Scratch, enlarge};
@@ -18,7 +18,7 @@ use super::{Executor, Program, Shapes, Step, conv_of, window_of};
 use crate::graph::{Array, Graph, Op, Padding, Weights};
 use crate::kernels::norm::Affine;
 use crate::kernels::parts::{Claims, RowsMut};
-use crate::kernels::rows::{self, Columns, Direct, Filter, Layout, View, Winograd};
+use crate::kernels::rows::{self, Columns, Direct, Filter, Layout, TileFilter, Tiles, View};
 use crate::kernels::{Isa, Nchw, team};
 use crate::{Error, Result};
 
@@ -34,13 +34,57 @@ pub trait Rows: Sync {
     fn write(&self, output: usize, item: usize, row: usize, values: &[f32]);
 }
 
+/// What a plan runs on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Machine {
+    /// Instructions for f32.
+    pub isa: Isa,
+    /// What multiplies in bf16, where convolutions shall run so.
+    pub tiles: Option<Tiles>,
+    /// Threads; at least one.
+    pub threads: usize,
+}
+
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.tiles {
+            Some(Tiles::Amx) => f.write_str("amx"),
+            Some(Tiles::Emulated) => f.write_str("amx-emulated"),
+            None => self.isa.fmt(f),
+        }
+    }
+}
+
+impl Machine {
+    /// Whether this CPU has what makes bf16 faster than f32.
+    pub(crate) fn is_fast_in_bf16() -> bool {
+        Tiles::find() == Some(Tiles::Amx)
+    }
+
+    /// So many `threads`, 0 = all cores, and the instructions of this CPU. Fails where bf16 is not to be had, or
+    /// [`crate::kernels::ISA_VARIABLE`] names what this CPU does not have.
+    pub(crate) fn new(threads: usize, bf16: bool) -> Result<Self> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let none =
+            "bf16 needs a CPU with AMX, which this one (or its system) has not; use precision=f32 or precision=auto";
+        Ok(Self {
+            isa: Isa::chosen().map_err(|error| Error::Invalid(error.into()))?,
+            tiles: if bf16 {
+                Some(Tiles::find().ok_or_else(|| Error::Invalid(none.into()))?)
+            } else {
+                None
+            },
+            threads: if threads == 0 { cores() } else { threads },
+        })
+    }
+}
+
 /// Plans a network for each size of its inputs.
 pub(crate) struct Planner {
     executor: Executor,
     /// In the order of the program's.
     weights: Vec<Vec<f32>>,
-    isa: Isa,
-    threads: usize,
+    machine: Machine,
     /// The latest last.
     plans: Vec<Prepared>,
     claims: Vec<Claims>,
@@ -54,9 +98,8 @@ struct Prepared {
 }
 
 impl Planner {
-    /// For a folded graph, to run on so many `threads`; 0 = all cores. Fails where a weight is missing, or
-    /// [`crate::kernels::ISA_VARIABLE`] names what this CPU does not have.
-    pub(crate) fn new(graph: &Graph, weights: &Weights, threads: usize) -> Result<Self> {
+    /// For a folded graph. Fails where a weight is missing.
+    pub(crate) fn new(graph: &Graph, weights: &Weights, machine: Machine) -> Result<Self> {
         let executor = Executor::new(graph)?;
         let values = |weight: &super::Weight| {
             let array = weights.get(&weight.name);
@@ -64,16 +107,18 @@ impl Planner {
             array.map(|array| array.data.clone()).ok_or_else(missing)
         };
         let weights = executor.program.weights.iter().map(values).collect::<Result<_>>()?;
-        let isa = Isa::chosen().map_err(|error| Error::Invalid(error.into()))?;
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             executor,
             weights,
-            isa,
-            threads: if threads == 0 { cores() } else { threads },
+            machine,
             plans: Vec::new(),
             claims: Vec::new(),
         })
+    }
+
+    /// What it runs on.
+    pub(crate) fn machine(&self) -> Machine {
+        self.machine
     }
 
     /// Runs the network on checked arrays.
@@ -145,7 +190,7 @@ impl Planner {
         if self.plans.len() == PLANS {
             self.plans.remove(0);
         }
-        let plan = Plan::new(program, &shapes, &self.weights, self.isa, self.threads);
+        let plan = Plan::new(program, &shapes, &self.weights, self.machine);
         self.plans.push(Prepared { inputs, outputs, plan });
         Ok(self.plans.len() - 1)
     }
@@ -236,7 +281,6 @@ pub(super) struct Stage {
 /// A network ready to run on pictures of one size.
 pub(crate) struct Plan {
     stages: Vec<Stage>,
-    filters: Vec<Winograd>,
     /// Of every value as a whole.
     layouts: Vec<Layout>,
     /// Of every value within its segment, and which of a thread's buffers it lies in; `None` where it goes straight to the
@@ -267,10 +311,9 @@ struct Builder<'a> {
     program: &'a Program,
     shapes: &'a [Nchw],
     weights: &'a [Vec<f32>],
-    isa: Isa,
+    machine: Machine,
     stages: Vec<Stage>,
     layouts: Vec<Layout>,
-    filters: Vec<Winograd>,
     /// The stage that makes each value of the program.
     made: Vec<usize>,
 }
@@ -310,7 +353,7 @@ impl Builder<'_> {
             Op::Linear { out, .. } => {
                 let (weight, bias) = self.weight(step, op);
                 Kernel::Conv(
-                    Direct::linear(self.isa, out, from.channels, weight),
+                    Direct::linear(self.machine.isa, out, from.channels, weight),
                     bias.to_vec(),
                     floor,
                 )
@@ -364,9 +407,16 @@ impl Builder<'_> {
         let from = self.layouts[arg].clone();
         let (weight, bias) = self.weight(step, op);
         let bias = bias.to_vec();
+        if let (Some(tiles), Op::Conv2d { groups: 1, .. }) = (self.machine.tiles, op) {
+            let weight = conv.weight(from.channels, weight);
+            let filter = Arc::new(TileFilter::new(tiles, &conv, from.channels, to.channels, weight));
+            let converted = Layout::new(filter.words(from.width, to.width), from.height, 1);
+            arg = self.push(Kernel::Convert(filter.clone()), vec![arg], converted);
+            return self.push(Kernel::Tiles(filter, bias, floor), vec![arg], to);
+        }
         let filter = if let Op::ConvTranspose2d { .. } = op {
             Filter::backward(
-                self.isa,
+                self.machine.isa,
                 &conv,
                 to.channels,
                 from.channels,
@@ -374,7 +424,7 @@ impl Builder<'_> {
             )
         } else {
             Filter::forward(
-                self.isa,
+                self.machine.isa,
                 &conv,
                 from.channels,
                 to.channels,
@@ -386,11 +436,10 @@ impl Builder<'_> {
         let kernel = match filter {
             Filter::Direct(conv) => Kernel::Conv(conv, bias, floor),
             Filter::Transposed(conv) => Kernel::Transposed(conv, bias),
-            Filter::Winograd(winograd, padding) => {
-                let filter = self.filters.len();
-                self.filters.push(winograd);
+            Filter::Winograd(filter, padding) => {
+                let filter = Arc::new(filter);
                 let layout = rows::transformed_layout(&self.layouts[arg], rows::tiles(to.width));
-                arg = self.push(Kernel::Transform { filter, padding }, vec![arg], layout);
+                arg = self.push(Kernel::Transform(filter.clone(), padding), vec![arg], layout);
                 Kernel::Winograd {
                     filter,
                     padding,
@@ -405,17 +454,16 @@ impl Builder<'_> {
 
 impl Plan {
     /// Plans for a program, for values of `shapes`. `weights` in the order of the program's.
-    pub(crate) fn new(program: &Program, shapes: &Shapes, weights: &[Vec<f32>], isa: Isa, threads: usize) -> Self {
+    pub(crate) fn new(program: &Program, shapes: &Shapes, weights: &[Vec<f32>], machine: Machine) -> Self {
         let shapes = &shapes.values;
-        let (stages, layouts, filters, made) = (Vec::new(), Vec::new(), Vec::new(), vec![usize::MAX; shapes.len()]);
+        let (stages, layouts, made) = (Vec::new(), Vec::new(), vec![usize::MAX; shapes.len()]);
         let mut builder = Builder {
             program,
             shapes,
             weights,
-            isa,
+            machine,
             stages,
             layouts,
-            filters,
             made,
         };
         for (number, value) in program.inputs.iter().enumerate() {
@@ -424,11 +472,7 @@ impl Plan {
         }
         program.steps.iter().for_each(|step| builder.step(step));
         let Builder {
-            stages,
-            layouts,
-            filters,
-            made,
-            ..
+            stages, layouts, made, ..
         } = builder;
         let mut outputs = vec![None; stages.len()];
         for (number, value) in program.outputs.iter().enumerate() {
@@ -439,17 +483,16 @@ impl Plan {
             stage.args.iter().for_each(|arg| last_reader[*arg] = i);
         }
         let leaves = |value: usize| outputs[value].is_some();
-        let segments = cut::cut(&stages, &layouts, &last_reader, &leaves, isa, threads);
+        let segments = cut::cut(&stages, &layouts, &last_reader, &leaves, machine);
         let items = program.outputs.first().map_or(1, |value| shapes[*value].n);
         let mut plan = Self {
             rings: vec![None; stages.len()],
             homes: vec![None; stages.len()],
             stages,
-            filters,
             layouts,
             segments,
             outputs,
-            threads,
+            threads: machine.threads,
             items,
             homes_memory: Vec::new(),
             claims: Default::default(),
@@ -501,7 +544,11 @@ impl Plan {
             .map(|segment| segment.stages.len())
             .max()
             .unwrap_or(0);
-        let scratch = self.filters.iter().map(Winograd::scratch).max().unwrap_or(0);
+        let scratch = |stage: &Stage| match &stage.kernel {
+            Kernel::Winograd { filter, .. } => filter.scratch(),
+            _ => 0,
+        };
+        let scratch = self.stages.iter().map(scratch).max().unwrap_or(0);
         let worker = || Worker {
             rings: sizes.iter().map(|size| vec![0.0; *size]).collect(),
             done: vec![0; steps],
@@ -571,7 +618,6 @@ impl Plan {
             Fixed {
                 segment,
                 stages: &self.stages,
-                filters: &self.filters,
                 layouts: &self.layouts,
                 rings: &self.rings,
                 homes,
@@ -602,7 +648,6 @@ impl Plan {
 struct Fixed<'a> {
     segment: &'a Segment,
     stages: &'a [Stage],
-    filters: &'a [Winograd],
     layouts: &'a [Layout],
     rings: &'a [Option<(Layout, usize)>],
     homes: &'a [Option<usize>],
@@ -780,10 +825,6 @@ impl<'a> Reads<'a> for Reading<'a> {
             data: &self.plan.homes_memory[home][start..start + layout.len()],
             layout,
         }
-    }
-
-    fn filter(self, number: usize) -> &'a Winograd {
-        &self.plan.filters[number]
     }
 
     fn input(self, number: usize, row: usize, out: &mut [f32]) {

@@ -1,13 +1,19 @@
 //! What a plan does, row by row.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::graph::{Interpolation, Padding};
 use crate::kernels::Isa;
 use crate::kernels::norm::Affine;
 use crate::kernels::pointwise::Activation;
 use crate::kernels::resample::linear_taps;
-use crate::kernels::rows::{self, Columns, Direct, Finish, Layout, PRODUCTS, Target, Transposed, View, Winograd};
+use crate::kernels::rows::{
+    self, Columns, Direct, Finish, Layout, PRODUCTS, Target, TileFilter, Transposed, View, Winograd,
+};
+
+/// Products of a cycle on tiles, about.
+const TILES_RATE: f64 = 300.0;
 
 /// A step of a plan, with its constants in the form that its kernel wants.
 pub(super) enum Kernel {
@@ -16,12 +22,12 @@ pub(super) enum Kernel {
     Conv(Direct, Vec<f32>, f32),
     Transposed(Transposed, Vec<f32>),
     /// The rows of a value as a Winograd filter wants them.
-    Transform {
-        filter: usize,
-        padding: usize,
-    },
+    Transform(Arc<Winograd>, usize),
+    /// The rows of a value in bf16, as a filter on tiles wants them.
+    Convert(Arc<TileFilter>),
+    Tiles(Arc<TileFilter>, Vec<f32>, f32),
     Winograd {
-        filter: usize,
+        filter: Arc<Winograd>,
         padding: usize,
         bias: Vec<f32>,
         floor: f32,
@@ -59,8 +65,6 @@ pub(super) struct Scratch {
 pub(super) trait Reads<'a>: Copy {
     /// Argument `i` of the step.
     fn arg(self, i: usize) -> View<'a>;
-    /// A Winograd filter.
-    fn filter(self, number: usize) -> &'a Winograd;
     /// Puts a row of an input of the network into `out`.
     fn input(self, number: usize, row: usize, out: &mut [f32]);
 }
@@ -77,6 +81,7 @@ impl Kernel {
             Self::Input(_) => 0..0,
             Self::Conv(conv, ..) => conv.rows(row),
             Self::Transposed(conv, _) => conv.rows(row),
+            Self::Tiles(filter, ..) => filter.rows(row),
             Self::Winograd { padding, .. } => rows::winograd_rows(row, *padding),
             Self::MaxPool(pool) | Self::AvgPool(pool) => window(pool.stride, pool.padding, pool.kernel),
             Self::GlobalAvgPool | Self::Flatten => 0..height as isize,
@@ -98,8 +103,9 @@ impl Kernel {
         match self {
             Self::Conv(conv, ..) => padded * conv.depth() as f64 / lanes,
             Self::Transposed(conv, _) => padded * conv.depth() as f64 / lanes,
+            Self::Tiles(filter, ..) => padded * filter.depth() as f64 / TILES_RATE + 2.0 * values,
             Self::Winograd { .. } => padded * (9 * from.channels / PRODUCTS) as f64 / 2.0 / lanes + values,
-            Self::Transform { .. } => (from.width * from.channels) as f64,
+            Self::Transform(..) | Self::Convert(_) => (from.width * from.channels) as f64,
             _ => values,
         }
     }
@@ -130,10 +136,11 @@ impl Kernel {
         scratch: &mut Scratch,
     ) {
         let here = row as isize;
-        if let Self::Transform { filter, padding } = self {
-            return reads
-                .filter(*filter)
-                .transform(reads.arg(0).from(here, *padding), to.width, out);
+        if let Self::Transform(filter, padding) = self {
+            return filter.transform(reads.arg(0).from(here, *padding), to.width, out);
+        }
+        if let Self::Convert(filter) = self {
+            return filter.convert(reads.arg(0).pixels(here), out);
         }
         let channels = to.channels;
         let (before, out) = out.split_at_mut(to.left * channels);
@@ -149,7 +156,11 @@ impl Kernel {
             rows.map(move |row| arg(0).pixels(row))
         };
         match self {
-            Self::Transform { .. } => unreachable!("returned above"),
+            Self::Transform(..) | Self::Convert(_) => unreachable!("returned above"),
+            Self::Tiles(filter, bias, floor) => {
+                let finish = Finish { bias, floor: *floor };
+                filter.compute(arg(0), row, to.width, finish, &mut scratch.offsets, out);
+            }
             Self::Input(input) => reads.input(*input, row, out),
             Self::Conv(conv, bias, floor) => {
                 let finish = Finish { bias, floor: *floor };
@@ -177,9 +188,7 @@ impl Kernel {
                     bias,
                     floor: *floor,
                 };
-                reads
-                    .filter(*filter)
-                    .multiply(data, rows, to.width, &mut scratch.values, target);
+                filter.multiply(data, rows, to.width, &mut scratch.values, target);
             }
             Self::MaxPool(window) => rows::max_pool(covered(), channels, *window, out),
             Self::AvgPool(window) => {

@@ -178,10 +178,12 @@ fn compare(graph: &Graph, weights: &Weights, inputs: &[Array], what: &str) {
     let (folded, kept) = graph.fold(weights).unwrap();
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
         for threads in [1, 3] {
-            let mut planner = Planner {
+            let machine = Machine {
                 isa,
-                ..Planner::new(&folded, &kept, threads).unwrap()
+                tiles: None,
+                threads,
             };
+            let mut planner = Planner::new(&folded, &kept, machine).unwrap();
             let mut got = Vec::new();
             // The second run finds memory as the first left it.
             for run in 0..2 {
@@ -230,7 +232,10 @@ fn planner(task: crate::model::Task, arch: &str, [width, height]: [usize; 2], th
         .shapes(width, height)
         .into_iter()
         .map(|shape| array(rng, shape, 0.0..1.0));
-    (Planner::new(&graph, &weights, threads).unwrap(), inputs.collect())
+    (
+        Planner::new(&graph, &weights, Machine::new(threads, false).unwrap()).unwrap(),
+        inputs.collect(),
+    )
 }
 
 #[test]

@@ -1,0 +1,415 @@
+//! Convolution in bf16 with f32 sums on AMX tiles (Intel's Advanced Matrix Extensions): 16 positions by 32 products times
+//! 32 products by 16 output channels an instruction.
+//!
+//! The taps of a row of the kernel are one run of memory, cut into pieces of 32 values that may reach across pixels: with
+//! 16 channels one piece holds two taps. What a piece has beyond the run meets weights of zero.
+
+use super::filter::Finish;
+use super::layout::View;
+use super::tile::{start, store};
+use crate::kernels::conv::Conv;
+use crate::kernels::simd::{Vector, Work, run_best};
+
+/// Environment variable: `emulated` lets bf16 run, slowly, on a CPU without AMX, for tests and to measure what it costs in
+/// quality.
+pub const BF16_VARIABLE: &str = "GST_CANDLE_BF16";
+
+/// Values of a row of a tile.
+const DEPTH: usize = 32;
+/// Rows of a tile: positions or, of weights, pairs of products.
+const ROWS: usize = 16;
+/// Positions of a block: two tiles.
+const BLOCK: usize = 2 * ROWS;
+/// Weights of a tile.
+const TILE: usize = DEPTH * ROWS;
+
+/// What multiplies tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tiles {
+    /// The CPU.
+    Amx,
+    /// Loops.
+    Emulated,
+}
+
+impl Tiles {
+    /// AMX where CPU and system have it, else loops where [`BF16_VARIABLE`] asks for them.
+    pub fn find() -> Option<Self> {
+        if std::env::var(BF16_VARIABLE).is_ok_and(|value| value == "emulated") {
+            return Some(Self::Emulated);
+        }
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if amx::is_here() {
+            return Some(Self::Amx);
+        }
+        None
+    }
+}
+
+/// A convolution of one group in bf16.
+pub(crate) struct TileFilter {
+    tiles: Tiles,
+    conv: Conv,
+    ins: usize,
+    outs: usize,
+    /// Runs of taps in a row of the kernel, and pieces of a run.
+    runs: usize,
+    pieces: usize,
+    /// Tiles in the order of their use: for each pair of groups of 16 output channels (the last may be alone), all pieces.
+    weights: Vec<u16>,
+}
+
+impl TileFilter {
+    /// From `ins` to `outs` channels; `weight(out, in, row, column)`.
+    pub fn new(
+        tiles: Tiles,
+        conv: &Conv,
+        ins: usize,
+        outs: usize,
+        weight: impl Fn(usize, usize, usize, usize) -> f32,
+    ) -> Self {
+        assert_eq!(conv.groups, 1);
+        let run = if conv.dilation == 1 { conv.kernel } else { 1 };
+        let (runs, pieces) = (conv.kernel / run, (run * ins).div_ceil(DEPTH));
+        let mut weights = Vec::new();
+        for first in (0..outs).step_by(2 * ROWS) {
+            for (row, i, piece) in
+                (0..conv.kernel * runs * pieces).map(|k| (k / pieces / runs, k / pieces % runs, k % pieces))
+            {
+                for group in (first..outs.min(first + 2 * ROWS)).step_by(ROWS) {
+                    weights.extend((0..TILE).map(|at| {
+                        // Pairs of products stand side by side.
+                        let (out, k) = (group + at % DEPTH / 2, piece * DEPTH + at / DEPTH * 2 + at % 2);
+                        match out < outs && k < run * ins {
+                            true => to_bf16(weight(out, k % ins, row, i * run + k / ins)),
+                            false => 0,
+                        }
+                    }));
+                }
+            }
+        }
+        #[rustfmt::skip]
+        return Self { tiles, conv: *conv, ins, outs, runs, pieces, weights };
+    }
+
+    /// f32 words of a row in bf16, with its border and what pieces and blocks read beyond it.
+    pub fn words(&self, width: usize, to: usize) -> usize {
+        self.last(to.next_multiple_of(BLOCK))
+            .max(self.conv.padding + width)
+            .next_multiple_of(2)
+            * self.ins
+            / 2
+            + DEPTH / 2
+            + 1
+    }
+
+    /// The pixel after the last one that `to` outputs read.
+    fn last(&self, to: usize) -> usize {
+        (to - 1) * self.conv.stride + (self.conv.kernel - 1) * self.conv.dilation + 1
+    }
+
+    /// A row of pixels without border to bf16, zeros around it.
+    pub fn convert(&self, row: &[f32], out: &mut [f32]) {
+        let out = as_bf16_mut(out);
+        let (before, rest) = out.split_at_mut(self.conv.padding * self.ins);
+        let (inside, after) = rest.split_at_mut(row.len());
+        before.fill(0);
+        after.fill(0);
+        run_best(Convert { row, out: inside });
+    }
+
+    /// Rows that row `row` of the result is made of.
+    pub fn rows(&self, row: usize) -> std::ops::Range<isize> {
+        let first = (row * self.conv.stride) as isize - self.conv.padding as isize;
+        first..first + ((self.conv.kernel - 1) * self.conv.dilation) as isize + 1
+    }
+
+    /// Products of one output value.
+    pub fn depth(&self) -> usize {
+        self.conv.kernel * self.runs * self.pieces * DEPTH
+    }
+
+    /// Makes row `row`, of `width` pixels, from converted rows.
+    pub fn compute(
+        &self,
+        from: View,
+        row: usize,
+        width: usize,
+        finish: Finish,
+        offsets: &mut Vec<usize>,
+        out: &mut [f32],
+    ) {
+        let Self { conv, ins, outs, .. } = *self;
+        offsets.clear();
+        for y in self.rows(row).step_by(conv.dilation) {
+            let start = 2 * from.layout.row(y).start;
+            for run in 0..self.runs {
+                offsets.extend((0..self.pieces).map(|piece| start + run * conv.dilation * ins + piece * DEPTH));
+            }
+        }
+        let (x, step) = (as_bf16(from.data), conv.stride * ins);
+        let most = offsets
+            .iter()
+            .max()
+            .map_or(0, |most| most + (width.next_multiple_of(BLOCK) - 1) * step + DEPTH);
+        assert!(x.len() >= most && out.len() >= width * outs);
+        let mut weights = self.weights.as_slice();
+        let mut sums = [0.0; BLOCK * 2 * ROWS];
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if self.tiles == Tiles::Amx {
+            amx::begin();
+        }
+        for channel in (0..outs).step_by(2 * ROWS) {
+            let groups = (outs - channel).div_ceil(ROWS).min(2);
+            let (now, rest) = weights.split_at(offsets.len() * groups * TILE);
+            weights = rest;
+            for first in (0..width).step_by(BLOCK) {
+                match self.tiles {
+                    Tiles::Emulated => emulate(x, offsets, first * step, step, now, groups, &mut sums),
+                    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+                    Tiles::Amx => amx::multiply(x, offsets, first * step, step, now, groups, &mut sums),
+                    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+                    Tiles::Amx => unreachable!("not found on this system"),
+                }
+                let count = BLOCK.min(width - first);
+                let channels = (outs - channel).min(2 * ROWS);
+                let out = &mut out[first * outs + channel..];
+                #[rustfmt::skip]
+                run_best(Store { sums: &sums, count, channel, channels, finish, step: outs, out });
+            }
+        }
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if self.tiles == Tiles::Amx {
+            amx::end();
+        }
+    }
+}
+
+/// The nearest bf16, ties to even; NaN stays NaN.
+#[inline(always)]
+fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    (if x.is_nan() { (bits >> 16) | 0x40 } else { rounded }) as u16
+}
+
+fn from_bf16(x: u16) -> f32 {
+    f32::from_bits(u32::from(x) << 16)
+}
+
+fn as_bf16(x: &[f32]) -> &[u16] {
+    // SAFETY: an f32 is two u16 of any value, and needs no less alignment.
+    unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), 2 * x.len()) }
+}
+
+fn as_bf16_mut(x: &mut [f32]) -> &mut [u16] {
+    // SAFETY: an f32 is two u16 of any value, and needs no less alignment.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), 2 * x.len()) }
+}
+
+struct Convert<'a> {
+    row: &'a [f32],
+    out: &'a mut [u16],
+}
+
+impl Work for Convert<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        self.out
+            .iter_mut()
+            .zip(self.row)
+            .for_each(|(out, x)| *out = to_bf16(*x));
+    }
+}
+
+/// Stores a block's sums, 32 channels a position.
+struct Store<'a> {
+    sums: &'a [f32],
+    count: usize,
+    channel: usize,
+    channels: usize,
+    finish: Finish<'a>,
+    step: usize,
+    out: &'a mut [f32],
+}
+
+impl Work for Store<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let floor = V::splat(self.finish.floor);
+        for channel in (0..self.channels).step_by(V::LANES) {
+            let bias = start::<V>(self.finish.bias, self.channel + channel);
+            for position in 0..self.count {
+                let sum = V::load(&self.sums[position * 2 * ROWS + channel..]).add(bias);
+                let out = &mut self.out[position * self.step + channel..];
+                store(sum.at_least(floor), out, self.channels - channel);
+            }
+        }
+    }
+}
+
+/// What [`amx::multiply`] does.
+fn emulate(x: &[u16], offsets: &[usize], first: usize, step: usize, weights: &[u16], groups: usize, sums: &mut [f32]) {
+    sums.fill(0.0);
+    for (offset, weights) in offsets.iter().zip(weights.chunks_exact(groups * TILE)) {
+        for (position, sums) in sums.chunks_exact_mut(2 * ROWS).enumerate() {
+            let x = &x[offset + first + position * step..][..DEPTH];
+            for (weights, sums) in weights.chunks_exact(TILE).zip(sums.chunks_exact_mut(ROWS)) {
+                for (pair, weights) in x.chunks_exact(2).zip(weights.chunks_exact(DEPTH)) {
+                    let [a, b] = [from_bf16(pair[0]), from_bf16(pair[1])];
+                    for (sum, weight) in sums.iter_mut().zip(weights.chunks_exact(2)) {
+                        *sum += a * from_bf16(weight[0]) + b * from_bf16(weight[1]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx {
+    use std::arch::asm;
+    use std::arch::x86_64::__cpuid_count;
+    use std::sync::OnceLock;
+
+    use super::{BLOCK, ROWS, TILE};
+
+    /// Whether this CPU has AMX with bf16, and the system lets this process use it.
+    pub(super) fn is_here() -> bool {
+        const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+        const XFEATURE_XTILEDATA: libc::c_long = 18;
+        static HERE: OnceLock<bool> = OnceLock::new();
+        *HERE.get_or_init(|| {
+            if !is_x86_feature_detected!("avx512f") {
+                return false;
+            }
+            // A CPU with AVX-512 has leaf 7.
+            let features = __cpuid_count(7, 0).edx;
+            let (bf16, tile) = (features & 1 << 22 != 0, features & 1 << 24 != 0);
+            // SAFETY: the call reads no memory of ours; an older system answers with an error.
+            bf16 && tile && unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) } == 0
+        })
+    }
+
+    /// All eight tiles are 16 rows of 64 bytes.
+    #[repr(C, align(64))]
+    struct Config {
+        palette: u8,
+        start_row: u8,
+        reserved: [u8; 14],
+        bytes: [u16; 16],
+        rows: [u8; 16],
+    }
+
+    static CONFIG: Config = Config {
+        palette: 1,
+        start_row: 0,
+        reserved: [0; 14],
+        bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+        rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+    };
+
+    /// Makes this thread's tiles ready for [`multiply`]. Only where [`is_here`] found AMX.
+    pub(super) fn begin() {
+        assert!(is_here());
+        // SAFETY: the CPU has AMX and the system allows it; the tiles hold nothing yet.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly)) }
+    }
+
+    /// Gives the tiles up, so that the system need not save them.
+    pub(super) fn end() {
+        assert!(is_here());
+        // SAFETY: the CPU has AMX; the tiles hold nothing that is still needed.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) }
+    }
+
+    /// Tiles 0 to 3 sum up: 0 and 1 the first 16 positions, 2 and 3 the others; 4 and 5 are positions, 6 and 7 weights.
+    /// The arguments are what is done for the second 16 output channels.
+    macro_rules! products {
+        ($zero:literal, $load:literal, $multiply:literal, $bytes:literal, $store:literal, $($operand:tt)*) => {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm2",
+                $zero,
+                "2:",
+                "mov {at}, [{offset}]",
+                "lea {piece}, [{x} + 2*{at}]",
+                "tileloadd tmm4, [{piece} + {stride}*1]",
+                "tileloadd tmm6, [{weight} + {row}*1]",
+                "lea {piece}, [{second} + 2*{at}]",
+                "tileloadd tmm5, [{piece} + {stride}*1]",
+                $load,
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                $multiply,
+                "add {offset}, 8",
+                concat!("add {weight}, ", $bytes),
+                "dec {count}",
+                "jnz 2b",
+                "shl {row}, 1",
+                "tilestored [{sum} + {row}*1], tmm0",
+                "tilestored [{sum} + {row}*1 + 2048], tmm2",
+                $store,
+                at = out(reg) _,
+                piece = out(reg) _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+                $($operand)*
+            )
+        };
+    }
+
+    /// For 32 positions, `step` values apart from `first` on, and 16 or 32 output channels the sums of all pieces, which begin
+    /// at `offsets`: `sums` has a row of 32 channels for each position. Only between [`begin`] and [`end`].
+    pub(super) fn multiply(
+        x: &[u16],
+        offsets: &[usize],
+        first: usize,
+        step: usize,
+        weights: &[u16],
+        groups: usize,
+        sums: &mut [f32],
+    ) {
+        assert!(
+            weights.len() == offsets.len() * groups * TILE && sums.len() == BLOCK * 2 * ROWS && !offsets.is_empty()
+        );
+        debug_assert!(
+            offsets
+                .iter()
+                .all(|offset| offset + first + (BLOCK - 1) * step + 32 <= x.len())
+        );
+        let (mut offset, mut weight, mut count, mut row) = (offsets.as_ptr(), weights.as_ptr(), offsets.len(), 64usize);
+        // SAFETY: the CPU has AMX and its tiles are configured (`begin`). `compute` asserts that the last piece of the last of
+        // the 32 positions lies in `x`; weights and sums are as long as asserted above.
+        unsafe {
+            let (x, second) = (x.as_ptr().add(first), x.as_ptr().add(first + ROWS * step));
+            if groups == 2 {
+                products!(
+                    "tilezero tmm1\ntilezero tmm3",
+                    "tileloadd tmm7, [{weight} + {row}*1 + 1024]",
+                    "tdpbf16ps tmm1, tmm4, tmm7\ntdpbf16ps tmm3, tmm5, tmm7",
+                    "2048",
+                    "tilestored [{sum} + {row}*1 + 64], tmm1\ntilestored [{sum} + {row}*1 + 2112], tmm3",
+                    x = in(reg) x, second = in(reg) second, stride = in(reg) 2 * step, sum = in(reg) sums.as_mut_ptr(),
+                    offset = inout(reg) offset, weight = inout(reg) weight, count = inout(reg) count, row = inout(reg) row,
+                );
+            } else {
+                products!(
+                    "",
+                    "",
+                    "",
+                    "1024",
+                    "",
+                    x = in(reg) x, second = in(reg) second, stride = in(reg) 2 * step, sum = in(reg) sums.as_mut_ptr(),
+                    offset = inout(reg) offset, weight = inout(reg) weight, count = inout(reg) count, row = inout(reg) row,
+                );
+            }
+        }
+        let _ = (offset, weight, count, row);
+    }
+}

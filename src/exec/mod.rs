@@ -167,6 +167,28 @@ impl Session {
         Self::folded(&graph, &weights, &options)
     }
 
+    /// On the CPU in f32.
+    pub fn in_f32(model: &Model) -> Result<Self> {
+        let (device, precision) = (DeviceSpec::Cpu, Precision::F32);
+        Self::new(
+            model,
+            &Options {
+                device,
+                precision,
+                threads: 0,
+            },
+        )
+    }
+
+    /// On the CPU in bf16, slowly by loops where it has no AMX: to find out what a model loses.
+    pub fn in_bf16(model: &Model) -> Result<Self> {
+        let (graph, weights) = model.graph.fold(&model.weights)?;
+        let planner = Planner::new(&graph, &weights, Machine::in_bf16()?)?;
+        Ok(Self {
+            engine: Engine::Cpu(Box::new(planner)),
+        })
+    }
+
     /// The number format that it runs in.
     pub fn precision(&self) -> Precision {
         let bf16 = match &self.engine {

@@ -20,8 +20,9 @@ use crate::data::layout::{Dataset, Layout};
 use crate::data::random::stream;
 use crate::data::{augment, noise, pictures};
 use crate::exec::candle::Network;
+use crate::exec::{BF16_LOSS, Session};
 use crate::graph::Array;
-use crate::model::{ExtraInput, InputSpec, Task};
+use crate::model::{ExtraInput, InputSpec, Model, Task};
 use crate::pixels::{Image, estimate_noise};
 use crate::score::metrics;
 use crate::{Error, Result};
@@ -32,6 +33,9 @@ const VAL_SIDE: usize = 256;
 const VAL_PICTURES: usize = 12;
 /// Noise of the validation where training draws it at random, 0..255.
 const VAL_SIGMA: f32 = 25.0;
+
+/// Pictures that show what bf16 loses: few, because a CPU without AMX takes a second for each.
+const BF16_PICTURES: usize = 4;
 
 /// Options of this task.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -110,10 +114,18 @@ pub fn train(common: &Common, options: &Options, stop: &AtomicBool) -> Result<Pr
     match run(&objective, &net, &settings, stop)? {
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
-            let model = common.model(Task::Denoise, &net, net.input.clone(), Vec::new(), *trained, &data);
+            let mut model = common.model(Task::Denoise, &net, net.input.clone(), Vec::new(), *trained, &data);
+            let loss = objective.bf16_loss(&model)?;
+            model.training.metrics.insert(BF16_LOSS.into(), loss);
             Ok(Product::Model(Box::new(model)))
         }
     }
+}
+
+/// PSNR of an output, cut to 0..1.
+fn psnr_cut(mut output: Image, clean: &Image) -> f64 {
+    output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
+    metrics::psnr(&output, clean)
 }
 
 /// All pictures of a data set, enlarged where they are smaller than a patch.
@@ -204,6 +216,42 @@ impl Denoising {
         )
     }
 
+    /// Middle parts of pictures held out, with noise: a noisy one, the clean one, and the noise level.
+    fn validation_parts(&self) -> impl Iterator<Item = (Image, Image, f32)> {
+        // One picture has nothing held out beside it, and is better than none.
+        let scenes = if self.held_out.is_empty() {
+            &self.scenes
+        } else {
+            &self.held_out
+        };
+        let sigma = self.options.sigma.unwrap_or(VAL_SIGMA.min(self.options.sigma_max));
+        scenes.iter().take(VAL_PICTURES).enumerate().map(move |(i, scene)| {
+            let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
+            let multiple = self.input.multiple_of;
+            let size = scene
+                .clean
+                .size()
+                .map(|side| side.min(VAL_SIDE.max(multiple)) / multiple * multiple);
+            let at = [0, 1].map(|axis| (scene.clean.size()[axis] - size[axis]) / 2);
+            scene.part(at, size, sigma, &mut rng)
+        })
+    }
+
+    /// What the model loses in bf16, in dB, on some pictures held out.
+    fn bf16_loss(&self, model: &Model) -> Result<f64> {
+        let mut sessions = [Session::in_f32(model)?, Session::in_bf16(model)?];
+        let (mut psnr, mut count) = ([0.0; 2], 0.0);
+        for (noisy, clean, level) in self.validation_parts().take(BF16_PICTURES) {
+            let inputs = self.inputs(&[noisy], &[level]);
+            for (session, psnr) in sessions.iter_mut().zip(&mut psnr) {
+                let Array { data, .. } = session.run(&inputs)?.swap_remove(0);
+                *psnr += psnr_cut(Image { data, ..clean }, &clean);
+            }
+            count += 1.0;
+        }
+        Ok((psnr[0] - psnr[1]) / count)
+    }
+
     /// The network's inputs: the pictures and a plane for each extra input.
     fn inputs(&self, noisy: &[Image], levels: &[f32]) -> Vec<Array> {
         let (height, width) = (noisy[0].height, noisy[0].width);
@@ -252,33 +300,13 @@ impl Objective for Denoising {
     }
 
     fn validate(&self, network: &Network) -> Result<Metrics> {
-        // One picture has nothing held out beside it, and is better than none.
-        let scenes = if self.held_out.is_empty() {
-            &self.scenes
-        } else {
-            &self.held_out
-        };
-        let sigma = self.options.sigma.unwrap_or(VAL_SIGMA.min(self.options.sigma_max));
-        let count = scenes.len().min(VAL_PICTURES);
-        let (mut psnr, mut before) = (0.0, 0.0);
-        for (i, scene) in scenes[..count].iter().enumerate() {
-            let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
-            let multiple = self.input.multiple_of;
-            let size = scene
-                .clean
-                .size()
-                .map(|side| side.min(VAL_SIDE.max(multiple)) / multiple * multiple);
-            let at = [0, 1].map(|axis| (scene.clean.size()[axis] - size[axis]) / 2);
-            let (noisy, clean, level) = scene.part(at, size, sigma, &mut rng);
+        let (mut psnr, mut before, mut count) = (0.0, 0.0, 0.0);
+        for (noisy, clean, level) in self.validation_parts() {
             before += metrics::psnr(&noisy, &clean);
             let output = infer(network, &self.inputs(&[noisy], &[level]), &self.device)?;
-            let mut output = to_images(&output)?.swap_remove(0);
-            output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
-            psnr += metrics::psnr(&output, &clean);
+            psnr += psnr_cut(to_images(&output)?.swap_remove(0), &clean);
+            count += 1.0;
         }
-        Ok(vec![
-            ("val_psnr", psnr / count as f64),
-            ("val_psnr_noisy", before / count as f64),
-        ])
+        Ok(vec![("val_psnr", psnr / count), ("val_psnr_noisy", before / count)])
     }
 }

@@ -12,8 +12,69 @@ fn isas() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.is_here())
 }
 
-fn values(rng: &mut impl Rng, len: usize) -> Vec<f32> {
-    (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
+fn values(rng: &mut impl Rng, len: usize) -> Guarded {
+    Guarded::new((0..len).map(|_| rng.random_range(-1.0..1.0)))
+}
+
+/// Values that end where a page ends that must not be touched, so that a kernel that reads or writes one too many dies.
+struct Guarded {
+    start: *mut f32,
+    len: usize,
+    pages: (*mut libc::c_void, usize),
+}
+
+impl Guarded {
+    fn new(values: impl ExactSizeIterator<Item = f32>) -> Self {
+        const PAGE: usize = 4096;
+        let len = values.len();
+        let bytes = (4 * len).next_multiple_of(PAGE) + PAGE;
+        let (access, kind) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        // SAFETY: a new mapping of whole pages; its last page is made inaccessible, and the values end where it begins.
+        let (pages, start) = unsafe {
+            let pages = libc::mmap(std::ptr::null_mut(), bytes, access, kind, -1, 0);
+            assert_ne!(pages, libc::MAP_FAILED);
+            let guard = pages.cast::<u8>().add(bytes - PAGE);
+            assert_eq!(libc::mprotect(guard.cast(), PAGE, libc::PROT_NONE), 0);
+            (pages, guard.cast::<f32>().sub(len))
+        };
+        let mut guarded = Self {
+            start,
+            len,
+            pages: (pages, bytes),
+        };
+        guarded.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+        guarded
+    }
+
+    fn filled(len: usize, value: f32) -> Self {
+        Self::new((0..len).map(|_| value))
+    }
+}
+
+impl std::ops::Deref for Guarded {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `new` mapped the values, and they live as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+}
+
+impl std::ops::DerefMut for Guarded {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: the same.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: `new` mapped these pages, and nothing borrows them any more.
+        unsafe { libc::munmap(self.pages.0, self.pages.1) };
+    }
 }
 
 /// What lies beyond an output and must stay.
@@ -32,7 +93,7 @@ fn panels_multiply() {
         let (x, bias) = (values(rng, last), values(rng, outs));
         let panel = Panel::new(isa, outs, chunks * len, |out, k| weights[out * chunks * len + k]);
         let pitch = outs + rng.random_range(0..3);
-        let mut out = vec![UNTOUCHED; count.max(1) * pitch];
+        let mut out = Guarded::filled(count.max(1) * pitch, UNTOUCHED);
         let to = Target {
             out: &mut out,
             step: pitch,
@@ -84,11 +145,14 @@ fn winograd_convolves() {
         let pitch = (TILE * count + 2) * ins;
         let x = values(rng, 3 * pitch);
         let size = filter.transformed(count);
-        let mut transformed = vec![0.0; 3 * size];
+        let mut transformed = Guarded::filled(3 * size, 0.0);
         for (row, out) in x.chunks_exact(pitch).zip(transformed.chunks_exact_mut(size)) {
             filter.transform(row, count, out);
         }
-        let (mut scratch, mut out) = (vec![0.0; filter.scratch()], vec![UNTOUCHED; width * outs]);
+        let (mut scratch, mut out) = (
+            Guarded::filled(filter.scratch(), 0.0),
+            Guarded::filled(width * outs, UNTOUCHED),
+        );
         let to = Target {
             out: &mut out,
             step: outs,
@@ -125,11 +189,11 @@ fn outer_products_add_up() {
             .map(|row| [row * 60, row * count * outs])
             .collect();
         let x = values(rng, 60 * rows.len() + 50 + count * steps[0]);
-        let mut g = values(rng, rows.len() * count * outs);
+        let mut g = values(rng, rows.len() * count * outs + Outer::SLACK);
         // What may be loaded beside the gradient must not count.
-        g.resize(g.len() + Outer::SLACK, f32::NAN);
+        g[rows.len() * count * outs..].fill(f32::NAN);
         let pitch = Outer::pitch(outs);
-        let mut sums = vec![0.5; taps.len() * pitch];
+        let mut sums = Guarded::filled(taps.len() * pitch, 0.5);
         let (taps, rows) = (&taps[..], &rows[..]);
         Outer {
             x: &x,
@@ -185,12 +249,15 @@ fn tiles_convolve() {
             continue;
         };
         let round = |x: f32| half::bf16::from_f32(x).to_f32();
-        let weights: Vec<f32> = values(rng, outs * ins * conv.area()).into_iter().map(round).collect();
-        let x: Vec<f32> = values(rng, height * width * ins).into_iter().map(round).collect();
+        let weights: Vec<f32> = values(rng, outs * ins * conv.area())
+            .iter()
+            .map(|x| round(*x))
+            .collect();
+        let x = Guarded::new(values(rng, height * width * ins).iter().map(|x| round(*x)));
         let bias = values(rng, outs);
         let filter = TileFilter::new(tiles, &conv, ins, outs, conv.weight(ins, &weights));
         let layout = Layout::new(filter.words(width, to), height, 1);
-        let mut data = vec![0.0; layout.len()];
+        let mut data = Guarded::filled(layout.len(), 0.0);
         for (y, row) in x.chunks_exact(width * ins).enumerate() {
             // What was there before must not matter.
             let out = &mut data[layout.row(y as isize)];
@@ -198,7 +265,7 @@ fn tiles_convolve() {
             filter.convert(row, out);
         }
         let row = rng.random_range(0..3);
-        let mut out = vec![UNTOUCHED; to * outs];
+        let mut out = Guarded::filled(to * outs, UNTOUCHED);
         let finish = Finish {
             bias: &bias,
             floor: -0.5,

@@ -56,6 +56,13 @@ impl std::fmt::Display for Machine {
 }
 
 impl Machine {
+    /// All cores, in bf16 by AMX or else by loops.
+    pub(crate) fn in_bf16() -> Result<Self> {
+        let machine = Self::new(0, false)?;
+        let tiles = Some(Tiles::find().unwrap_or(Tiles::Emulated));
+        Ok(Self { tiles, ..machine })
+    }
+
     /// Whether this CPU has what makes bf16 faster than f32.
     pub(crate) fn is_fast_in_bf16() -> bool {
         Tiles::find() == Some(Tiles::Amx)

@@ -118,23 +118,29 @@ impl Multiply<'_> {
         first: usize,
         end: usize,
     ) {
+        let bias: [V; Q] = std::array::from_fn(|q| start(self.to.bias, out + q * V::LANES));
         if end - first >= P {
             for position in (first..end).step_by(P) {
-                self.tile::<V, P, Q>(block, out, position.min(end - P));
+                self.tile::<V, P, Q>(block, bias, out, position.min(end - P));
             }
         } else if end - first >= 4 {
             for position in (first..end).step_by(4) {
-                self.tile::<V, 4, Q>(block, out, position.min(end - 4));
+                self.tile::<V, 4, Q>(block, bias, out, position.min(end - 4));
             }
         } else {
-            (first..end).for_each(|position| self.tile::<V, 1, Q>(block, out, position));
+            (first..end).for_each(|position| self.tile::<V, 1, Q>(block, bias, out, position));
         }
     }
 
     #[inline(always)]
-    fn tile<V: Vector, const P: usize, const Q: usize>(&mut self, block: &[f32], out: usize, position: usize) {
+    fn tile<V: Vector, const P: usize, const Q: usize>(
+        &mut self,
+        block: &[f32],
+        bias: [V; Q],
+        out: usize,
+        position: usize,
+    ) {
         let Source { x, offsets, len, step } = self.from;
-        let bias: [V; Q] = std::array::from_fn(|q| start(self.to.bias, out + q * V::LANES));
         let mut sums = [bias; P];
         let mut weights = block;
         for offset in offsets {
@@ -150,11 +156,21 @@ impl Multiply<'_> {
             }
         }
         let floor = V::splat(self.to.floor);
+        let left = self.panel.outs - out;
         for (p, sums) in sums.into_iter().enumerate() {
             let at = (position + p) * self.to.step + out;
-            for (q, sum) in sums.into_iter().enumerate() {
-                let left = self.panel.outs - out - q * V::LANES;
-                store(sum.at_least(floor), &mut self.to.out[at + q * V::LANES..], left);
+            // SAFETY: `multiply` asserts that all channels of the last position lie in `out`.
+            let to = unsafe { self.to.out.get_unchecked_mut(at..at + left) };
+            if left >= Q * V::LANES {
+                for (q, sum) in sums.into_iter().enumerate() {
+                    // SAFETY: `to` is as long.
+                    let to = unsafe { to.get_unchecked_mut(q * V::LANES..(q + 1) * V::LANES) };
+                    sum.at_least(floor).store(to);
+                }
+            } else {
+                for (q, sum) in sums.into_iter().enumerate() {
+                    store(sum.at_least(floor), &mut to[q * V::LANES..], left - q * V::LANES);
+                }
             }
         }
     }

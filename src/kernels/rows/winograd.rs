@@ -212,29 +212,37 @@ impl Work for Combine<'_> {
         let floor = V::splat(self.to.floor);
         let (two, four, eight) = (V::splat(2.0), V::splat(4.0), V::splat(8.0));
         let plane = BLOCK * self.pitch;
-        for (tile, x) in (0..self.width).step_by(TILE).enumerate() {
-            let columns = TILE.min(self.width - x);
-            for channel in (0..self.outs).step_by(V::LANES) {
-                let at = tile * self.pitch + channel;
-                let m: [V; PRODUCTS] = std::array::from_fn(|i| V::load(&self.products[i * plane + at..]));
-                let bias = start::<V>(self.to.bias, channel);
-                let (sum, difference) = (m[1].add(m[2]), m[1].sub(m[2]).add(bias));
+        assert!(self.products.len() >= PRODUCTS * plane && self.width <= BLOCK * TILE);
+        for channel in (0..self.outs).step_by(V::LANES) {
+            let bias = start::<V>(self.to.bias, channel);
+            let left = self.outs - channel;
+            for (tile, x) in (0..self.width).step_by(TILE).enumerate() {
+                let load = |i: usize| {
+                    let at = i * plane + tile * self.pitch + channel;
+                    // SAFETY: a plane has `BLOCK` tiles of `pitch` values, a multiple of the lanes, and there are `PRODUCTS`.
+                    V::load(unsafe { self.products.get_unchecked(at..at + V::LANES) })
+                };
+                let m: [V; PRODUCTS] = std::array::from_fn(load);
+                let (sum, difference) = (m[1].add(m[2]).add(bias), m[1].sub(m[2]).add(bias));
                 let (far_sum, far_difference) = (m[3].add(m[4]), m[3].sub(m[4]));
-                let sum = sum.add(bias);
                 let all = [
                     sum.add(m[0]).add(far_sum),
                     difference.mul_add(far_difference, two),
                     sum.mul_add(far_sum, four),
                     difference.add(m[5]).mul_add(far_difference, eight),
                 ];
-                let (at, left) = (x * self.to.step + channel, self.outs - channel);
-                if columns == TILE {
+                let columns = TILE.min(self.width - x);
+                if columns == TILE && left >= V::LANES {
                     for (i, value) in all.into_iter().enumerate() {
-                        store(value.at_least(floor), &mut self.to.out[at + i * self.to.step..], left);
+                        let at = (x + i) * self.to.step + channel;
+                        // SAFETY: `multiply` asserts that all channels of the last pixel lie in `out`.
+                        let out = unsafe { self.to.out.get_unchecked_mut(at..at + V::LANES) };
+                        value.at_least(floor).store(out);
                     }
                 } else {
                     for (i, value) in all.into_iter().take(columns).enumerate() {
-                        store(value.at_least(floor), &mut self.to.out[at + i * self.to.step..], left);
+                        let at = (x + i) * self.to.step + channel;
+                        store(value.at_least(floor), &mut self.to.out[at..], left);
                     }
                 }
             }

@@ -9,7 +9,7 @@ export GST_CANDLE := $(CURDIR)/target/release/gst-candle
 PREFIX ?= /usr/local
 PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
 
-.PHONY: demo test build lint deny install models bench-peers bench-train clean
+.PHONY: demo test test-checked build lint deny install models bench-peers bench-train clean
 
 ## demo: build, then the test source through denoise, anomaly, classify and overlay; leaves out/
 demo: build
@@ -18,6 +18,11 @@ demo: build
 ## test: every test
 test: build
 	cargo test --release --workspace --locked
+
+## test-checked: the kernels in a build that checks every bound, unsafe accesses included
+test-checked:
+	scripts/setup.sh
+	cargo test --lib --no-default-features --locked -- kernels:: exec::
 
 ## build: the trainer and the plugins, for use from the build folder
 build:

@@ -288,3 +288,6 @@ impl Writer {
         self.node(op, &inputs, name, attributes);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,6 +76,20 @@ fn planes(format: PixelFormat) -> (Vec<Vec<u8>>, Vec<usize>) {
     )
 }
 
+/// A frame of these planes.
+fn lend<'a>(format: PixelFormat, planes: &'a [Vec<u8>], strides: &[usize]) -> Frame<'a> {
+    let planes = planes.iter().map(Vec::as_slice).collect();
+    let frame = Frame::new(
+        format,
+        SIZE[0],
+        SIZE[1],
+        planes,
+        strides.to_vec(),
+        Colorimetry::default(),
+    );
+    frame.expect("planes fit")
+}
+
 fn main() -> gst_candle::Result<()> {
     println!("1920x1080           network   frame   share of network");
     let options = Options::default();
@@ -108,14 +122,7 @@ fn main() -> gst_candle::Result<()> {
                     .for_each(|inputs| session.run_into(inputs, &mut outputs).expect("the network runs"))
             },
             || {
-                let frame = Frame::new(
-                    format,
-                    width,
-                    height,
-                    input.iter().map(Vec::as_slice).collect(),
-                    strides.clone(),
-                    Colorimetry::default(),
-                );
+                let frame = lend(format, &input, &strides);
                 let out = FrameMut::new(
                     format,
                     width,
@@ -125,7 +132,7 @@ fn main() -> gst_candle::Result<()> {
                     Colorimetry::default(),
                 );
                 denoiser
-                    .process(&frame.expect("planes fit"), &mut out.expect("planes fit"), None, 1.0)
+                    .process(&frame, &mut out.expect("planes fit"), None, 1.0)
                     .expect("the frame is denoised");
             },
         );
@@ -148,16 +155,9 @@ fn main() -> gst_candle::Result<()> {
         let [network, frame] = by_turns(
             || session.run_into(&inputs, &mut outputs).expect("the network runs"),
             || {
-                let frame = Frame::new(
-                    format,
-                    width,
-                    height,
-                    input.iter().map(Vec::as_slice).collect(),
-                    strides.clone(),
-                    Colorimetry::default(),
-                );
+                let frame = lend(format, &input, &strides);
                 detector
-                    .inspect_frame(&frame.expect("planes fit"), [0, 0, width, height])
+                    .inspect_frame(&frame, [0, 0, width, height])
                     .expect("the frame is inspected");
             },
         );

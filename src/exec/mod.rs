@@ -239,8 +239,8 @@ impl Session {
         }
         match &mut self.engine {
             Engine::Cpu(planner) => planner.run(inputs, outputs),
-            engine => {
-                *outputs = engine.run(inputs)?;
+            Engine::Candle(network, device, dtype) => {
+                *outputs = run_on_tensors(network, device, *dtype, inputs)?;
                 Ok(())
             }
         }
@@ -253,28 +253,21 @@ impl Session {
     pub fn run_rows(&mut self, inputs: &[[usize; 4]], rows: &dyn Rows) -> Result<()> {
         match &mut self.engine {
             Engine::Cpu(planner) => planner.run_rows(inputs, rows),
-            engine => cpu::by_rows(inputs, rows, |inputs| engine.run(inputs)),
+            Engine::Candle(network, device, dtype) => {
+                cpu::by_rows(inputs, rows, |inputs| run_on_tensors(network, device, *dtype, inputs))
+            }
         }
     }
 }
 
-impl Engine {
-    fn run(&self, inputs: &[Array]) -> Result<Vec<Array>> {
-        match self {
-            Self::Cpu(_) => unreachable!("run by its caller"),
-            Self::Candle(network, device, dtype) => {
-                let tensor =
-                    |input: &Array| Tensor::from_slice(&input.data, input.shape.as_slice(), device)?.to_dtype(*dtype);
-                let inputs = inputs.iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
-                let array = |tensor: &Tensor| {
-                    let data = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-                    Ok(Array {
-                        shape: tensor.dims().to_vec(),
-                        data,
-                    })
-                };
-                network.forward(&inputs, false)?.iter().map(array).collect()
-            }
-        }
-    }
+/// Runs a network on candle's tensors.
+fn run_on_tensors(network: &Network, device: &Device, dtype: DType, inputs: &[Array]) -> Result<Vec<Array>> {
+    let tensor = |input: &Array| Tensor::from_slice(&input.data, input.shape.as_slice(), device)?.to_dtype(dtype);
+    let inputs = inputs.iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
+    let array = |tensor: &Tensor| {
+        let data = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let shape = tensor.dims().to_vec();
+        Ok(Array { shape, data })
+    };
+    network.forward(&inputs, false)?.iter().map(array).collect()
 }

@@ -57,6 +57,12 @@ impl Conv {
         Some((side + 2 * self.padding).checked_sub(span)? / self.stride + 1)
     }
 
+    /// Rows of the input that row `row` of the output is made of; they may go beyond it.
+    pub(crate) fn rows(&self, row: usize) -> Range<isize> {
+        let first = (row * self.stride) as isize - self.padding as isize;
+        first..first + ((self.kernel - 1) * self.dilation) as isize + 1
+    }
+
     /// Taps.
     pub(super) fn area(&self) -> usize {
         self.kernel * self.kernel

@@ -99,10 +99,7 @@ struct Strip<'a> {
 impl Strip<'_> {
     /// Copies the strip of the input into `buffers`; returns how it lies there.
     fn fill(&self, (x, from): (&[f32], Nchw), strip: &mut Vec<f32>) -> (Layout, std::ops::Range<isize>) {
-        let conv = self.conv;
-        let first = (self.rows.start * conv.stride) as isize - conv.padding as isize;
-        let last = ((self.rows.end - 1) * conv.stride) as isize - conv.padding as isize;
-        let needed = first..last + ((conv.kernel - 1) * conv.dilation) as isize + 1;
+        let needed = self.conv.rows(self.rows.start).start..self.conv.rows(self.rows.end - 1).end;
         (fill(x, from, needed.clone(), self.layout.clone(), strip), needed)
     }
 

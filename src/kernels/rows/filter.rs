@@ -167,8 +167,7 @@ impl Direct {
 
     /// Rows that row `row` of the result is made of.
     pub fn rows(&self, row: usize) -> Range<isize> {
-        let first = (row * self.conv.stride) as isize - self.conv.padding as isize;
-        first..first + ((self.conv.kernel - 1) * self.conv.dilation) as isize + 1
+        self.conv.rows(row)
     }
 
     /// Makes row `row`, of `width` pixels.

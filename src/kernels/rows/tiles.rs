@@ -120,8 +120,7 @@ impl TileFilter {
 
     /// Rows that row `row` of the result is made of.
     pub fn rows(&self, row: usize) -> std::ops::Range<isize> {
-        let first = (row * self.conv.stride) as isize - self.conv.padding as isize;
-        first..first + ((self.conv.kernel - 1) * self.conv.dilation) as isize + 1
+        self.conv.rows(row)
     }
 
     /// Products of one output value.
@@ -327,43 +326,6 @@ mod amx {
         unsafe { asm!("tilerelease", options(nostack, nomem)) }
     }
 
-    /// Tiles 0 to 3 sum up: 0 and 1 the first 16 positions, 2 and 3 the others; 4 and 5 are positions, 6 and 7 weights.
-    /// The arguments are what is done for the second 16 output channels.
-    macro_rules! products {
-        ($zero:literal, $load:literal, $multiply:literal, $bytes:literal, $store:literal, $($operand:tt)*) => {
-            asm!(
-                "tilezero tmm0",
-                "tilezero tmm2",
-                $zero,
-                "2:",
-                "mov {at}, [{offset}]",
-                "lea {piece}, [{x} + 2*{at}]",
-                "tileloadd tmm4, [{piece} + {stride}*1]",
-                "tileloadd tmm6, [{weight} + {row}*1]",
-                "lea {piece}, [{second} + 2*{at}]",
-                "tileloadd tmm5, [{piece} + {stride}*1]",
-                $load,
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                $multiply,
-                "add {offset}, 8",
-                concat!("add {weight}, ", $bytes),
-                "dec {count}",
-                "jnz 2b",
-                "shl {row}, 1",
-                "tilestored [{sum} + {row}*1], tmm0",
-                "tilestored [{sum} + {row}*1 + 2048], tmm2",
-                $store,
-                at = out(reg) _,
-                piece = out(reg) _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
-                $($operand)*
-            )
-        };
-    }
-
     /// For 32 positions, `step` values apart from `first` on, and 16 or 32 output channels the sums of all pieces, which begin
     /// at `offsets`: `sums` has a row of 32 channels for each position. Only between [`begin`] and [`end`].
     pub(super) fn multiply(
@@ -383,33 +345,64 @@ mod amx {
                 .iter()
                 .all(|offset| offset + first + (BLOCK - 1) * step + 32 <= x.len())
         );
-        let (mut offset, mut weight, mut count, mut row) = (offsets.as_ptr(), weights.as_ptr(), offsets.len(), 64usize);
+        let [x, second] = [first, first + ROWS * step].map(|at| &raw const x[at]);
+        // Tiles 0 to 3 sum up: 0 and 1 the first 16 positions, 2 and 3 the others; 4 and 5 are positions, 6 and 7 weights.
+        // The arguments are what is done for the second 16 output channels.
+        macro_rules! products {
+            ($zero:literal, $load:literal, $multiply:literal, $bytes:literal, $store:literal) => {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm2",
+                    $zero,
+                    "2:",
+                    "mov {at}, [{offset}]",
+                    "lea {piece}, [{x} + 2*{at}]",
+                    "tileloadd tmm4, [{piece} + {stride}*1]",
+                    "tileloadd tmm6, [{weight} + {row}*1]",
+                    "lea {piece}, [{second} + 2*{at}]",
+                    "tileloadd tmm5, [{piece} + {stride}*1]",
+                    $load,
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    $multiply,
+                    "add {offset}, 8",
+                    concat!("add {weight}, ", $bytes),
+                    "dec {count}",
+                    "jnz 2b",
+                    "shl {row}, 1",
+                    "tilestored [{sum} + {row}*1], tmm0",
+                    "tilestored [{sum} + {row}*1 + 2048], tmm2",
+                    $store,
+                    x = in(reg) x,
+                    second = in(reg) second,
+                    stride = in(reg) 2 * step,
+                    sum = in(reg) sums.as_mut_ptr(),
+                    offset = inout(reg) offsets.as_ptr() => _,
+                    weight = inout(reg) weights.as_ptr() => _,
+                    count = inout(reg) offsets.len() => _,
+                    row = inout(reg) 64usize => _,
+                    at = out(reg) _,
+                    piece = out(reg) _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                )
+            };
+        }
         // SAFETY: the CPU has AMX and its tiles are configured (`begin`). `compute` asserts that the last piece of the last of
         // the 32 positions lies in `x`; weights and sums are as long as asserted above.
         unsafe {
-            let (x, second) = (x.as_ptr().add(first), x.as_ptr().add(first + ROWS * step));
             if groups == 2 {
                 products!(
                     "tilezero tmm1\ntilezero tmm3",
                     "tileloadd tmm7, [{weight} + {row}*1 + 1024]",
                     "tdpbf16ps tmm1, tmm4, tmm7\ntdpbf16ps tmm3, tmm5, tmm7",
                     "2048",
-                    "tilestored [{sum} + {row}*1 + 64], tmm1\ntilestored [{sum} + {row}*1 + 2112], tmm3",
-                    x = in(reg) x, second = in(reg) second, stride = in(reg) 2 * step, sum = in(reg) sums.as_mut_ptr(),
-                    offset = inout(reg) offset, weight = inout(reg) weight, count = inout(reg) count, row = inout(reg) row,
+                    "tilestored [{sum} + {row}*1 + 64], tmm1\ntilestored [{sum} + {row}*1 + 2112], tmm3"
                 );
             } else {
-                products!(
-                    "",
-                    "",
-                    "",
-                    "1024",
-                    "",
-                    x = in(reg) x, second = in(reg) second, stride = in(reg) 2 * step, sum = in(reg) sums.as_mut_ptr(),
-                    offset = inout(reg) offset, weight = inout(reg) weight, count = inout(reg) count, row = inout(reg) row,
-                );
+                products!("", "", "", "1024", "");
             }
         }
-        let _ = (offset, weight, count, row);
     }
 }

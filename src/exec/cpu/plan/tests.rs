@@ -4,7 +4,8 @@ use rand::{Rng, RngExt};
 use super::*;
 use crate::data::random::stream;
 use crate::exec::candle::Network;
-use crate::graph::{Builder as Net, Interpolation, Node};
+use crate::graph::{Array, Builder as Net, Graph, Interpolation, Node, Op, Padding, Weights};
+use crate::kernels::Isa;
 
 fn array(rng: &mut impl Rng, shape: Vec<usize>, range: std::ops::Range<f32>) -> Array {
     let data = (0..shape.iter().product())

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor, Var};
 use gst_candle::exec::candle::Network;
-use gst_candle::kernels::Nchw;
 use gst_candle::kernels::conv::{Conv, conv2d, conv2d_grad_input, conv2d_grad_weight};
+use gst_candle::kernels::{Arithmetic, Nhwc};
 use gst_candle::model::Task;
 use gst_candle::nets;
 
@@ -27,16 +27,20 @@ fn convolution([n, c, side]: [usize; 3]) -> candle_core::Result<()> {
     #[rustfmt::skip]
     let conv = Conv { kernel, stride, padding, dilation, groups };
     let (h, w) = (side, side);
-    let shape = Nchw { n, c, h, w };
+    let (arithmetic, shape) = (Arithmetic::in_f32(), Nhwc { n, h, w, c });
     let (x, weight) = (vec![0.5; shape.len()], vec![0.1; c * c * 9]);
     let (mut out, mut dw) = (vec![0.0; shape.len()], vec![0.0; weight.len()]);
     let theirs = Var::from_slice(&x, (n, c, h, w), &Device::Cpu)?;
     let filter = Var::from_slice(&weight, (c, c, 3, 3), &Device::Cpu)?;
     let candle = || theirs.conv2d(&filter, 1, 1, 1, 1).expect("the shapes fit");
     let x = (x.as_slice(), shape);
-    let forward = seconds(5, || conv2d(&conv, x, &weight, None, false, (&mut out, shape)));
-    let input = seconds(5, || conv2d_grad_input(&conv, x, &weight, None, (&mut out, shape)));
-    let grad = seconds(5, || conv2d_grad_weight(&conv, x, (&out, shape), &mut dw));
+    let forward = seconds(5, || {
+        conv2d(arithmetic, &conv, x, &weight, None, false, (&mut out, shape))
+    });
+    let input = seconds(5, || {
+        conv2d_grad_input(arithmetic, &conv, x, &weight, None, (&mut out, shape))
+    });
+    let grad = seconds(5, || conv2d_grad_weight(arithmetic, &conv, x, (&out, shape), &mut dw));
     let theirs = [
         seconds(2, || drop(black_box(candle()))),
         seconds(1, || drop(black_box(candle().backward()))) / 3.0,

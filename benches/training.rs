@@ -4,8 +4,10 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
+use gst_candle::exec::Precision;
 use gst_candle::exec::candle::Network;
 use gst_candle::graph::{Builder, Graph, Interpolation, Op, Weights};
+use gst_candle::kernels::Tiles;
 use gst_candle::model::{Color, InputSpec, Normalization, Resize};
 use gst_candle::nets::{self, Net};
 use gst_candle::train::optimizer::{AdamParams, AdamW};
@@ -71,7 +73,7 @@ fn unet(b: &mut Builder, x: &str) -> String {
 }
 
 /// Steps of at least four seconds, after one to warm up.
-fn images_per_second(graph: Graph, n: usize, side: usize) -> gst_candle::Result<f64> {
+fn images_per_second(graph: &Graph, n: usize, side: usize, precision: Precision) -> gst_candle::Result<f64> {
     let input = InputSpec {
         color: Color::Gray,
         size: None,
@@ -82,8 +84,9 @@ fn images_per_second(graph: Graph, n: usize, side: usize) -> gst_candle::Result<
         extra: Vec::new(),
     };
     let given = Weights::new();
+    let graph = graph.clone();
     let net = Net { graph, input, given };
-    let network = Network::new(&net.graph, &nets::init(&net, 1)?, &Device::Cpu)?;
+    let network = Network::in_precision(&net.graph, &nets::init(&net, 1)?, &Device::Cpu, precision)?;
     let mut optimizer = AdamW::new(network.trainable(), AdamParams::default())?;
     let x = Tensor::full(0.5f32, (n, 1, side, side), &Device::Cpu)?.to_dtype(DType::F32)?;
     let mut step = || -> gst_candle::Result<()> {
@@ -115,8 +118,13 @@ fn main() -> gst_candle::Result<()> {
         let mut b = Builder::new();
         let x = b.input("x", 1);
         let out = make(&mut b, &x);
-        let rate = images_per_second(b.finish(&[&out]), n, side)?;
-        println!("f32 {rate:.2}");
+        let graph = b.finish(&[&out]);
+        for precision in [Precision::F32, Precision::Bf16] {
+            if precision == Precision::F32 || Tiles::find() == Some(Tiles::Amx) {
+                let rate = images_per_second(&graph, n, side, precision)?;
+                println!("{precision} {rate:.2}");
+            }
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 
 use super::common::{Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, check_writable, number, rate, sigma, size};
-use crate::exec::{self, Precision};
+use crate::exec;
 use crate::model::{Color, MapKind, Resize};
 use crate::nets::NetOptions;
 use crate::train::checkpoint::path_for;
@@ -256,9 +256,8 @@ fn color(text: &str) -> Result<Color, String> {
 
 impl CommonArgs {
     fn prepare(&self, size: Option<[usize; 2]>, code_size: Option<usize>) -> Result<(Common, exec::Options)> {
-        if self.machine.precision == Precision::Bf16 {
-            bail!("--precision bf16: training runs in f32; the finished model can run in bf16");
-        }
+        let device = self.machine.device.open()?;
+        exec::candle::arithmetic(&device, self.machine.precision)?;
         check_writable(&self.output)?;
         let exec = self.machine.options()?;
         let budget = match (self.length.steps, self.length.epochs) {
@@ -287,7 +286,8 @@ impl CommonArgs {
             learning_rate: self.lr,
             weight_decay: self.weight_decay,
             seed: self.seed,
-            device: self.machine.device.open()?,
+            device,
+            precision: self.machine.precision,
             output: self.output.clone(),
             checkpoint_every: Duration::from_secs_f64(self.checkpoint_every),
             resume: self.resume,

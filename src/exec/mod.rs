@@ -183,7 +183,7 @@ impl Session {
     /// On the CPU in bf16, slowly by loops where it has no AMX: to find out what a model loses.
     pub fn in_bf16(model: &Model) -> Result<Self> {
         let (graph, weights) = model.graph.fold(&model.weights)?;
-        let planner = Planner::new(&graph, &weights, Machine::in_bf16()?)?;
+        let planner = Planner::new(&graph, &weights, Machine::in_bf16())?;
         Ok(Self {
             engine: Engine::Cpu(Box::new(planner)),
         })
@@ -192,7 +192,7 @@ impl Session {
     /// The number format that it runs in.
     pub fn precision(&self) -> Precision {
         let bf16 = match &self.engine {
-            Engine::Cpu(planner) => planner.machine().tiles.is_some(),
+            Engine::Cpu(planner) => planner.machine().arithmetic.tiles.is_some(),
             Engine::Candle(_, _, dtype) => *dtype == DType::BF16,
         };
         if bf16 { Precision::Bf16 } else { Precision::F32 }
@@ -201,7 +201,7 @@ impl Session {
     /// What does the arithmetic: `portable`, `avx2`, `avx512`, `amx` (or `amx-emulated`), or `cuda`.
     pub fn isa(&self) -> String {
         match &self.engine {
-            Engine::Cpu(planner) => planner.machine().to_string(),
+            Engine::Cpu(planner) => planner.machine().arithmetic.to_string(),
             Engine::Candle(..) => "cuda".into(),
         }
     }

@@ -1,7 +1,7 @@
 //! 2-D convolution for training: forward, and its gradients with respect to the input and the weight.
 //!
-//! A strip of the input is copied into a scratch buffer that stays in cache, the channels of a pixel side by side and zeros
-//! around it; there the kernels of [`super::rows`] do the work.
+//! A strip of the input is copied into a scratch buffer that stays in cache, with zeros around it or in the form that its
+//! kernel wants; there the kernels of [`super::rows`] do the work.
 
 #[cfg(test)]
 mod tests;
@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::rows::{self, Filter, Finish, Layout, Target, View, tiles};
-use super::{Isa, Nchw};
+use super::Nhwc;
+use super::rows::{Arithmetic, Filter, Finish, Layout, Scratch, View};
 
 pub use weight::conv2d_grad_weight;
 
@@ -27,12 +27,12 @@ thread_local! {
 /// A thread's scratch memory.
 #[derive(Default)]
 struct Buffers {
-    /// A strip of the source, and the same transformed.
+    /// A strip of the source, and the same in another form.
     strip: Vec<f32>,
-    transformed: Vec<f32>,
-    row: Vec<f32>,
-    scratch: Vec<f32>,
-    offsets: Vec<usize>,
+    prepared: Vec<f32>,
+    /// A strip of the output's gradient.
+    gradient: Vec<f32>,
+    scratch: Scratch,
 }
 
 /// The window of a convolution: a square kernel, the same stride, zero padding and dilation on both axes.
@@ -78,15 +78,16 @@ impl Conv {
 /// `out = x * weight + bias`, then, with `relu`, nothing below zero. `weight` is `[out.c, x.c / groups, kernel, kernel]`.
 /// Panics when the shapes do not fit each other.
 pub fn conv2d(
+    arithmetic: Arithmetic,
     conv: &Conv,
-    x: (&[f32], Nchw),
+    x: (&[f32], Nhwc),
     weight: &[f32],
     bias: Option<&[f32]>,
     relu: bool,
-    out: (&mut [f32], Nchw),
+    out: (&mut [f32], Nhwc),
 ) {
     check(conv, (x.0.len(), x.1), weight.len(), (out.0.len(), out.1));
-    let filter = Filter::forward(Isa::used(), conv, x.1.c, out.1.c, conv.weight(x.1.c, weight));
+    let filter = Filter::forward(arithmetic, conv, [x.1.c, out.1.c], conv.weight(x.1.c, weight));
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
     let bias = bias.unwrap_or_default();
     run(&filter, x, Finish { bias, floor }, out);
@@ -94,77 +95,54 @@ pub fn conv2d(
 
 /// Gradient of [`conv2d`]'s input, `dx`, from that of its output, `g`; with `bias` (one value for each channel of `dx`)
 /// also the forward pass of a transposed convolution.
-pub fn conv2d_grad_input(conv: &Conv, g: (&[f32], Nchw), weight: &[f32], bias: Option<&[f32]>, dx: (&mut [f32], Nchw)) {
+pub fn conv2d_grad_input(
+    arithmetic: Arithmetic,
+    conv: &Conv,
+    g: (&[f32], Nhwc),
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    dx: (&mut [f32], Nhwc),
+) {
     check(conv, (dx.0.len(), dx.1), weight.len(), (g.0.len(), g.1));
-    let filter = Filter::backward(Isa::used(), conv, dx.1.c, g.1.c, conv.weight(dx.1.c, weight));
+    let filter = Filter::backward(arithmetic, conv, [dx.1.c, g.1.c], conv.weight(dx.1.c, weight));
     let (bias, floor) = (bias.unwrap_or_default(), f32::NEG_INFINITY);
     run(&filter, g, Finish { bias, floor }, dx);
 }
 
 /// Runs a filter, strip by strip.
-fn run(filter: &Filter, (x, from): (&[f32], Nchw), finish: Finish, (out, to): (&mut [f32], Nchw)) {
+fn run(filter: &Filter, (x, from): (&[f32], Nhwc), finish: Finish, (out, to): (&mut [f32], Nhwc)) {
     let [left, right] = filter.reach(from.w, to.w);
-    let mut layout = Layout::new(from.c, from.h, from.w);
-    layout.reach(left, right);
+    let mut bordered = Layout::new(from.c, from.h, from.w);
+    bordered.reach(left, right);
     let wanted = (4 * rayon::current_num_threads()).div_ceil(to.n);
-    let fits = (SCRATCH / layout.pitch).max(8) * to.h / from.h;
+    let fits = (SCRATCH / bordered.pitch).max(8) * to.h / from.h;
     let strip = to.h.div_ceil(wanted).min(fits).max(4);
-    let tasks = split_rows(out, to, strip);
-    let strips = to.h.div_ceil(strip);
-    tasks.into_par_iter().enumerate().for_each(|(task, mut planes)| {
-        let (item, first) = (task / strips, task % strips * strip);
-        let rows = first..(first + strip).min(to.h);
-        let x = &x[item * from.item()..(item + 1) * from.item()];
+    let items = out.chunks_exact_mut(to.item()).zip(x.chunks_exact(from.item()));
+    let strips = items.flat_map(|(out, x)| out.chunks_mut(strip * to.row()).enumerate().map(move |part| (part, x)));
+    let strips: Vec<_> = strips.collect();
+    strips.into_par_iter().for_each(|((number, out), x)| {
         BUFFERS.with_borrow_mut(|buffers| {
-            let Buffers {
-                strip,
-                transformed,
-                row: line,
-                scratch,
-                offsets,
-            } = buffers;
-            let needed = filter.rows(rows.clone());
-            let layout = fill(x, from, needed.clone(), layout.clone(), strip);
-            let view = View {
-                data: strip,
-                layout: &layout,
+            filter.reserve(&mut buffers.scratch);
+            let first = number * strip;
+            let last = first + out.len() / to.row() - 1;
+            let needed = filter.rows(first).start..filter.rows(last).end;
+            let rows = inside(&needed, from.h);
+            let (data, layout) = match filter.prepared(&bordered, to.w) {
+                Some(layout) => {
+                    let (line, to) = (&mut buffers.strip, &mut buffers.prepared);
+                    let prepare = |line: View, y, out: &mut [f32]| filter.prepare(line, y, out);
+                    let layout = prepare_rows((x, from), rows, &bordered, layout, line, to, prepare);
+                    (&**to, layout)
+                }
+                None if [left, right] == [0, 0] && rows.len() == needed.len() => (x, Layout::plain(from)),
+                None => {
+                    let layout = copy_rows((x, from), rows, &bordered, &mut buffers.strip);
+                    (&*buffers.strip, layout)
+                }
             };
-            let transformed = match filter {
-                Filter::Winograd(filter, padding) => {
-                    let (data, layout) = (&mut *transformed, rows::transformed_layout(&layout, tiles(to.w)));
-                    rows::transform(filter, view, *padding, inside(&needed, from.h), &layout, data);
-                    scratch.resize(filter.scratch(), 0.0);
-                    Some((&*data, layout))
-                }
-                _ => None,
-            };
-            line.resize(to.w * to.c, 0.0);
-            for (i, row) in rows.enumerate() {
-                match (filter, &transformed) {
-                    (Filter::Direct(filter), _) => filter.compute(view, row, to.w, finish, offsets, line),
-                    (Filter::Transposed(filter), _) => filter.compute(view, row, to.w, finish, offsets, line),
-                    (Filter::Winograd(filter, padding), Some((data, layout))) => {
-                        let rows = rows::winograd_rows(row, *padding);
-                        let rows = std::array::from_fn(|tap| layout.row(rows.start + tap as isize).start);
-                        let (step, Finish { bias, floor }) = (to.c, finish);
-                        filter.multiply(
-                            data,
-                            rows,
-                            to.w,
-                            scratch,
-                            Target {
-                                out: line,
-                                step,
-                                bias,
-                                floor,
-                            },
-                        );
-                    }
-                    (Filter::Winograd(..), None) => unreachable!("transformed above"),
-                }
-                for (c, plane) in planes.iter_mut().enumerate() {
-                    rows::plane(line, to.c, c, &mut plane[i * to.w..(i + 1) * to.w]);
-                }
+            let layout = &layout;
+            for (row, out) in (first..).zip(out.chunks_exact_mut(to.row())) {
+                filter.compute(View { data, layout }, row, to.w, finish, &mut buffers.scratch, out);
             }
         });
     });
@@ -176,43 +154,56 @@ fn inside(rows: &Range<isize>, height: usize) -> Range<usize> {
     rows.start.clamp(0, end as isize) as usize..end
 }
 
-/// Copies those of `rows` of a picture's planes that it has, the channels of a pixel side by side. Returns where they lie.
-fn fill(x: &[f32], from: Nchw, rows: Range<isize>, layout: Layout, strip: &mut Vec<f32>) -> Layout {
-    let rows = inside(&rows, from.h);
-    let layout = Layout {
-        capacity: rows.len().max(1),
-        ..layout
-    };
-    strip.resize(layout.len(), 0.0);
-    strip[..layout.pitch].fill(0.0);
+/// Copies some rows of a picture into memory of layout `to`. Returns how they lie there.
+fn copy_rows((x, from): (&[f32], Nhwc), rows: Range<usize>, to: &Layout, out: &mut Vec<f32>) -> Layout {
+    let layout = start_rows(rows.len(), to, out);
     for y in rows {
-        let row = &mut strip[layout.row(y as isize)];
-        let inside = layout.inside();
-        row[..inside.start].fill(0.0);
-        row[inside.end..].fill(0.0);
-        let planes = x
-            .chunks_exact(from.plane())
-            .map(|plane| &plane[y * from.w..(y + 1) * from.w]);
-        rows::interleave(planes, &mut row[inside]);
+        layout.fill(
+            &x[y * from.row()..(y + 1) * from.row()],
+            &mut out[layout.row(y as isize)],
+        );
     }
     layout
 }
 
-/// Every `strip` rows of every plane: a list for each item and strip, in it a slice for each channel.
-fn split_rows(out: &mut [f32], shape: Nchw, strip: usize) -> Vec<Vec<&mut [f32]>> {
-    let strips = shape.h.div_ceil(strip);
-    let mut tasks: Vec<Vec<&mut [f32]>> = (0..shape.n * strips).map(|_| Vec::with_capacity(shape.c)).collect();
-    for (item, planes) in out.chunks_exact_mut(shape.item()).enumerate() {
-        for plane in planes.chunks_exact_mut(shape.plane()) {
-            for (i, rows) in plane.chunks_mut(strip * shape.w).enumerate() {
-                tasks[item * strips + i].push(rows);
-            }
-        }
+/// Brings some rows of a picture by `prepare` into memory of layout `to`, each from a copy of layout `bordered` in `line`.
+/// Returns how they lie there.
+fn prepare_rows(
+    (x, from): (&[f32], Nhwc),
+    rows: Range<usize>,
+    bordered: &Layout,
+    to: Layout,
+    line: &mut Vec<f32>,
+    out: &mut Vec<f32>,
+    prepare: impl Fn(View, isize, &mut [f32]),
+) -> Layout {
+    let (capacity, has_zeros) = (1, false);
+    #[rustfmt::skip]
+    let one = Layout { capacity, has_zeros, ..bordered.clone() };
+    line.resize(one.len().max(line.len()), 0.0);
+    let layout = start_rows(rows.len(), &to, out);
+    for y in rows {
+        one.fill(&x[y * from.row()..(y + 1) * from.row()], &mut line[..one.len()]);
+        let view = View {
+            data: line,
+            layout: &one,
+        };
+        prepare(view, y as isize, &mut out[layout.row(y as isize)]);
     }
-    tasks
+    layout
 }
 
-fn check(conv: &Conv, x: (usize, Nchw), weight: usize, out: (usize, Nchw)) {
+/// Memory for some rows of layout `to`, and its row of zeros.
+fn start_rows(rows: usize, to: &Layout, out: &mut Vec<f32>) -> Layout {
+    let capacity = rows.max(1);
+    #[rustfmt::skip]
+    let layout = Layout { capacity, ..to.clone() };
+    out.resize(layout.len(), 0.0);
+    out[..layout.pitch].fill(0.0);
+    layout
+}
+
+fn check(conv: &Conv, x: (usize, Nhwc), weight: usize, out: (usize, Nhwc)) {
     let ((x_len, x), (out_len, out)) = (x, out);
     assert!(
         x_len == x.len() && out_len == out.len() && x.n == out.n,

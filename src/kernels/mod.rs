@@ -1,44 +1,42 @@
-//! Convolution and its companions on CPU vectors: forward and backward.
+//! Convolution and its companions on CPU vectors and tiles: forward and backward.
 //!
-//! Plain functions on slices, row-major N, C, H, W, which share their work out over rayon's current pool. Lengths that
-//! do not fit are a bug of the caller and panic. The same input gives the same bits for any number of threads.
+//! Plain functions on slices, row-major N, H, W, C: the channels of a pixel lie side by side. Those of training share their
+//! work out over rayon's current pool. Lengths that do not fit are a bug of the caller and panic. The same input gives the
+//! same bits for any number of threads.
 
 pub mod conv;
-pub mod gemm;
 pub mod norm;
 pub(crate) mod parts;
 pub mod pointwise;
-pub mod pool;
-pub mod resample;
 pub(crate) mod rows;
 pub(crate) mod simd;
 pub(crate) mod team;
 
-pub use rows::BF16_VARIABLE;
+pub use rows::{Arithmetic, BF16_VARIABLE, Tiles};
 pub use simd::{ISA_VARIABLE, Isa};
 
-/// A shape N, C, H, W.
+/// A shape N, H, W, C.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Nchw {
+pub struct Nhwc {
     /// Pictures in the batch.
     pub n: usize,
-    /// Channels.
-    pub c: usize,
     /// Rows.
     pub h: usize,
     /// Columns.
     pub w: usize,
+    /// Channels.
+    pub c: usize,
 }
 
-impl Nchw {
-    /// Values of one channel of one picture.
-    pub fn plane(&self) -> usize {
-        self.h * self.w
+impl Nhwc {
+    /// Values of a row.
+    pub fn row(&self) -> usize {
+        self.w * self.c
     }
 
     /// Values of one picture.
     pub fn item(&self) -> usize {
-        self.c * self.plane()
+        self.h * self.row()
     }
 
     /// Values of all.

@@ -2,11 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::Nchw;
+use super::Nhwc;
 use super::pointwise::at_least;
+use super::simd::{Vector, Work, run_best};
 
-/// Values summed in f32 before the sum goes on in f64.
-const BLOCK: usize = 512;
+/// Pixels summed in f32 before the sums go on in f64.
+const BLOCK: usize = 128;
+/// Pixels that one task of rayon takes.
+const PIXELS: usize = 8 * BLOCK;
 
 /// Mean and biased variance of each channel.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,81 +44,120 @@ impl Affine {
     }
 }
 
-/// For each channel `c` the sums of both parts of `f(c, a, b)` over its values in `a` and `b`.
-fn channel_sums(
-    shape: Nchw,
-    (a, b): (&[f32], &[f32]),
-    f: impl Fn(usize, f32, f32) -> (f32, f32) + Sync,
-) -> Vec<(f64, f64)> {
-    const LANES: usize = 8;
-    let channel = |c: usize| {
-        let mut total = (0.0, 0.0);
-        for n in 0..shape.n {
-            let plane = (n * shape.c + c) * shape.plane()..(n * shape.c + c + 1) * shape.plane();
-            for (a, b) in a[plane.clone()].chunks(BLOCK).zip(b[plane].chunks(BLOCK)) {
-                let mut sums = ([0.0; LANES], [0.0; LANES]);
-                let mut add = |lane: usize, a: f32, b: f32| {
-                    let (first, second) = f(c, a, b);
-                    sums.0[lane] += first;
-                    sums.1[lane] += second;
-                };
-                let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-                for (a, b) in a.iter().zip(b) {
-                    for lane in 0..LANES {
-                        add(lane, a[lane], b[lane]);
-                    }
-                }
-                a_rest.iter().zip(b_rest).for_each(|(a, b)| add(0, *a, *b));
-                total.0 += f64::from(sums.0.iter().sum::<f32>());
-                total.1 += f64::from(sums.1.iter().sum::<f32>());
+/// For each channel the sums of both parts of `f(constants, x, g)` over its values in `x` and `g`; the constants are the
+/// channel's of each list.
+fn channel_sums<const K: usize>(
+    channels: usize,
+    (x, g): (&[f32], &[f32]),
+    constants: [&[f32]; K],
+    f: impl Fn([f32; K], f32, f32) -> [f32; 2] + Sync,
+) -> Vec<[f64; 2]> {
+    let blocks = |(x, g): (&[f32], &[f32])| {
+        let mut totals = vec![[0.0; 2]; channels];
+        for (x, g) in x.chunks(BLOCK * channels).zip(g.chunks(BLOCK * channels)) {
+            let (constants, f, totals) = (&constants, &f, &mut totals);
+            #[rustfmt::skip]
+            run_best(Sums { x, g, constants, f, totals });
+        }
+        totals
+    };
+    let tasks = x.par_chunks(PIXELS * channels).zip(g.par_chunks(PIXELS * channels));
+    let parts: Vec<_> = tasks.map(blocks).collect();
+    let mut sums = vec![[0.0; 2]; channels];
+    for part in parts {
+        sums.iter_mut()
+            .zip(part)
+            .for_each(|(sum, part)| *sum = [sum[0] + part[0], sum[1] + part[1]]);
+    }
+    sums
+}
+
+/// The sums of a block.
+struct Sums<'a, F, const K: usize> {
+    x: &'a [f32],
+    g: &'a [f32],
+    constants: &'a [&'a [f32]; K],
+    f: &'a F,
+    totals: &'a mut [[f64; 2]],
+}
+
+impl<F: Fn([f32; K], f32, f32) -> [f32; 2], const K: usize> Work for Sums<'_, F, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(mut self) {
+        let channels = self.totals.len();
+        let mut first = 0;
+        while channels - first >= 8 {
+            self.add::<8>(first);
+            first += 8;
+        }
+        (first..channels).for_each(|channel| self.add::<1>(channel));
+    }
+}
+
+impl<F: Fn([f32; K], f32, f32) -> [f32; 2], const K: usize> Sums<'_, F, K> {
+    /// Of `W` channels from `first` on.
+    #[inline(always)]
+    fn add<const W: usize>(&mut self, first: usize) {
+        let channels = self.totals.len();
+        let some = |values: &[f32]| -> [f32; W] { std::array::from_fn(|i| values[first + i]) };
+        let constants = self.constants.map(some);
+        let mut sums = [[0.0; W]; 2];
+        for (x, g) in self.x.chunks_exact(channels).zip(self.g.chunks_exact(channels)) {
+            let (x, g) = (some(x), some(g));
+            for i in 0..W {
+                let [a, b] = (self.f)(constants.map(|values| values[i]), x[i], g[i]);
+                sums[0][i] += a;
+                sums[1][i] += b;
             }
         }
-        total
-    };
-    (0..shape.c).into_par_iter().map(channel).collect()
+        for (i, total) in self.totals[first..first + W].iter_mut().enumerate() {
+            *total = [total[0] + f64::from(sums[0][i]), total[1] + f64::from(sums[1][i])];
+        }
+    }
 }
 
 /// Sum of each channel: the gradient of a bias.
-pub fn sum_channels(x: &[f32], shape: Nchw) -> Vec<f32> {
+pub fn sum_channels(x: &[f32], shape: Nhwc) -> Vec<f32> {
     assert_eq!(x.len(), shape.len());
-    channel_sums(shape, (x, x), |_, x, _| (x, 0.0))
-        .iter()
-        .map(|sums| sums.0 as f32)
-        .collect()
+    let sums = channel_sums(shape.c, (x, x), [], |[], x, _| [x, 0.0]);
+    sums.iter().map(|sums| sums[0] as f32).collect()
 }
 
 /// Moments of each channel of `x`.
-pub fn moments(x: &[f32], shape: Nchw) -> Moments {
+pub fn moments(x: &[f32], shape: Nhwc) -> Moments {
     assert_eq!(x.len(), shape.len());
     // Distances from some value of the channel keep the squares small when the mean is far from zero.
-    let near: Vec<f32> = (0..shape.c).map(|c| x[c * shape.plane()]).collect();
-    let sums = channel_sums(shape, (x, x), |c, x, _| (x - near[c], (x - near[c]) * (x - near[c])));
-    let count = (shape.n * shape.plane()) as f64;
-    let mean = sums
-        .iter()
-        .zip(&near)
-        .map(|(sums, near)| (f64::from(*near) + sums.0 / count) as f32)
-        .collect();
-    let var = sums
-        .iter()
-        .map(|sums| (sums.1 / count - (sums.0 / count).powi(2)).max(0.0) as f32)
-        .collect();
-    Moments { mean, var }
+    let near = &x[..shape.c];
+    let sums = channel_sums(shape.c, (x, x), [near], |[near], x, _| {
+        [x - near, (x - near) * (x - near)]
+    });
+    let count = (shape.n * shape.h * shape.w) as f64;
+    let mean = |(sums, near): (&[f64; 2], &f32)| (f64::from(*near) + sums[0] / count) as f32;
+    let var = |sums: &[f64; 2]| (sums[1] / count - (sums[0] / count).powi(2)).max(0.0) as f32;
+    Moments {
+        mean: sums.iter().zip(near).map(mean).collect(),
+        var: sums.iter().map(var).collect(),
+    }
 }
 
 /// `out = x · scale + shift` by channel, then, with `relu`, nothing below zero.
-pub fn affine(x: &[f32], shape: Nchw, affine: &Affine, relu: bool, out: &mut [f32]) {
-    assert!(x.len() == shape.len() && out.len() == shape.len());
-    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    let planes = out
-        .par_chunks_exact_mut(shape.plane())
-        .zip(x.par_chunks_exact(shape.plane()));
-    planes.enumerate().for_each(|(i, (out, x))| {
-        let (scale, shift) = (affine.scale[i % shape.c], affine.shift[i % shape.c]);
-        out.iter_mut()
-            .zip(x)
-            .for_each(|(out, x)| *out = at_least(floor, x * scale + shift));
-    });
+pub fn affine(x: &[f32], affine: &Affine, relu: bool, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len());
+    let (floor, len) = (if relu { 0.0 } else { f32::NEG_INFINITY }, PIXELS * affine.scale.len());
+    let parts = out.par_chunks_mut(len).zip(x.par_chunks(len));
+    parts.for_each(|(out, x)| affine_row(x, affine, floor, out));
+}
+
+/// [`affine`] for some pixels, on this thread alone, then at least `floor`.
+pub(crate) fn affine_row(x: &[f32], affine: &Affine, floor: f32, out: &mut [f32]) {
+    let Affine { scale, shift } = affine;
+    for (out, x) in out.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {
+        for (((out, x), scale), shift) in out.iter_mut().zip(x).zip(scale).zip(shift) {
+            *out = at_least(floor, x * scale + shift);
+        }
+    }
 }
 
 /// Gradients of batch normalisation by the batch's own moments, from the gradient `g` of its output (after the ReLU
@@ -123,7 +165,7 @@ pub fn affine(x: &[f32], shape: Nchw, affine: &Affine, relu: bool, out: &mut [f3
 ///
 /// `forward` is what [`affine`] was called with, `eps` and `moments` what it was made from.
 pub fn batch_norm_grad(
-    (x, shape): (&[f32], Nchw),
+    (x, shape): (&[f32], Nhwc),
     g: &[f32],
     moments: &Moments,
     forward: &Affine,
@@ -134,41 +176,29 @@ pub fn batch_norm_grad(
     assert!(x.len() == shape.len() && g.len() == shape.len() && dx.len() == shape.len());
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
     // The ReLU passes what was above zero: the same sum as in `affine`.
-    let pass = |c: usize, x: f32, g: f32| {
-        if x * forward.scale[c] + forward.shift[c] > floor {
-            g
-        } else {
-            0.0
-        }
-    };
-    let sums = channel_sums(shape, (x, g), |c, x, g| {
-        let g = pass(c, x, g);
-        (g, g * (x - moments.mean[c]))
+    let pass = |x: f32, scale: f32, shift: f32, g: f32| if x * scale + shift > floor { g } else { 0.0 };
+    let (scale, shift, mean) = (&forward.scale[..], &forward.shift[..], &moments.mean[..]);
+    let sums = channel_sums(shape.c, (x, g), [scale, shift, mean], |[scale, shift, mean], x, g| {
+        let g = pass(x, scale, shift, g);
+        [g, g * (x - mean)]
     });
-    let count = (shape.n * shape.plane()) as f64;
+    let count = (shape.n * shape.h * shape.w) as f64;
     let inverse = |c: usize| 1.0 / (f64::from(moments.var[c]) + eps);
-    let means: Vec<(f32, f32)> = sums
-        .iter()
-        .enumerate()
-        .map(|(c, sums)| ((sums.0 / count) as f32, (sums.1 / count * inverse(c)) as f32))
-        .collect();
-    let planes = dx
-        .par_chunks_exact_mut(shape.plane())
-        .zip(x.par_chunks_exact(shape.plane()));
-    planes
-        .zip(g.par_chunks_exact(shape.plane()))
-        .enumerate()
-        .for_each(|(i, ((dx, x), g))| {
-            let c = i % shape.c;
-            let ((mean_g, slope), mean, scale) = (means[c], moments.mean[c], forward.scale[c]);
-            for ((dx, x), g) in dx.iter_mut().zip(x).zip(g) {
-                *dx = scale * (pass(c, *x, *g) - mean_g - slope * (x - mean));
+    let means: Vec<f32> = sums.iter().map(|sums| (sums[0] / count) as f32).collect();
+    let slopes: Vec<f32> = (0..shape.c).map(|c| (sums[c][1] / count * inverse(c)) as f32).collect();
+    let len = PIXELS * shape.c;
+    let parts = dx.par_chunks_mut(len).zip(x.par_chunks(len)).zip(g.par_chunks(len));
+    parts.for_each(|((dx, x), g)| {
+        let pixels = dx.chunks_exact_mut(shape.c).zip(x.chunks_exact(shape.c));
+        for ((dx, x), g) in pixels.zip(g.chunks_exact(shape.c)) {
+            let constants = scale.iter().zip(shift).zip(mean).zip(means.iter().zip(&slopes));
+            for (((dx, x), g), (((scale, shift), mean), (mean_g, slope))) in dx.iter_mut().zip(x).zip(g).zip(constants)
+            {
+                *dx = scale * (pass(*x, *scale, *shift, *g) - mean_g - slope * (x - mean));
             }
-        });
-    let weight = sums
-        .iter()
-        .enumerate()
-        .map(|(c, sums)| (sums.1 * inverse(c).sqrt()) as f32)
-        .collect();
-    (weight, sums.iter().map(|sums| sums.0 as f32).collect())
+        }
+    });
+    let weight = |c: usize| (sums[c][1] * inverse(c).sqrt()) as f32;
+    let weight = (0..shape.c).map(weight).collect();
+    (weight, sums.iter().map(|sums| sums[0] as f32).collect())
 }

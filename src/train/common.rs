@@ -11,6 +11,7 @@ use super::checkpoint::path_for;
 use super::run::{Settings, Trained};
 use super::samples::{DataCard, Sources};
 use super::schedule::Budget;
+use crate::exec::Precision;
 use crate::model::{Color, InputSpec, Model, Task, Training};
 use crate::nets::{self, Net, NetOptions};
 use crate::{Error, Result};
@@ -36,6 +37,8 @@ pub struct Common {
     pub seed: u64,
     /// Where to train.
     pub device: Device,
+    /// Number format of convolutions; [`Precision::Auto`] is f32.
+    pub precision: Precision,
     /// The model file to make; the checkpoint lies beside it.
     pub output: PathBuf,
     /// Time between two checkpoints.
@@ -111,6 +114,7 @@ impl Common {
             "task": task, "arch": self.arch(task), "width": self.net.width, "depth": self.net.depth,
             "code-size": self.net.code_size, "size": self.net.size, "color": self.net.color, "batch": batch,
             "lr": learning_rate, "weight-decay": weight_decay, "seed": self.seed, "length": budget, "data": data.digest,
+            "bf16": self.precision == Precision::Bf16,
         });
         let object = |value| match value {
             Value::Object(object) => object,
@@ -125,6 +129,7 @@ impl Common {
             weight_decay,
             seed: self.seed,
             device: self.device.clone(),
+            precision: self.precision,
             checkpoint: path_for(&self.output),
             checkpoint_every: self.checkpoint_every,
             resume: self.resume,

@@ -17,6 +17,7 @@ use super::optimizer::{AdamParams, AdamW};
 use super::pace::Pace;
 use super::progress::Progress;
 use super::schedule::{Budget, Schedule, epoch_steps, timed_steps};
+use crate::exec::Precision;
 use crate::exec::candle::Network;
 use crate::graph::Weights;
 use crate::nets::{self, Net};
@@ -66,6 +67,8 @@ pub struct Settings {
     pub seed: u64,
     /// Where to train.
     pub device: Device,
+    /// Number format of convolutions.
+    pub precision: Precision,
     /// The checkpoint's file.
     pub checkpoint: PathBuf,
     /// Time between two checkpoints.
@@ -256,7 +259,7 @@ impl<'a> Training<'a> {
     }
 
     fn new(net: &'a Net, settings: &'a Settings, weights: &Weights, ema: Ema, state: State) -> Result<Self> {
-        let network = Network::new(&net.graph, weights, &settings.device)?;
+        let network = Network::in_precision(&net.graph, weights, &settings.device, settings.precision)?;
         let params = AdamParams {
             weight_decay: settings.weight_decay,
             ..AdamParams::default()

@@ -4,6 +4,34 @@ use std::process::Output;
 
 use super::{Folder, assert_same, classes, figures, gst_candle, part, parts, run, succeed, write};
 
+/// In bf16 by loops, so that it runs on any CPU.
+#[test]
+fn training_in_bf16_learns_as_much() {
+    let folder = Folder::new();
+    parts(&folder.path("clean"), 5, [70, 50]);
+    let data = folder.text("clean");
+    let train = |name: &str, precision: &str| {
+        let model = folder.text(name);
+        #[rustfmt::skip]
+        let arguments = ["train", "denoise", &data, "--arch", "micro", "--steps", "150", "--batch", "4", "--patch", "32", "--sigma", "25", "--precision", precision, "-o", &model];
+        let output = gst_candle(&arguments)
+            .env("GST_CANDLE_BF16", "emulated")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let judged = figures(&["eval", &model, &data, "--sigma", "25", "--precision", "f32"]);
+        ["psnr", "psnr_noisy"].map(|key| judged[key].as_f64().unwrap())
+    };
+    let ([exact, noisy], [rounded, _]) = (train("a.safetensors", "f32"), train("b.safetensors", "bf16"));
+    assert!(
+        exact > noisy + 2.0 && (exact - rounded).abs() < 0.3,
+        "{noisy} to {exact}, or {rounded} in bf16"
+    );
+    let same =
+        std::fs::read(folder.path("a.safetensors")).unwrap() == std::fs::read(folder.path("b.safetensors")).unwrap();
+    assert!(!same, "bf16 rounds");
+}
+
 #[test]
 fn denoise_learns_and_repeats_itself() {
     let folder = Folder::new();

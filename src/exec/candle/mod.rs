@@ -13,9 +13,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor, Var};
 
+use super::Precision;
 use super::cpu::{Executor, MOMENTUM, weights_of};
 use crate::graph::{Array, Graph, Weights};
+use crate::kernels::Arithmetic;
 use crate::{Error, Result};
+
+/// What the convolutions of a training in `precision` are computed with on the CPU; `None` elsewhere. Fails where the
+/// precision is not to be had.
+pub(crate) fn arithmetic(device: &Device, precision: Precision) -> Result<Option<Arithmetic>> {
+    let bf16 = precision == Precision::Bf16;
+    if !device.is_cpu() {
+        let reason = "training on CUDA runs in f32; leave --precision out";
+        return if bf16 {
+            Err(Error::Invalid(reason.into()))
+        } else {
+            Ok(None)
+        };
+    }
+    Arithmetic::new(bf16)
+        .map(Some)
+        .map_err(|error| Error::Invalid(error.into()))
+}
 
 /// A network whose weights are candle variables.
 pub struct Network {
@@ -34,10 +53,16 @@ impl Network {
     /// Puts `weights` on `device`. Frozen filters and running statistics are not among [`Network::trainable`].
     /// A weight that is missing is an error.
     pub fn new(graph: &Graph, weights: &Weights, device: &Device) -> Result<Self> {
-        let executor = if device.is_cpu() {
-            Some(Arc::new(Executor::new(graph)?))
-        } else {
-            None
+        Self::in_precision(graph, weights, device, Precision::F32)
+    }
+
+    /// [`Network::new`] with convolutions and their gradients in `precision`; the weights and all else are in f32, and
+    /// [`Precision::Auto`] is f32.
+    pub fn in_precision(graph: &Graph, weights: &Weights, device: &Device, precision: Precision) -> Result<Self> {
+        let arithmetic = arithmetic(device, precision)?;
+        let executor = match arithmetic {
+            Some(arithmetic) => Some(Arc::new(Executor::new(graph, arithmetic)?)),
+            None => None,
         };
         Self::with(graph, weights, device, DType::F32, executor)
     }

@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor, Var};
 use super::single::Forward;
 use crate::Result;
 use crate::graph::{Graph, Interpolation, Node, Op, Padding};
-use crate::kernels::resample::linear_taps;
+use crate::kernels::rows::linear_taps;
 
 /// See [`super::Network::forward`]; the shapes have been checked.
 pub(super) fn forward(

@@ -67,7 +67,7 @@ pub(super) fn forward(
     };
     let mut statistics = Vec::new();
     if let Some(pass) = pass.get().filter(|_| train) {
-        for (i, moments) in executor.program.statistics(pass, &shapes) {
+        for (i, moments) in executor.statistics(pass, &shapes) {
             for (weight, values) in [(i, moments.mean), (i + 1, moments.var)] {
                 let len = values.len();
                 statistics.push((
@@ -145,9 +145,10 @@ impl CustomOp2 for Single {
         let (mut inputs, params) = (values(inputs, inputs_layout)?, values(params, params_layout)?);
         let cut = |(len, _): &(usize, bool)| inputs.split_off(..*len).expect("as long as all inputs");
         let inputs: Vec<&[f32]> = self.inputs.iter().map(cut).collect();
-        let Executor { program, memory, .. } = &*self.executor;
-        let pass = program.forward(&inputs, &self.shapes, &self.weights(params), self.train, memory);
-        let out = program.outputs(&pass).concat();
+        let pass = self
+            .executor
+            .forward(&inputs, &self.shapes, &self.weights(params), self.train);
+        let out = self.executor.outputs(&pass, &self.shapes);
         let len = out.len();
         if self.train {
             // The operation runs once: candle makes a new one for every call.
@@ -174,7 +175,7 @@ impl CustomOp2 for Single {
         };
         let weights = self.weights(values(values_in, params_layout)?);
         let mut g = values(g, g_layout)?;
-        let Executor { program, memory, .. } = &*self.executor;
+        let program = &self.executor.program;
         let lens = program
             .output_shapes(&self.shapes)
             .into_iter()
@@ -183,7 +184,7 @@ impl CustomOp2 for Single {
             .map(|len: usize| g.split_off(..len).expect("as long as all outputs"))
             .collect();
         let wanted: Vec<bool> = self.inputs.iter().map(|input| input.1).collect();
-        let found = program.backward(pass, &self.shapes, &weights, &outputs, &wanted, memory);
+        let found = self.executor.backward(pass, &self.shapes, &weights, &outputs, &wanted);
         let mut flat = Vec::with_capacity(params.elem_count());
         for ((weight, len), grad) in program.weights.iter().zip(&self.lens).zip(found.weights) {
             match grad {
@@ -200,7 +201,7 @@ impl CustomOp2 for Single {
         let mut flat = Vec::with_capacity(inputs.elem_count());
         for ((len, _), grad) in self.inputs.iter().zip(found.inputs) {
             match grad {
-                Some(grad) => flat.extend_from_slice(&grad),
+                Some(grad) => flat.extend(grad),
                 None => flat.resize(flat.len() + len, 0.0),
             }
         }

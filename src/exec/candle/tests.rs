@@ -393,6 +393,32 @@ fn the_same_step_gives_the_same_bits() {
     assert!(first == second);
 }
 
+/// Rounding to 8 bits turns a gradient by little.
+#[test]
+fn gradients_in_bf16_are_close() {
+    for (seed, (graph, shape)) in cases().into_iter().enumerate() {
+        let seed = seed as u64;
+        let weights = random_weights(&graph, std::slice::from_ref(&shape), seed);
+        let x = array(&shape, seed, 0);
+        let step = |arithmetic| {
+            let executor = Arc::new(Executor::new(&graph, arithmetic).unwrap());
+            let network = Network::with(&graph, &weights, &Device::Cpu, DType::F32, Some(executor)).unwrap();
+            train_step(&network, &x)
+        };
+        let (exact, rounded) = (step(Arithmetic::in_f32()), step(Arithmetic::in_bf16()));
+        for (name, want) in &exact.1 {
+            let size = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x * x)).sum::<f64>().sqrt();
+            let off = size(&mut rounded.1[name].iter().zip(want).map(|(got, want)| got - want));
+            let whole = size(&mut want.iter().copied()).max(1e-2);
+            assert!(
+                off < 0.05 * whole,
+                "seed {seed}, {name}: off by {off} of {whole}: {:?}",
+                graph.nodes
+            );
+        }
+    }
+}
+
 #[test]
 fn refuses_what_does_not_fit() {
     let graph = chain(2, &[conv(3, 3, 1, 1)]);

@@ -2,6 +2,7 @@
 
 mod backward;
 mod forward;
+mod kernel;
 mod memory;
 mod plan;
 
@@ -9,9 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::graph::{Graph, Node, Op};
-use crate::kernels::Nchw;
 use crate::kernels::conv::Conv;
-use crate::kernels::pool::Window;
+use crate::kernels::{Arithmetic, Nhwc};
 use crate::{Error, Result};
 
 pub(crate) use forward::Pass;
@@ -180,17 +180,17 @@ impl Program {
     /// Shape of every value for inputs of these shapes; `[N, features]` counts as pictures of one pixel.
     pub(crate) fn shapes(&self, inputs: &[Vec<usize>]) -> Result<Shapes> {
         let by_name = self.graph.shapes(inputs)?;
-        let nchw = |node: &Node| match by_name[&node.name][..] {
-            [n, c, h, w] => Nchw { n, c, h, w },
-            ref shape => Nchw {
+        let nhwc = |node: &Node| match by_name[&node.name][..] {
+            [n, c, h, w] => Nhwc { n, h, w, c },
+            ref shape => Nhwc {
                 n: shape[0],
-                c: shape[1..].iter().product(),
                 h: 1,
                 w: 1,
+                c: shape[1..].iter().product(),
             },
         };
         Ok(Shapes {
-            values: self.graph.nodes.iter().map(nchw).collect(),
+            values: self.graph.nodes.iter().map(nhwc).collect(),
             by_name,
         })
     }
@@ -208,17 +208,19 @@ impl Program {
 /// Shapes of inputs that were checked, and of all values for them.
 type Prepared = (Vec<Vec<usize>>, Arc<Shapes>);
 
-/// A program, its memory, and the shapes of its last call.
+/// A program, what its convolutions are computed with, its memory, and the shapes of its last call.
 pub(crate) struct Executor {
     pub(crate) program: Program,
+    pub(crate) arithmetic: Arithmetic,
     pub(crate) memory: Memory,
     last: Mutex<Option<Prepared>>,
 }
 
 impl Executor {
-    pub(crate) fn new(graph: &Graph) -> Result<Self> {
+    pub(crate) fn new(graph: &Graph, arithmetic: Arithmetic) -> Result<Self> {
         Ok(Self {
             program: Program::new(graph)?,
+            arithmetic,
             memory: Memory::default(),
             last: Mutex::default(),
         })
@@ -250,7 +252,7 @@ impl Executor {
 /// What [`Program::shapes`] finds.
 #[derive(Debug, Clone)]
 pub(crate) struct Shapes {
-    values: Vec<Nchw>,
+    values: Vec<Nhwc>,
     by_name: BTreeMap<String, Vec<usize>>,
 }
 
@@ -292,27 +294,19 @@ fn conv_of(op: &Op) -> Option<Conv> {
             dilation: 1,
             groups,
         }),
+        // Of pictures of one pixel.
+        Op::Linear { .. } => Some(Conv {
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+            dilation: 1,
+            groups: 1,
+        }),
         _ => None,
     }
 }
 
-/// The window of a pool.
-fn window_of(op: &Op) -> Option<Window> {
-    match *op {
-        Op::MaxPool {
-            kernel,
-            stride,
-            padding,
-        }
-        | Op::AvgPool {
-            kernel,
-            stride,
-            padding,
-        } => Some(Window {
-            kernel,
-            stride,
-            padding,
-        }),
-        _ => None,
-    }
+/// Whether an op with a weight has a bias too.
+fn has_bias(op: &Op) -> bool {
+    op.weight_names().contains(&"bias")
 }

@@ -2,13 +2,20 @@ use rand::{Rng, RngExt};
 
 use super::*;
 use crate::data::random::stream;
+use crate::kernels::{Isa, Tiles};
+
+/// Values that bf16 has.
+fn rounded(rng: &mut impl Rng, len: usize) -> Vec<f32> {
+    let values = normal(rng, len);
+    values.into_iter().map(|x| half::bf16::from_f32(x).to_f32()).collect()
+}
 
 fn normal(rng: &mut impl Rng, len: usize) -> Vec<f32> {
     (0..len).map(|_| rng.random_range(-1.0f32..1.0)).collect()
 }
 
 /// Calls `f(x, weight, out)` with the indices of every product of the convolution.
-fn products(conv: &Conv, x: Nchw, out: Nchw, mut f: impl FnMut(usize, usize, usize)) {
+fn products(conv: &Conv, x: Nhwc, out: Nhwc, mut f: impl FnMut(usize, usize, usize)) {
     let (ins, outs, k) = (x.c / conv.groups, out.c / conv.groups, conv.kernel);
     for (n, o, y, c) in indices(out.n, out.c, out.h, out.w) {
         for (i, ky, kx, _) in indices(ins, k, k, 1) {
@@ -17,9 +24,9 @@ fn products(conv: &Conv, x: Nchw, out: Nchw, mut f: impl FnMut(usize, usize, usi
                 continue;
             };
             if sy < x.h && sx < x.w {
-                let channel = n * x.c + o / outs * ins + i;
-                let at = [(channel * x.h + sy) * x.w + sx, ((o * ins + i) * k + ky) * k + kx];
-                f(at[0], at[1], ((n * out.c + o) * out.h + y) * out.w + c);
+                let at = ((n * x.h + sy) * x.w + sx) * x.c + o / outs * ins + i;
+                let weight = ((o * ins + i) * k + ky) * k + kx;
+                f(at, weight, ((n * out.h + y) * out.w + c) * out.c + o);
             }
         }
     }
@@ -38,23 +45,35 @@ fn assert_close(got: &[f32], want: &[[f64; 2]], what: &str) {
     }
 }
 
-/// Forward and both gradients against the sums written out in f64.
-fn compare(conv: &Conv, x: Nchw, outs: usize, rng: &mut impl Rng) {
+/// All that this machine can convolve with, and the loops that stand for tiles.
+fn arithmetics() -> Vec<Arithmetic> {
+    let isas = Isa::ALL.into_iter().filter(|isa| isa.is_here());
+    let in_f32 = isas.map(|isa| Arithmetic { isa, tiles: None });
+    let tiles = [Tiles::Emulated].into_iter().chain(Tiles::find());
+    let in_bf16 = tiles.map(|tiles| Arithmetic {
+        tiles: Some(tiles),
+        ..Arithmetic::in_f32()
+    });
+    in_f32.chain(in_bf16).collect()
+}
+
+/// Forward and both gradients against the sums written out in f64. All factors are those that bf16 has.
+fn compare(conv: &Conv, x: Nhwc, outs: usize, rng: &mut impl Rng) {
     let (Some(h), Some(w)) = (conv.output(x.h), conv.output(x.w)) else {
         return;
     };
-    let out = Nchw { c: outs, h, w, ..x };
+    let out = Nhwc { c: outs, h, w, ..x };
     let what = format!("{conv:?} {x:?} {out:?}");
     let weights = outs * x.c / conv.groups * conv.kernel * conv.kernel;
-    let (xs, ws, gs) = (normal(rng, x.len()), normal(rng, weights), normal(rng, out.len()));
+    let [xs, ws, gs] = [x.len(), weights, out.len()].map(|len| rounded(rng, len));
     let (bias, back) = (normal(rng, outs), normal(rng, x.c));
     let mut want = [out.len(), x.len(), weights].map(|len| vec![[0.0f64; 2]; len]);
     let add = |sum: &mut [f64; 2], term: f64| *sum = [sum[0] + term, sum[1] + term.abs()];
     for (i, sum) in want[0].iter_mut().enumerate() {
-        add(sum, bias[i / out.plane() % out.c].into());
+        add(sum, bias[i % out.c].into());
     }
     for (i, sum) in want[1].iter_mut().enumerate() {
-        add(sum, back[i / x.plane() % x.c].into());
+        add(sum, back[i % x.c].into());
     }
     products(conv, x, out, |i, j, k| {
         let [x, w, g] = [xs[i], ws[j], gs[k]].map(f64::from);
@@ -62,19 +81,19 @@ fn compare(conv: &Conv, x: Nchw, outs: usize, rng: &mut impl Rng) {
         add(&mut want[1][i], g * w);
         add(&mut want[2][j], g * x);
     });
-    let [mut y, mut dx, mut dw] = [out.len(), x.len(), weights].map(|len| vec![f32::NAN; len]);
-    conv2d(conv, (&xs, x), &ws, Some(&bias), false, (&mut y, out));
-    assert_close(&y, &want[0], &what);
-    conv2d(conv, (&xs, x), &ws, Some(&bias), true, (&mut y, out));
-    assert_close(
-        &y,
-        &want[0].iter().map(|[v, size]| [v.max(0.0), *size]).collect::<Vec<_>>(),
-        &what,
-    );
-    conv2d_grad_input(conv, (&gs, out), &ws, Some(&back), (&mut dx, x));
-    assert_close(&dx, &want[1], &what);
-    conv2d_grad_weight(conv, (&xs, x), (&gs, out), &mut dw);
-    assert_close(&dw, &want[2], &what);
+    for arithmetic in arithmetics() {
+        let what = format!("{arithmetic} {what}");
+        let [mut y, mut dx, mut dw] = [out.len(), x.len(), weights].map(|len| vec![f32::NAN; len]);
+        conv2d(arithmetic, conv, (&xs, x), &ws, Some(&bias), false, (&mut y, out));
+        assert_close(&y, &want[0], &what);
+        conv2d(arithmetic, conv, (&xs, x), &ws, Some(&bias), true, (&mut y, out));
+        let positive: Vec<_> = want[0].iter().map(|[v, size]| [v.max(0.0), *size]).collect();
+        assert_close(&y, &positive, &what);
+        conv2d_grad_input(arithmetic, conv, (&gs, out), &ws, Some(&back), (&mut dx, x));
+        assert_close(&dx, &want[1], &what);
+        conv2d_grad_weight(arithmetic, conv, (&xs, x), (&gs, out), &mut dw);
+        assert_close(&dw, &want[2], &what);
+    }
 }
 
 #[test]
@@ -91,7 +110,7 @@ fn equals_the_written_out_sums() {
             dilation: rng.random_range(1..=3),
             groups,
         };
-        let x = Nchw {
+        let x = Nhwc {
             n: rng.random_range(1..=3),
             c: groups * rng.random_range(1..=5),
             h: rng.random_range(1..=19),
@@ -115,7 +134,7 @@ fn equals_the_written_out_sums_in_many_strips() {
     };
     compare(
         &conv,
-        Nchw {
+        Nhwc {
             n: 1,
             c: 2,
             h: 700,
@@ -126,7 +145,7 @@ fn equals_the_written_out_sums_in_many_strips() {
     );
     compare(
         &conv,
-        Nchw {
+        Nhwc {
             n: 5,
             c: 37,
             h: 11,
@@ -137,7 +156,7 @@ fn equals_the_written_out_sums_in_many_strips() {
     );
     compare(
         &Conv { stride: 2, ..conv },
-        Nchw {
+        Nhwc {
             n: 2,
             c: 33,
             h: 40,
@@ -148,7 +167,7 @@ fn equals_the_written_out_sums_in_many_strips() {
     );
     compare(
         &Conv { groups: 24, ..conv },
-        Nchw {
+        Nhwc {
             n: 2,
             c: 24,
             h: 30,
@@ -168,7 +187,7 @@ fn does_not_depend_on_threads() {
         dilation: 1,
         groups: 1,
     };
-    let shape = Nchw {
+    let shape = Nhwc {
         n: 3,
         c: 18,
         h: 50,
@@ -180,17 +199,19 @@ fn does_not_depend_on_threads() {
         normal(rng, shape.len()),
         normal(rng, 18 * 18 * 9),
     );
-    let run = |threads| {
+    let run = |arithmetic, threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let [mut y, mut dx, mut dw] = [shape.len(), shape.len(), w.len()].map(|len| vec![0.0; len]);
-            conv2d(&conv, (&x, shape), &w, None, false, (&mut y, shape));
-            conv2d_grad_input(&conv, (&g, shape), &w, None, (&mut dx, shape));
-            conv2d_grad_weight(&conv, (&x, shape), (&g, shape), &mut dw);
+            conv2d(arithmetic, &conv, (&x, shape), &w, None, false, (&mut y, shape));
+            conv2d_grad_input(arithmetic, &conv, (&g, shape), &w, None, (&mut dx, shape));
+            conv2d_grad_weight(arithmetic, &conv, (&x, shape), (&g, shape), &mut dw);
             [y, dx, dw]
         })
     };
-    assert!(run(1) == run(3));
+    for arithmetic in arithmetics() {
+        assert!(run(arithmetic, 1) == run(arithmetic, 3), "{arithmetic}");
+    }
 }
 
 #[test]
@@ -203,8 +224,9 @@ fn refuses_shapes_that_do_not_fit() {
         dilation: 1,
         groups: 1,
     };
-    let shape = Nchw { n: 1, c: 1, h: 4, w: 4 };
+    let shape = Nhwc { n: 1, c: 1, h: 4, w: 4 };
     conv2d(
+        Arithmetic::in_f32(),
         &conv,
         (&[0.0; 16], shape),
         &[0.0; 9],

@@ -1,10 +1,12 @@
 //! The gradient of a convolution's weight.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::{BUFFERS, Buffers, Conv, SCRATCH, check, fill, inside};
-use crate::kernels::rows::{self, Layout, Outer, PRODUCTS, TILE, View, Winograd, is_winograd, tiles};
-use crate::kernels::{Isa, Nchw};
+use super::{BUFFERS, Buffers, Conv, SCRATCH, check, copy_rows, inside, prepare_rows};
+use crate::kernels::rows::{self, Arithmetic, Gradient, Layout, Outer, PRODUCTS, TILE, WINOGRAD, is_winograd};
+use crate::kernels::{Isa, Nhwc};
 
 /// Tasks that the pictures are shared out over, where the sums of so many fit into memory.
 const SHARES: usize = 16;
@@ -13,46 +15,57 @@ const SUMS: usize = 16 << 20;
 /// Positions whose values stay in the L1 cache while all taps and channels use them.
 const POSITIONS: usize = 96;
 
+/// How the sums are taken.
+enum Way {
+    Direct,
+    Winograd,
+    Tiles(Gradient),
+}
+
 /// Gradient of [`super::conv2d`]'s weight, `dw`, from its input and the gradient of its output. The sums are taken in an
 /// order that does not depend on the number of threads.
-pub fn conv2d_grad_weight(conv: &Conv, x: (&[f32], Nchw), g: (&[f32], Nchw), dw: &mut [f32]) {
+pub fn conv2d_grad_weight(arithmetic: Arithmetic, conv: &Conv, x: (&[f32], Nhwc), g: (&[f32], Nhwc), dw: &mut [f32]) {
     let ((x, from), (g, to)) = (x, g);
     check(conv, (x.len(), from), dw.len(), (g.len(), to));
     let [ins, outs] = [from.c, to.c].map(|channels| channels / conv.groups);
-    let winograd = is_winograd(conv, ins) && outs >= rows::WINOGRAD;
-    let isa = Isa::used();
-    let taps = if winograd { PRODUCTS * conv.kernel } else { conv.area() };
+    let way = match arithmetic.tiles {
+        Some(tiles) if conv.groups == 1 => Way::Tiles(Gradient::new(tiles, conv, [ins, outs], [from.w, to.w])),
+        _ if is_winograd(conv, ins) && outs >= WINOGRAD => Way::Winograd,
+        _ => Way::Direct,
+    };
+    let is_winograd = matches!(way, Way::Winograd);
+    let taps = if is_winograd {
+        PRODUCTS * conv.kernel
+    } else {
+        conv.area()
+    };
     let len = conv.groups * taps * ins * Outer::pitch(outs);
 
     // Strips of rows, and how many of them a task takes.
-    let [left, right] = reach(conv, from.w, to.w);
-    let mut layout = Layout::new(from.c, from.h, from.w);
-    layout.reach(left, right);
-    let strip = (SCRATCH / (layout.pitch * conv.stride)).clamp(4, 64).min(to.h);
-    let strips = to.h.div_ceil(strip);
+    let mut bordered = Layout::new(from.c, from.h, from.w);
+    let end = to.w.next_multiple_of(TILE) * conv.stride + (conv.kernel - 1) * conv.dilation + 1;
+    bordered.reach(conv.padding, end.saturating_sub(conv.padding + from.w));
+    let rows = (SCRATCH / (bordered.pitch * conv.stride)).clamp(4, 64).min(to.h);
+    let strips = to.h.div_ceil(rows);
     let shares = SHARES.min(SUMS / len).clamp(1, to.n * strips);
+    let isa = arithmetic.isa;
     let sums: Vec<Vec<f32>> = (0..shares)
         .into_par_iter()
         .map(|share| {
             let mut sums = vec![0.0; len];
             let units = to.n * strips;
             for unit in units * share / shares..units * (share + 1) / shares {
-                let (item, first) = (unit / strips, unit % strips * strip);
-                let rows = first..(first + strip).min(to.h);
+                let (item, first) = (unit / strips, unit % strips * rows);
+                let rows = first..(first + rows).min(to.h);
                 let x = (&x[item * from.item()..(item + 1) * from.item()], from);
                 let g = (&g[item * to.item()..(item + 1) * to.item()], to);
-                let strip = Strip {
-                    isa,
-                    conv,
-                    rows,
-                    layout: &layout,
-                };
-                BUFFERS.with_borrow_mut(|buffers| {
-                    if winograd {
-                        strip.winograd(x, g, buffers, &mut sums);
-                    } else {
-                        strip.direct(x, g, buffers, &mut sums);
-                    }
+                let bordered = &bordered;
+                #[rustfmt::skip]
+                let strip = Strip { isa, conv, rows, bordered };
+                BUFFERS.with_borrow_mut(|buffers| match &way {
+                    Way::Direct => strip.direct(x, g, buffers, &mut sums),
+                    Way::Winograd => strip.winograd(x, g, buffers, &mut sums),
+                    Way::Tiles(gradient) => strip.tiles(gradient, x, g, buffers, &mut sums),
                 });
             }
             sums
@@ -68,11 +81,10 @@ pub fn conv2d_grad_weight(conv: &Conv, x: (&[f32], Nchw), g: (&[f32], Nchw), dw:
                 sums.iter().map(|sums| sums[at]).sum()
             };
             for (i, dw) in dw.chunks_exact_mut(conv.area()).enumerate() {
-                if winograd {
+                if is_winograd {
                     for (row, dw) in dw.chunks_exact_mut(conv.kernel).enumerate() {
-                        dw.copy_from_slice(&Winograd::taps(std::array::from_fn(|product| {
-                            sum(product * 3 + row, i)
-                        })));
+                        let products = std::array::from_fn(|product| sum(product * 3 + row, i));
+                        dw.copy_from_slice(&rows::taps_gradient(products));
                     }
                 } else {
                     dw.iter_mut().enumerate().for_each(|(tap, dw)| *dw = sum(tap, i));
@@ -81,119 +93,137 @@ pub fn conv2d_grad_weight(conv: &Conv, x: (&[f32], Nchw), g: (&[f32], Nchw), dw:
         });
 }
 
-/// Pixels read beyond either end of a row.
-fn reach(conv: &Conv, from: usize, to: usize) -> [usize; 2] {
-    let end = TILE * tiles(to) * conv.stride + (conv.kernel - 1) * conv.dilation + 1;
-    [conv.padding, end.saturating_sub(conv.padding + from)]
-}
-
 /// Some rows of the output of one picture.
 struct Strip<'a> {
     isa: Isa,
     conv: &'a Conv,
-    rows: std::ops::Range<usize>,
-    /// Of the input.
-    layout: &'a Layout,
+    rows: Range<usize>,
+    /// How the input lies between zeros.
+    bordered: &'a Layout,
 }
 
 impl Strip<'_> {
-    /// Copies the strip of the input into `buffers`; returns how it lies there.
-    fn fill(&self, (x, from): (&[f32], Nchw), strip: &mut Vec<f32>) -> (Layout, std::ops::Range<isize>) {
+    /// Rows of the input, of `height`, that the strip reads.
+    fn needed(&self, height: usize) -> Range<usize> {
         let needed = self.conv.rows(self.rows.start).start..self.conv.rows(self.rows.end - 1).end;
-        (fill(x, from, needed.clone(), self.layout.clone(), strip), needed)
+        inside(&needed, height)
     }
 
-    fn direct(&self, x: (&[f32], Nchw), (g, to): (&[f32], Nchw), buffers: &mut Buffers, sums: &mut [f32]) {
+    /// Row of the input that a row of the kernel reads for row `y` of the output; it may lie beyond.
+    fn source(&self, y: usize, tap: usize) -> isize {
+        self.conv.rows(y).start + (tap * self.conv.dilation) as isize
+    }
+
+    fn direct(&self, x: (&[f32], Nhwc), (g, to): (&[f32], Nhwc), buffers: &mut Buffers, sums: &mut [f32]) {
         let conv = self.conv;
         let Buffers {
             strip,
-            transformed: gradient,
-            offsets,
+            gradient,
+            scratch,
             ..
         } = buffers;
-        let (layout, _) = self.fill(x, strip);
-        let own = fill(
-            g,
-            to,
-            self.rows.start as isize..self.rows.end as isize,
-            Layout::new(to.c, to.h, to.w),
-            gradient,
-        );
+        let layout = copy_rows(x, self.needed(x.1.h), self.bordered, strip);
+        let own = copy_rows((g, to), self.rows.clone(), &Layout::new(to.c, to.h, to.w), gradient);
         gradient.resize(own.len() + Outer::SLACK, 0.0);
         let [ins, outs] = [layout.channels, to.c].map(|channels| channels / conv.groups);
         let per_group = sums.len() / conv.groups;
+        let taps = &mut scratch.offsets;
+        taps.clear();
+        taps.extend((0..conv.kernel * ins).map(|k| k / ins * conv.dilation * layout.channels + k % ins));
         for (group, sums) in sums.chunks_exact_mut(per_group).enumerate() {
             for (row, sums) in sums.chunks_exact_mut(per_group / conv.kernel).enumerate() {
-                offsets.clear();
-                offsets.extend((0..conv.kernel * ins).map(|k| k / ins * conv.dilation * layout.channels + k % ins));
                 let begin = |y: usize| {
-                    let source = (y * conv.stride + row * conv.dilation) as isize - conv.padding as isize;
-                    let x = layout.row(source).start + (layout.left - conv.padding) * layout.channels + group * ins;
+                    let x = layout.row(self.source(y, row)).start + group * ins;
                     [x, own.row(y as isize).start + group * outs]
                 };
                 let steps = [conv.stride * layout.channels, to.c];
-                self.add(begin, to.w, offsets, [strip, gradient], steps, outs, sums);
+                self.add(begin, to.w, taps, [strip, gradient], steps, outs, sums);
             }
         }
     }
 
-    fn winograd(&self, x: (&[f32], Nchw), (g, to): (&[f32], Nchw), buffers: &mut Buffers, sums: &mut [f32]) {
+    fn winograd(&self, x: (&[f32], Nhwc), (g, to): (&[f32], Nhwc), buffers: &mut Buffers, sums: &mut [f32]) {
         let Buffers {
             strip,
-            transformed,
-            row,
-            scratch: gradient,
-            offsets,
+            prepared,
+            gradient,
+            scratch,
         } = buffers;
-        let (layout, needed) = self.fill(x, strip);
-        let count = tiles(to.w);
-        let filter = Winograd::shape(self.isa, to.c, layout.channels);
-        let view = View {
-            data: strip,
-            layout: &layout,
-        };
-        let far = rows::transformed_layout(&layout, count);
-        rows::transform(
-            &filter,
-            view,
-            self.conv.padding,
-            inside(&needed, x.1.h),
-            &far,
-            transformed,
+        let (ins, count) = (x.1.c, to.w.div_ceil(TILE));
+        let layout = Layout::new(PRODUCTS * ins, x.1.h, count);
+        let layout = prepare_rows(
+            x,
+            self.needed(x.1.h),
+            self.bordered,
+            layout,
+            strip,
+            prepared,
+            |line, y, out| {
+                rows::transform(self.isa, line.from(y, self.conv.padding), ins, out);
+            },
         );
-        let own = Layout {
-            capacity: self.rows.len(),
-            ..Layout::new(PRODUCTS * to.c, to.h, count)
-        };
+        let mut whole = Layout::new(to.c, to.h, to.w);
+        whole.reach(0, count * TILE - to.w);
+        let own = Layout::new(PRODUCTS * to.c, to.h, count);
+        let own = prepare_rows(
+            (g, to),
+            self.rows.clone(),
+            &whole,
+            own,
+            strip,
+            gradient,
+            |line, y, out| {
+                rows::transform_gradient(self.isa, &line.from(y, 0)[..whole.pitch], to.c, out);
+            },
+        );
         gradient.resize(own.len() + Outer::SLACK, 0.0);
-        row.resize(TILE * count * to.c, 0.0);
-        for y in self.rows.clone() {
-            let planes = g.chunks_exact(to.plane()).map(|plane| &plane[y * to.w..(y + 1) * to.w]);
-            let (body, rest) = row.split_at_mut(to.w * to.c);
-            rows::interleave(planes, body);
-            rest.fill(0.0);
-            filter.transform_gradient(row, count, &mut gradient[own.row(y as isize)]);
-        }
-        offsets.clear();
-        offsets.extend(0..layout.channels);
+        let taps = &mut scratch.offsets;
+        taps.clear();
+        taps.extend(0..ins);
         let size = sums.len() / (PRODUCTS * 3);
         for (i, sums) in sums.chunks_exact_mut(size).enumerate() {
             let (product, tap) = (i / 3, i % 3);
             let begin = |y: usize| {
-                let source = (y + tap) as isize - self.conv.padding as isize;
-                let x = far.row(source).start + product * count * layout.channels;
+                let x = layout.row(self.source(y, tap)).start + product * count * ins;
                 [x, own.row(y as isize).start + product * count * to.c]
             };
-            self.add(
-                begin,
-                count,
-                offsets,
-                [transformed, gradient],
-                [layout.channels, to.c],
-                to.c,
-                sums,
-            );
+            self.add(begin, count, taps, [prepared, gradient], [ins, to.c], to.c, sums);
         }
+    }
+
+    fn tiles(
+        &self,
+        way: &Gradient,
+        x: (&[f32], Nhwc),
+        (g, to): (&[f32], Nhwc),
+        buffers: &mut Buffers,
+        sums: &mut [f32],
+    ) {
+        let Buffers {
+            strip,
+            prepared,
+            gradient,
+            scratch,
+        } = buffers;
+        let (plain, layout) = (Layout::plain(x.1), Layout::new(way.input_words(), x.1.h, 1));
+        let layout = prepare_rows(
+            x,
+            self.needed(x.1.h),
+            &plain,
+            layout,
+            strip,
+            prepared,
+            |line, y, out| {
+                way.planes(line.pixels(y), out);
+            },
+        );
+        let count = self.rows.len();
+        gradient.resize(way.output_words(count), 0.0);
+        for (i, y) in self.rows.clone().enumerate() {
+            way.pairs(&g[y * to.row()..(y + 1) * to.row()], i, count, gradient);
+        }
+        let start = |row: usize, tap: usize| layout.row(self.source(self.rows.start + row, tap)).start;
+        way.add(prepared, start, gradient, count, &mut scratch.offsets, sums);
     }
 
     /// Adds the products of all rows, some at a time.

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-/// How the rows of a value lie in memory: a row of zeros, then `capacity` rows, used in turn. A row is `left` pixels of
-/// zeros, `width` pixels, and zeros up to `pitch` values.
+use crate::kernels::Nhwc;
+
+/// How the rows of a value lie in memory: a row of zeros where `has_zeros`, then `capacity` rows, used in turn. A row is
+/// `left` pixels of zeros, `width` pixels, and zeros up to `pitch` values.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Layout {
     pub channels: usize,
@@ -14,14 +16,23 @@ pub(crate) struct Layout {
     pub right: usize,
     pub pitch: usize,
     pub capacity: usize,
+    pub has_zeros: bool,
 }
 
 impl Layout {
+    /// A whole value without border behind a row of zeros.
     pub fn new(channels: usize, height: usize, width: usize) -> Self {
-        let (left, right, capacity) = (0, 0, height);
+        let (left, right, capacity, has_zeros) = (0, 0, height, true);
         let pitch = channels * width;
         #[rustfmt::skip]
-        return Self { channels, width, height, left, right, pitch, capacity };
+        return Self { channels, width, height, left, right, pitch, capacity, has_zeros };
+    }
+
+    /// A picture and nothing else.
+    pub fn plain(shape: Nhwc) -> Self {
+        let layout = Self::new(shape.c, shape.h, shape.w);
+        #[rustfmt::skip]
+        return Self { has_zeros: false, ..layout };
     }
 
     /// Widens the border.
@@ -33,14 +44,17 @@ impl Layout {
 
     /// Values of memory.
     pub fn len(&self) -> usize {
-        (self.capacity + 1) * self.pitch
+        (self.capacity + usize::from(self.has_zeros)) * self.pitch
     }
 
     /// Where a row's memory is; rows beyond the value are the row of zeros.
     pub fn row(&self, row: isize) -> Range<usize> {
         let start = match usize::try_from(row) {
-            Ok(row) if row < self.height => (1 + row % self.capacity) * self.pitch,
-            _ => 0,
+            Ok(row) if row < self.height => (usize::from(self.has_zeros) + row % self.capacity) * self.pitch,
+            _ => {
+                assert!(self.has_zeros, "row {row} of {}", self.height);
+                0
+            }
         };
         start..start + self.pitch
     }
@@ -48,6 +62,14 @@ impl Layout {
     /// Where in a row its pixels are.
     pub fn inside(&self) -> Range<usize> {
         self.left * self.channels..(self.left + self.width) * self.channels
+    }
+
+    /// Puts a row of pixels between its zeros.
+    pub fn fill(&self, pixels: &[f32], out: &mut [f32]) {
+        let inside = self.inside();
+        out[..inside.start].fill(0.0);
+        out[inside.end..].fill(0.0);
+        out[inside].copy_from_slice(pixels);
     }
 }
 

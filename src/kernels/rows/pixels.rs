@@ -1,6 +1,6 @@
 //! What is done to rows of pixels beside convolution. A pixel's channels lie side by side.
 
-use crate::kernels::pointwise::at_least;
+use std::ops::Range;
 
 /// `out[x, c] = planes[c][x]`, for rows of planes.
 pub(crate) fn interleave<'a>(planes: impl ExactSizeIterator<Item = &'a [f32]>, out: &mut [f32]) {
@@ -26,7 +26,7 @@ pub(crate) fn plane(row: &[f32], channels: usize, channel: usize, out: &mut [f32
 }
 
 /// Largest values of windows: `rows` are those that a window covers, its part beyond the border left out.
-pub(crate) fn max_pool<'a>(rows: impl Iterator<Item = &'a [f32]>, channels: usize, window: Columns, out: &mut [f32]) {
+pub(crate) fn max_pool<'a>(rows: impl Iterator<Item = &'a [f32]>, channels: usize, window: Window, out: &mut [f32]) {
     out.fill(f32::NEG_INFINITY);
     for row in rows {
         window.each(row, channels, out, |out, x| *out = if *out >= x { *out } else { x });
@@ -35,7 +35,7 @@ pub(crate) fn max_pool<'a>(rows: impl Iterator<Item = &'a [f32]>, channels: usiz
 
 /// Means of windows of `area` pixels, those beyond the border being zeros.
 #[rustfmt::skip]
-pub(crate) fn avg_pool<'a>(rows: impl Iterator<Item = &'a [f32]>, channels: usize, window: Columns, area: usize, out: &mut [f32]) {
+pub(crate) fn avg_pool<'a>(rows: impl Iterator<Item = &'a [f32]>, channels: usize, window: Window, area: usize, out: &mut [f32]) {
     out.fill(0.0);
     for row in rows {
         window.each(row, channels, out, |out, x| *out += x);
@@ -44,26 +44,52 @@ pub(crate) fn avg_pool<'a>(rows: impl Iterator<Item = &'a [f32]>, channels: usiz
     out.iter_mut().for_each(|out| *out *= share);
 }
 
-/// A window's way along a row.
-#[derive(Clone, Copy)]
-pub(crate) struct Columns {
+/// A square window that steps over a padded picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Side.
     pub kernel: usize,
+    /// Step.
     pub stride: usize,
+    /// Pixels added at every border.
     pub padding: usize,
 }
 
-impl Columns {
+impl Window {
+    /// Rows or columns, of `length`, that window `at` covers.
+    pub(super) fn inside(self, at: usize, length: usize) -> Range<usize> {
+        let end = (at * self.stride + self.kernel)
+            .saturating_sub(self.padding)
+            .min(length);
+        (at * self.stride).saturating_sub(self.padding).min(end)..end
+    }
+
+    /// Rows that window row `at` covers; they may go beyond the picture.
+    pub(crate) fn rows(self, at: usize) -> Range<isize> {
+        let first = (at * self.stride) as isize - self.padding as isize;
+        first..first + self.kernel as isize
+    }
+
     /// Calls `f(out, x)` for every value of a row that the window of an output covers.
     #[inline(always)]
     fn each(self, row: &[f32], channels: usize, out: &mut [f32], f: impl Fn(&mut f32, f32)) {
         let width = row.len() / channels;
-        for (x, out) in out.chunks_exact_mut(channels).enumerate() {
-            let first = (x * self.stride).saturating_sub(self.padding);
-            let end = (x * self.stride + self.kernel).saturating_sub(self.padding).min(width);
-            for pixel in row[first.min(end) * channels..end * channels].chunks_exact(channels) {
+        for (at, out) in out.chunks_exact_mut(channels).enumerate() {
+            let columns = self.inside(at, width);
+            for pixel in row[columns.start * channels..columns.end * channels].chunks_exact(channels) {
                 out.iter_mut().zip(pixel).for_each(|(out, x)| f(out, *x));
             }
         }
+    }
+}
+
+/// Mean of each channel over a whole picture of `pixels`.
+pub(crate) fn global_avg<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, pixels: usize, out: &mut [f32]) {
+    let channels = out.len();
+    for (c, out) in out.iter_mut().enumerate() {
+        // Rows first, so that no sum has many more terms than its precision can bear.
+        let sum = |row: &[f32]| f64::from(row[c..].iter().step_by(channels).sum::<f32>());
+        *out = (rows.clone().map(sum).sum::<f64>() / pixels as f64) as f32;
     }
 }
 
@@ -74,6 +100,17 @@ pub(crate) fn repeat(row: &[f32], channels: usize, factor: usize, out: &mut [f32
         out.chunks_exact_mut(channels)
             .for_each(|out| out.copy_from_slice(pixel));
     }
+}
+
+/// For each position of an axis enlarged by `factor`, two positions of the short axis and the share of the second:
+/// half-pixel centres, clamped at the border.
+pub(crate) fn linear_taps(side: usize, factor: usize) -> Vec<(usize, usize, f32)> {
+    let tap = |i: usize| {
+        let at = ((i as f64 + 0.5) / factor as f64 - 0.5).max(0.0);
+        let low = (at as usize).min(side - 1);
+        (low, (low + 1).min(side - 1), (at - low as f64) as f32)
+    };
+    (0..side * factor).map(tap).collect()
 }
 
 /// A row of an enlarged picture: `share` of the way from one row to another, and along the row by `columns` of (left pixel,
@@ -122,15 +159,6 @@ pub(crate) fn join(row: &[f32], channels: usize, first: usize, all: usize, out: 
     }
 }
 
-/// `out = x · scale + shift` by channel, then at least `floor`.
-pub(crate) fn affine(row: &[f32], scale: &[f32], shift: &[f32], floor: f32, out: &mut [f32]) {
-    for (out, pixel) in out.chunks_exact_mut(scale.len()).zip(row.chunks_exact(scale.len())) {
-        for (((out, x), scale), shift) in out.iter_mut().zip(pixel).zip(scale).zip(shift) {
-            *out = at_least(floor, x * scale + shift);
-        }
-    }
-}
-
 /// Softmax over the channels of each pixel.
 pub(crate) fn softmax(row: &[f32], channels: usize, out: &mut [f32]) {
     for (out, pixel) in out.chunks_exact_mut(channels).zip(row.chunks_exact(channels)) {
@@ -138,5 +166,31 @@ pub(crate) fn softmax(row: &[f32], channels: usize, out: &mut [f32]) {
         out.iter_mut().zip(pixel).for_each(|(out, x)| *out = (x - max).exp());
         let sum: f32 = out.iter().sum();
         out.iter_mut().for_each(|out| *out /= sum);
+    }
+}
+
+/// Position `at` of an axis of `length` with a border of `padding`: the one inside that it shows, the nearest or, mirrored
+/// about the border as often as needed, its reflection.
+pub(crate) fn padded(at: usize, padding: usize, length: usize, reflect: bool) -> usize {
+    let (at, last) = (at as isize - padding as isize, length as isize - 1);
+    let inside = if reflect {
+        let period = 2 * last.max(1);
+        let folded = at.rem_euclid(period);
+        folded.min(period - folded)
+    } else {
+        at
+    };
+    inside.clamp(0, last) as usize
+}
+
+/// All pixels of a picture, channel by channel.
+pub(crate) fn flatten<'a>(rows: impl Iterator<Item = &'a [f32]>, channels: usize, plane: usize, out: &mut [f32]) {
+    let pixels = rows.flat_map(|row| row.chunks_exact(channels));
+    for (i, pixel) in pixels.enumerate() {
+        out[i..]
+            .iter_mut()
+            .step_by(plane)
+            .zip(pixel)
+            .for_each(|(out, x)| *out = *x);
     }
 }

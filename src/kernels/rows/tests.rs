@@ -2,7 +2,8 @@
 
 use rand::{Rng, RngExt};
 
-use super::tile::{Panel, Source};
+use super::tile::{Panel, Source, Target};
+use super::winograd::Winograd;
 use super::*;
 use crate::data::random::stream;
 use crate::kernels::Isa;
@@ -140,14 +141,14 @@ fn winograd_convolves() {
             rng.random_range(1..230),
         );
         let weights = values(rng, outs * ins * 9);
-        let filter = Winograd::new(isa, outs, ins, |o, i, tap| weights[(o * ins + i) * 9 + tap]);
-        let count = tiles(width);
+        let filter = Winograd::new(isa, 1, outs, ins, |o, i, tap| weights[(o * ins + i) * 9 + tap]);
+        let count = usize::div_ceil(width, TILE);
         let pitch = (TILE * count + 2) * ins;
         let x = values(rng, 3 * pitch);
-        let size = filter.transformed(count);
+        let size = PRODUCTS * count * ins;
         let mut transformed = Guarded::filled(3 * size, 0.0);
         for (row, out) in x.chunks_exact(pitch).zip(transformed.chunks_exact_mut(size)) {
-            filter.transform(row, count, out);
+            filter.transform(row, out);
         }
         let (mut scratch, mut out) = (
             Guarded::filled(filter.scratch(), 0.0),
@@ -255,14 +256,28 @@ fn tiles_convolve() {
             .collect();
         let x = Guarded::new(values(rng, height * width * ins).iter().map(|x| round(*x)));
         let bias = values(rng, outs);
-        let filter = TileFilter::new(tiles, &conv, ins, outs, conv.weight(ins, &weights));
-        let layout = Layout::new(filter.words(width, to), height, 1);
+        let isa = Isa::used();
+        let (arithmetic, weight) = (
+            Arithmetic {
+                isa,
+                tiles: Some(tiles),
+            },
+            conv.weight(ins, &weights),
+        );
+        let filter = Filter::forward(arithmetic, &conv, [ins, outs], weight);
+        let plain = Layout::new(ins, height, width);
+        let layout = filter.prepared(&plain, to).unwrap();
         let mut data = Guarded::filled(layout.len(), 0.0);
-        for (y, row) in x.chunks_exact(width * ins).enumerate() {
+        let source: Vec<f32> = vec![0.0; width * ins].into_iter().chain(x.iter().copied()).collect();
+        for y in 0..height as isize {
             // What was there before must not matter.
-            let out = &mut data[layout.row(y as isize)];
+            let out = &mut data[layout.row(y)];
             out.fill(f32::NAN);
-            filter.convert(row, out);
+            let view = View {
+                data: &source,
+                layout: &plain,
+            };
+            filter.prepare(view, y, out);
         }
         let row = rng.random_range(0..3);
         let mut out = Guarded::filled(to * outs, UNTOUCHED);
@@ -274,7 +289,7 @@ fn tiles_convolve() {
             data: &data,
             layout: &layout,
         };
-        filter.compute(view, row, to, finish, &mut Vec::new(), &mut out);
+        filter.compute(view, row, to, finish, &mut Scratch::default(), &mut out);
         for (at, got) in out.iter().enumerate() {
             let (p, o) = (at / outs, at % outs);
             let mut want = f64::from(bias[o]);
@@ -297,9 +312,6 @@ fn tiles_convolve() {
 
 #[test]
 fn values_are_rounded_to_the_nearest_bf16() {
-    #[rustfmt::skip]
-    let conv = Conv { kernel: 1, stride: 1, padding: 0, dilation: 1, groups: 1 };
-    let filter = TileFilter::new(Tiles::Emulated, &conv, 1, 1, |_, _, _, _| 1.0);
     let edge = f32::from_bits(0x3f80_8000);
     let row = [
         1.0,
@@ -311,12 +323,11 @@ fn values_are_rounded_to_the_nearest_bf16() {
         f32::from_bits(0x7fff_ffff),
         1e-40,
     ];
-    let layout = Layout::new(filter.words(row.len(), row.len()), 1, 1);
-    let mut data = vec![0.0; layout.len()];
-    filter.convert(&row, &mut data[layout.row(0)]);
-    let start = layout.row(0).start;
+    let mut data = [f32::NAN; 6];
+    super::tiles::convert(&row, 2, &mut data);
+    assert!(data[0] == 0.0 && data[5] == 0.0);
     for (i, x) in row.into_iter().enumerate() {
-        let word = data[start + i / 2].to_bits();
+        let word = data[1 + i / 2].to_bits();
         let got = half::bf16::from_bits((word >> (16 * (i % 2))) as u16);
         let want = half::bf16::from_f32(x);
         assert!(got == want || (got.is_nan() && want.is_nan()), "{x}: {got} for {want}");

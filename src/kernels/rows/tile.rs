@@ -51,16 +51,6 @@ impl Panel {
         return Self { isa, outs, depth, data };
     }
 
-    /// Output channels.
-    pub fn outs(&self) -> usize {
-        self.outs
-    }
-
-    /// Products of a position.
-    pub fn depth(&self) -> usize {
-        self.depth
-    }
-
     /// For each of `count` positions and every output channel the sum of its products.
     pub fn multiply(&self, from: Source, count: usize, to: Target) {
         let last = count.saturating_sub(1);

@@ -4,9 +4,8 @@
 //! The taps of a row of the kernel are one run of memory, cut into pieces of 32 values that may reach across pixels: with
 //! 16 channels one piece holds two taps. What a piece has beyond the run meets weights of zero.
 
-use super::filter::Finish;
-use super::layout::View;
-use super::tile::{start, store};
+use super::outer::Outer;
+use super::tile::{Target, start, store};
 use crate::kernels::conv::Conv;
 use crate::kernels::simd::{Vector, Work, run_best};
 
@@ -15,17 +14,19 @@ use crate::kernels::simd::{Vector, Work, run_best};
 pub const BF16_VARIABLE: &str = "GST_CANDLE_BF16";
 
 /// Values of a row of a tile.
-const DEPTH: usize = 32;
+pub(super) const DEPTH: usize = 32;
 /// Rows of a tile: positions or, of weights, pairs of products.
 const ROWS: usize = 16;
 /// Positions of a block: two tiles.
-const BLOCK: usize = 2 * ROWS;
+pub(super) const POSITIONS: usize = 2 * ROWS;
 /// Weights of a tile.
 const TILE: usize = DEPTH * ROWS;
+/// Sums of a block's positions and two groups of 16 output channels.
+const SUMS: usize = POSITIONS * 2 * ROWS;
 
 /// What multiplies tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tiles {
+pub enum Tiles {
     /// The CPU.
     Amx,
     /// Loops.
@@ -46,142 +47,200 @@ impl Tiles {
     }
 }
 
-/// A convolution of one group in bf16.
-pub(crate) struct TileFilter {
+/// Tiles ready for use on this thread, until this is dropped.
+struct Ready(Tiles);
+
+impl Ready {
+    fn new(tiles: Tiles) -> Self {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if tiles == Tiles::Amx {
+            amx::begin();
+        }
+        Self(tiles)
+    }
+
+    /// For 32 rows of values, `step` apart from `first` on, and 16 or 32 columns of `weights` the sums of products of all
+    /// pieces, which begin at `offsets`: `sums` has 32 values for each row.
+    #[expect(clippy::too_many_arguments, reason = "two factors, their places and the sums")]
+    #[rustfmt::skip]
+    fn multiply(&self, x: &[u16], offsets: &[usize], first: usize, step: usize, weights: &[u16], groups: usize, sums: &mut [f32; SUMS]) {
+        match self.0 {
+            Tiles::Emulated => emulate(x, offsets, first, step, weights, groups, sums),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Tiles::Amx => amx::multiply(x, offsets, first, step, weights, groups, sums),
+            #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+            Tiles::Amx => unreachable!("not found on this system"),
+        }
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if self.0 == Tiles::Amx {
+            amx::end();
+        }
+    }
+}
+
+/// Weights of some output channels in tiles, in the order of their use: for each pair of groups of 16 output channels (the
+/// last may be alone), all pieces.
+pub(super) struct TilePanel {
     tiles: Tiles,
-    conv: Conv,
-    ins: usize,
     outs: usize,
-    /// Runs of taps in a row of the kernel, and pieces of a run.
-    runs: usize,
-    pieces: usize,
-    /// Tiles in the order of their use: for each pair of groups of 16 output channels (the last may be alone), all pieces.
     weights: Vec<u16>,
 }
 
-impl TileFilter {
-    /// From `ins` to `outs` channels; `weight(out, in, row, column)`.
-    pub fn new(
-        tiles: Tiles,
-        conv: &Conv,
-        ins: usize,
-        outs: usize,
-        weight: impl Fn(usize, usize, usize, usize) -> f32,
-    ) -> Self {
-        assert_eq!(conv.groups, 1);
-        let run = if conv.dilation == 1 { conv.kernel } else { 1 };
-        let (runs, pieces) = (conv.kernel / run, (run * ins).div_ceil(DEPTH));
+impl TilePanel {
+    /// For sums over `runs` runs of `len` products; `weight(out, k)`, `k` running over all.
+    pub fn new(tiles: Tiles, outs: usize, runs: usize, len: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
+        let pieces = len.div_ceil(DEPTH);
         let mut weights = Vec::new();
         for first in (0..outs).step_by(2 * ROWS) {
-            for (row, i, piece) in
-                (0..conv.kernel * runs * pieces).map(|k| (k / pieces / runs, k / pieces % runs, k % pieces))
-            {
+            for (run, piece) in (0..runs * pieces).map(|k| (k / pieces, k % pieces)) {
                 for group in (first..outs.min(first + 2 * ROWS)).step_by(ROWS) {
                     weights.extend((0..TILE).map(|at| {
                         // Pairs of products stand side by side.
                         let (out, k) = (group + at % DEPTH / 2, piece * DEPTH + at / DEPTH * 2 + at % 2);
-                        match out < outs && k < run * ins {
-                            true => to_bf16(weight(out, k % ins, row, i * run + k / ins)),
-                            false => 0,
-                        }
+                        let is_there = out < outs && k < len;
+                        to_bf16(if is_there { weight(out, run * len + k) } else { 0.0 })
                     }));
                 }
             }
         }
         #[rustfmt::skip]
-        return Self { tiles, conv: *conv, ins, outs, runs, pieces, weights };
+        return Self { tiles, outs, weights };
     }
 
-    /// f32 words of a row in bf16, with its border and what pieces and blocks read beyond it.
-    pub fn words(&self, width: usize, to: usize) -> usize {
-        self.last(to.next_multiple_of(BLOCK))
-            .max(self.conv.padding + width)
-            .next_multiple_of(2)
-            * self.ins
-            / 2
-            + DEPTH / 2
-            + 1
-    }
-
-    /// The pixel after the last one that `to` outputs read.
-    fn last(&self, to: usize) -> usize {
-        (to - 1) * self.conv.stride + (self.conv.kernel - 1) * self.conv.dilation + 1
-    }
-
-    /// A row of pixels without border to bf16, zeros around it.
-    pub fn convert(&self, row: &[f32], out: &mut [f32]) {
-        let out = as_bf16_mut(out);
-        let (before, rest) = out.split_at_mut(self.conv.padding * self.ins);
-        let (inside, after) = rest.split_at_mut(row.len());
-        before.fill(0);
-        after.fill(0);
-        run_best(Convert { row, out: inside });
-    }
-
-    /// Rows that row `row` of the result is made of.
-    pub fn rows(&self, row: usize) -> std::ops::Range<isize> {
-        self.conv.rows(row)
-    }
-
-    /// Products of one output value.
-    pub fn depth(&self) -> usize {
-        self.conv.kernel * self.runs * self.pieces * DEPTH
-    }
-
-    /// Makes row `row`, of `width` pixels, from converted rows.
-    pub fn compute(
-        &self,
-        from: View,
-        row: usize,
-        width: usize,
-        finish: Finish,
-        offsets: &mut Vec<usize>,
-        out: &mut [f32],
-    ) {
-        let Self { conv, ins, outs, .. } = *self;
-        offsets.clear();
-        for y in self.rows(row).step_by(conv.dilation) {
-            let start = 2 * from.layout.row(y).start;
-            for run in 0..self.runs {
-                offsets.extend((0..self.pieces).map(|piece| start + run * conv.dilation * ins + piece * DEPTH));
-            }
-        }
-        let (x, step) = (as_bf16(from.data), conv.stride * ins);
-        let most = offsets
-            .iter()
-            .max()
-            .map_or(0, |most| most + (width.next_multiple_of(BLOCK) - 1) * step + DEPTH);
-        assert!(x.len() >= most && out.len() >= width * outs);
+    /// For each of `count` positions and every output channel the sum of the products of the pieces that begin at
+    /// `offsets`, `step` values further for the next position. Positions up to a multiple of 32 are read.
+    pub fn multiply(&self, x: &[u16], offsets: &[usize], step: usize, count: usize, mut to: Target) {
+        assert!(count == 0 || to.out.len() >= (count - 1) * to.step + self.outs);
         let mut weights = self.weights.as_slice();
-        let mut sums = [0.0; BLOCK * 2 * ROWS];
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if self.tiles == Tiles::Amx {
-            amx::begin();
-        }
-        for channel in (0..outs).step_by(2 * ROWS) {
-            let groups = (outs - channel).div_ceil(ROWS).min(2);
+        let mut sums = [0.0; SUMS];
+        let ready = Ready::new(self.tiles);
+        for channel in (0..self.outs).step_by(2 * ROWS) {
+            let groups = (self.outs - channel).div_ceil(ROWS).min(2);
             let (now, rest) = weights.split_at(offsets.len() * groups * TILE);
             weights = rest;
-            for first in (0..width).step_by(BLOCK) {
-                match self.tiles {
-                    Tiles::Emulated => emulate(x, offsets, first * step, step, now, groups, &mut sums),
-                    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-                    Tiles::Amx => amx::multiply(x, offsets, first * step, step, now, groups, &mut sums),
-                    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-                    Tiles::Amx => unreachable!("not found on this system"),
-                }
-                let count = BLOCK.min(width - first);
-                let channels = (outs - channel).min(2 * ROWS);
-                let out = &mut out[first * outs + channel..];
+            for first in (0..count).step_by(POSITIONS) {
+                ready.multiply(x, offsets, first * step, step, now, groups, &mut sums);
+                let count = POSITIONS.min(count - first);
+                let channels = channel..self.outs.min(channel + 2 * ROWS);
+                let (sums, to) = (&sums, &mut to);
                 #[rustfmt::skip]
-                run_best(Store { sums: &sums, count, channel, channels, finish, step: outs, out });
+                run_best(Store { sums, first, count, channels, to });
             }
         }
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if self.tiles == Tiles::Amx {
-            amx::end();
+    }
+}
+
+/// The gradient of a convolution's weight: sums over positions of the products of input and output's gradient, with as
+/// many positions a piece as a tile is deep. The convolution has one group.
+pub(crate) struct Gradient {
+    tiles: Tiles,
+    conv: Conv,
+    ins: usize,
+    outs: usize,
+    /// Pieces of a row of the output.
+    pieces: usize,
+    /// Values of a channel of a row, for one phase of the stride.
+    plane: usize,
+}
+
+impl Gradient {
+    /// For rows of `from` pixels of the input and `to` of the output.
+    pub fn new(tiles: Tiles, conv: &Conv, [ins, outs]: [usize; 2], [from, to]: [usize; 2]) -> Self {
+        let pieces = to.div_ceil(DEPTH);
+        let read = pieces * DEPTH + (conv.kernel - 1) * conv.dilation / conv.stride;
+        let plane = read.max((conv.padding + from).div_ceil(conv.stride));
+        #[rustfmt::skip]
+        return Self { tiles, conv: *conv, ins, outs, pieces, plane };
+    }
+
+    /// f32 words of a row of the input in [`Gradient::planes`]' form.
+    pub fn input_words(&self) -> usize {
+        (self.conv.stride * self.ins.next_multiple_of(POSITIONS) * self.plane).div_ceil(2)
+    }
+
+    /// f32 words of the gradient of `rows` rows in [`Gradient::pairs`]' form.
+    pub fn output_words(&self, rows: usize) -> usize {
+        rows * self.pieces * self.outs.div_ceil(ROWS) * TILE / 2
+    }
+
+    /// A row of the input in bf16: planes of the phases' channels, with the padding before them.
+    pub fn planes(&self, pixels: &[f32], out: &mut [f32]) {
+        let Conv { stride, padding, .. } = self.conv;
+        let (out, channels) = (as_bf16_mut(out), self.ins.next_multiple_of(POSITIONS));
+        out.fill(0);
+        for (x, pixel) in pixels.chunks_exact(self.ins).enumerate() {
+            let at = (padding + x) % stride * channels * self.plane + (padding + x) / stride;
+            let planes = out[at..].iter_mut().step_by(self.plane);
+            planes.zip(pixel).for_each(|(out, x)| *out = to_bf16(*x));
         }
     }
+
+    /// Row `row` of `rows` of the output's gradient in bf16, in tiles of weights: for each pair of groups of 16 channels all
+    /// rows' pieces.
+    pub fn pairs(&self, pixels: &[f32], row: usize, rows: usize, out: &mut [f32]) {
+        let out = as_bf16_mut(out);
+        for first in (0..self.outs).step_by(2 * ROWS) {
+            let groups = (self.outs - first).div_ceil(ROWS).min(2);
+            let start = rows * self.pieces * first / ROWS + row * self.pieces * groups;
+            let tiles = out[start * TILE..][..self.pieces * groups * TILE].chunks_exact_mut(TILE);
+            for (tile, out) in tiles.enumerate() {
+                out.fill(0);
+                let channels = first + tile % groups * ROWS..self.outs.min(first + (tile % groups + 1) * ROWS);
+                let pixels = pixels.chunks_exact(self.outs).skip(tile / groups * DEPTH).take(DEPTH);
+                for (x, pixel) in pixels.enumerate() {
+                    let out = out[x / 2 * DEPTH + x % 2..].iter_mut().step_by(2);
+                    out.zip(&pixel[channels.clone()])
+                        .for_each(|(out, g)| *out = to_bf16(*g));
+                }
+            }
+        }
+    }
+
+    /// Adds the sums over `rows` rows: for each tap and input channel a row of [`Outer::pitch`] values. `x` has rows by
+    /// [`Gradient::planes`], of which `start(row, tap)` is where the one begins that a tap of the kernel's columns reads; `g`
+    /// has all rows by [`Gradient::pairs`].
+    #[rustfmt::skip]
+    pub fn add(&self, x: &[f32], start: impl Fn(usize, usize) -> usize, g: &[f32], rows: usize, offsets: &mut Vec<usize>, sums: &mut [f32]) {
+        let Conv { kernel, stride, dilation, .. } = self.conv;
+        let (x, g, channels) = (as_bf16(x), as_bf16(g), self.ins.next_multiple_of(POSITIONS));
+        let (ready, pitch) = (Ready::new(self.tiles), Outer::pitch(self.outs));
+        let mut tile = [0.0; SUMS];
+        for (row, column) in (0..kernel * kernel).map(|tap| (tap / kernel, tap % kernel)) {
+            let shift = column * dilation;
+            let phase = shift % stride * channels * self.plane + shift / stride;
+            offsets.clear();
+            offsets.extend((0..rows * self.pieces).map(|piece| {
+                2 * start(piece / self.pieces, row) + phase + piece % self.pieces * DEPTH
+            }));
+            for first in (0..self.outs).step_by(2 * ROWS) {
+                let groups = (self.outs - first).div_ceil(ROWS).min(2);
+                let g = &g[rows * self.pieces * first / ROWS * TILE..][..offsets.len() * groups * TILE];
+                for i in (0..self.ins).step_by(POSITIONS) {
+                    ready.multiply(x, offsets, i * self.plane, self.plane, g, groups, &mut tile);
+                    let sums = &mut sums[((row * kernel + column) * self.ins + i) * pitch..];
+                    for (sums, tile) in sums.chunks_mut(pitch).zip(tile.chunks_exact(2 * ROWS)).take(self.ins - i) {
+                        let outs = (self.outs - first).min(2 * ROWS);
+                        sums[first..first + outs].iter_mut().zip(tile).for_each(|(sum, x)| *sum += x);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A row in bf16 behind `before` zeros, with zeros up to the end of `out`.
+pub(super) fn convert(row: &[f32], before: usize, out: &mut [f32]) {
+    let (zeros, rest) = as_bf16_mut(out).split_at_mut(before);
+    let (inside, after) = rest.split_at_mut(row.len());
+    zeros.fill(0);
+    after.fill(0);
+    #[rustfmt::skip]
+    run_best(Convert { row, out: inside });
 }
 
 /// The nearest bf16, ties to even; NaN stays NaN.
@@ -196,7 +255,8 @@ fn from_bf16(x: u16) -> f32 {
     f32::from_bits(u32::from(x) << 16)
 }
 
-fn as_bf16(x: &[f32]) -> &[u16] {
+/// The words of f32 memory that holds bf16.
+pub(super) fn as_bf16(x: &[f32]) -> &[u16] {
     // SAFETY: an f32 is two u16 of any value, and needs no less alignment.
     unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), 2 * x.len()) }
 }
@@ -223,36 +283,42 @@ impl Work for Convert<'_> {
     }
 }
 
-/// Stores a block's sums, 32 channels a position.
-struct Store<'a> {
-    sums: &'a [f32],
+/// Stores the sums of `count` positions from `first` on.
+struct Store<'a, 'b> {
+    sums: &'a [f32; SUMS],
+    first: usize,
     count: usize,
-    channel: usize,
-    channels: usize,
-    finish: Finish<'a>,
-    step: usize,
-    out: &'a mut [f32],
+    channels: std::ops::Range<usize>,
+    to: &'a mut Target<'b>,
 }
 
-impl Work for Store<'_> {
+impl Work for Store<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let floor = V::splat(self.finish.floor);
-        for channel in (0..self.channels).step_by(V::LANES) {
-            let bias = start::<V>(self.finish.bias, self.channel + channel);
+        let floor = V::splat(self.to.floor);
+        for channel in self.channels.clone().step_by(V::LANES) {
+            let bias = start::<V>(self.to.bias, channel);
             for position in 0..self.count {
-                let sum = V::load(&self.sums[position * 2 * ROWS + channel..]).add(bias);
-                let out = &mut self.out[position * self.step + channel..];
-                store(sum.at_least(floor), out, self.channels - channel);
+                let sum = V::load(&self.sums[position * 2 * ROWS + channel - self.channels.start..]).add(bias);
+                let out = &mut self.to.out[(self.first + position) * self.to.step + channel..];
+                store(sum.at_least(floor), out, self.channels.end - channel);
             }
         }
     }
 }
 
 /// What [`amx::multiply`] does.
-fn emulate(x: &[u16], offsets: &[usize], first: usize, step: usize, weights: &[u16], groups: usize, sums: &mut [f32]) {
+fn emulate(
+    x: &[u16],
+    offsets: &[usize],
+    first: usize,
+    step: usize,
+    weights: &[u16],
+    groups: usize,
+    sums: &mut [f32; SUMS],
+) {
     sums.fill(0.0);
     for (offset, weights) in offsets.iter().zip(weights.chunks_exact(groups * TILE)) {
         for (position, sums) in sums.chunks_exact_mut(2 * ROWS).enumerate() {
@@ -275,7 +341,7 @@ mod amx {
     use std::arch::x86_64::__cpuid_count;
     use std::sync::OnceLock;
 
-    use super::{BLOCK, ROWS, TILE};
+    use super::{DEPTH, POSITIONS, ROWS, SUMS, TILE};
 
     /// Whether this CPU has AMX with bf16, and the system lets this process use it.
     pub(super) fn is_here() -> bool {
@@ -326,8 +392,7 @@ mod amx {
         unsafe { asm!("tilerelease", options(nostack, nomem)) }
     }
 
-    /// For 32 positions, `step` values apart from `first` on, and 16 or 32 output channels the sums of all pieces, which begin
-    /// at `offsets`: `sums` has a row of 32 channels for each position. Only between [`begin`] and [`end`].
+    /// See [`super::Ready::multiply`]. Only between [`begin`] and [`end`].
     pub(super) fn multiply(
         x: &[u16],
         offsets: &[usize],
@@ -335,16 +400,14 @@ mod amx {
         step: usize,
         weights: &[u16],
         groups: usize,
-        sums: &mut [f32],
+        sums: &mut [f32; SUMS],
     ) {
-        assert!(
-            weights.len() == offsets.len() * groups * TILE && sums.len() == BLOCK * 2 * ROWS && !offsets.is_empty()
-        );
-        debug_assert!(
-            offsets
-                .iter()
-                .all(|offset| offset + first + (BLOCK - 1) * step + 32 <= x.len())
-        );
+        let most = offsets.iter().max().copied().unwrap_or(0);
+        assert!(x.len() >= most + first + (POSITIONS - 1) * step + DEPTH);
+        if offsets.is_empty() {
+            return sums.fill(0.0);
+        }
+        assert!(weights.len() == offsets.len() * groups * TILE && (1..=2).contains(&groups));
         let [x, second] = [first, first + ROWS * step].map(|at| &raw const x[at]);
         // Tiles 0 to 3 sum up: 0 and 1 the first 16 positions, 2 and 3 the others; 4 and 5 are positions, 6 and 7 weights.
         // The arguments are what is done for the second 16 output channels.
@@ -389,8 +452,8 @@ mod amx {
                 )
             };
         }
-        // SAFETY: the CPU has AMX and its tiles are configured (`begin`). `compute` asserts that the last piece of the last of
-        // the 32 positions lies in `x`; weights and sums are as long as asserted above.
+        // SAFETY: the CPU has AMX and its tiles are configured (`begin`). The last piece of the last position lies in `x`, and
+        // there is a tile of weights for each piece and group, as asserted above; `sums` holds both groups.
         unsafe {
             if groups == 2 {
                 products!(

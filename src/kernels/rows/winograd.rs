@@ -2,6 +2,8 @@
 //! six products in place of twelve. Down the column the sums are taken directly, so that a row's transform serves the three
 //! rows of the output that read it.
 
+use std::ops::Range;
+
 use super::tile::{Panel, Source, Target, start, store};
 use crate::kernels::simd::{Isa, Vector, Work, run};
 
@@ -25,15 +27,16 @@ const G: [[f64; 3]; PRODUCTS] = [
 /// A filter, transformed and packed.
 pub(crate) struct Winograd {
     isa: Isa,
+    padding: usize,
     ins: usize,
     outs: usize,
-    /// One for each product; none where there is but the shape.
+    /// One for each product.
     panels: Vec<Panel>,
 }
 
 impl Winograd {
     /// For `weight(out, in, row · 3 + column)`.
-    pub fn new(isa: Isa, outs: usize, ins: usize, weight: impl Fn(usize, usize, usize) -> f32) -> Self {
+    pub fn new(isa: Isa, padding: usize, outs: usize, ins: usize, weight: impl Fn(usize, usize, usize) -> f32) -> Self {
         let panel = |product: usize| {
             Panel::new(isa, outs, 3 * ins, |out, k| {
                 let (row, i) = (k / ins, k % ins);
@@ -43,24 +46,39 @@ impl Winograd {
         };
         let panels = (0..PRODUCTS).map(panel).collect();
         #[rustfmt::skip]
-        return Self { isa, ins, outs, panels };
+        return Self { isa, padding, ins, outs, panels };
     }
 
-    /// A filter without weights, to transform rows with.
-    pub fn shape(isa: Isa, outs: usize, ins: usize) -> Self {
-        let panels = Vec::new();
-        #[rustfmt::skip]
-        return Self { isa, ins, outs, panels };
+    /// Zeros before a row.
+    pub fn padding(&self) -> usize {
+        self.padding
     }
 
-    /// The gradients of the taps of a row of the kernel from those of its products.
-    pub fn taps(products: [f32; PRODUCTS]) -> [f32; 3] {
-        std::array::from_fn(|tap| products.iter().zip(G).map(|(x, g)| f64::from(*x) * g[tap]).sum::<f64>() as f32)
+    /// Output channels.
+    pub fn outs(&self) -> usize {
+        self.outs
     }
 
-    /// Values of a transformed row of `tiles`.
-    pub fn transformed(&self, tiles: usize) -> usize {
-        PRODUCTS * tiles * self.ins
+    /// Products of an output value, on average.
+    pub fn depth(&self) -> f64 {
+        (3 * self.ins * PRODUCTS) as f64 / TILE as f64
+    }
+
+    /// Rows that row `row` of the result is made of.
+    pub fn rows(&self, row: usize) -> Range<isize> {
+        let first = row as isize - self.padding as isize;
+        first..first + 3
+    }
+
+    /// See [`super::Filter::reach`].
+    pub fn reach(&self, from: usize, to: usize) -> [usize; 2] {
+        let read = TILE * to.div_ceil(TILE) + 2;
+        [self.padding, read.saturating_sub(self.padding + from)]
+    }
+
+    /// Channels and width of a transformed row for `to` outputs.
+    pub fn transformed(&self, to: usize) -> (usize, usize) {
+        (PRODUCTS * self.ins, to.div_ceil(TILE))
     }
 
     /// Values of scratch that [`Winograd::multiply`] needs.
@@ -68,28 +86,16 @@ impl Winograd {
         PRODUCTS * BLOCK * self.outs.next_multiple_of(16)
     }
 
-    /// Transforms a row of pixels, which begins one pixel left of the first tile and ends one pixel right of the last.
-    pub fn transform(&self, row: &[f32], tiles: usize, out: &mut [f32]) {
-        assert!(row.len() >= (TILE * tiles + 2) * self.ins && out.len() == self.transformed(tiles));
-        assert!(self.ins >= 16, "{}", self.ins);
-        let ins = self.ins;
-        #[rustfmt::skip]
-        run(self.isa, Transform { row, ins, tiles, out });
-    }
-
-    /// Transforms a row of the output's gradient, of `tiles`: the factors of [`Winograd::transform`]'s values in the gradient
-    /// of the products.
-    pub fn transform_gradient(&self, row: &[f32], tiles: usize, out: &mut [f32]) {
-        let outs = self.outs;
-        assert!(row.len() == TILE * tiles * outs && out.len() == PRODUCTS * tiles * outs && outs >= 16);
-        #[rustfmt::skip]
-        run(self.isa, TransformGradient { row, outs, tiles, out });
+    /// [`transform`] for this filter.
+    pub fn transform(&self, row: &[f32], out: &mut [f32]) {
+        transform(self.isa, row, self.ins, out);
     }
 
     /// One row of `width` output pixels from the three transformed rows in `x` that begin at `rows`.
     pub fn multiply(&self, x: &[f32], rows: [usize; 3], width: usize, scratch: &mut [f32], to: Target) {
         let tiles = width.div_ceil(TILE);
         let pitch = self.outs.next_multiple_of(self.isa.lanes());
+        let scratch = &mut scratch[..self.scratch()];
         let Target { out, step, bias, floor } = to;
         assert!(width == 0 || out.len() >= (width - 1) * step + self.outs);
         for first in (0..tiles).step_by(BLOCK) {
@@ -110,6 +116,28 @@ impl Winograd {
             run(self.isa, Combine { products, pitch, outs, width, to: Target { out, step, bias, floor } });
         }
     }
+}
+
+/// Transforms a row of pixels of 16 channels or more, which begins with its padding, for as many tiles as `out` has room for.
+pub(crate) fn transform(isa: Isa, row: &[f32], ins: usize, out: &mut [f32]) {
+    let tiles = out.len() / PRODUCTS / ins;
+    assert!(row.len() >= (TILE * tiles + 2) * ins && out.len() == PRODUCTS * tiles * ins && ins >= 16);
+    #[rustfmt::skip]
+    run(isa, Transform { row, ins, tiles, out });
+}
+
+/// Transforms a row of the output's gradient, of as many tiles as `out` has room for: the factors of [`transform`]'s values
+/// in the gradient of the products.
+pub(crate) fn transform_gradient(isa: Isa, row: &[f32], outs: usize, out: &mut [f32]) {
+    let tiles = out.len() / PRODUCTS / outs;
+    assert!(row.len() == TILE * tiles * outs && out.len() == PRODUCTS * tiles * outs && outs >= 16);
+    #[rustfmt::skip]
+    run(isa, TransformGradient { row, outs, tiles, out });
+}
+
+/// The gradients of the taps of a row of the kernel from those of its products.
+pub(crate) fn taps_gradient(products: [f32; PRODUCTS]) -> [f32; 3] {
+    std::array::from_fn(|tap| products.iter().zip(G).map(|(x, g)| f64::from(*x) * g[tap]).sum::<f64>() as f32)
 }
 
 struct Transform<'a> {

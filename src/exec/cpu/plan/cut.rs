@@ -91,7 +91,7 @@ fn segment(
         let all: Vec<Band> = (0..bands).map(share).collect();
         let work: f64 = all
             .iter()
-            .map(|band| cost(stages, layouts, &range, band, machine.isa))
+            .map(|band| cost(stages, layouts, &range, band, machine.arithmetic.isa))
             .sum();
         let rounds = bands.div_ceil(threads);
         let parallel = (work + traffic) / bands as f64 * rounds as f64;

@@ -9,17 +9,16 @@ mod cut;
 mod machine;
 mod planner;
 mod run;
-mod stage;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Mutex;
 
 use self::cut::{SINKS, Segment};
-use self::stage::{Kernel, Scratch};
+use super::kernel::Kernel;
 use super::{Program, Shapes};
 use crate::kernels::parts::Claims;
-use crate::kernels::rows::Layout;
+use crate::kernels::rows::{Layout, Scratch};
 
 pub(crate) use machine::Machine;
 pub use planner::Rows;
@@ -135,18 +134,18 @@ impl Plan {
             .map(|segment| segment.stages.len())
             .max()
             .unwrap_or(0);
-        let scratch = |stage: &Stage| match &stage.kernel {
-            Kernel::Winograd { filter, .. } => filter.scratch(),
-            _ => 0,
-        };
-        let scratch = self.stages.iter().map(scratch).max().unwrap_or(0);
-        let worker = || Worker {
-            rings: sizes.iter().map(|size| vec![0.0; *size]).collect(),
-            done: vec![0; steps],
-            scratch: Scratch {
-                offsets: Vec::with_capacity(1024),
-                values: vec![0.0; scratch],
-            },
+        let worker = || {
+            let mut scratch = Scratch::default();
+            for stage in &self.stages {
+                if let Kernel::Conv(filter, ..) = &stage.kernel {
+                    filter.reserve(&mut scratch);
+                }
+            }
+            Worker {
+                rings: sizes.iter().map(|size| vec![0.0; *size]).collect(),
+                done: vec![0; steps],
+                scratch,
+            }
         };
         self.workers = (0..self.threads).map(|_| Mutex::new(worker())).collect();
     }

@@ -42,7 +42,7 @@ pub(super) struct Prepared {
 impl Planner {
     /// For a folded graph. Fails where a weight is missing.
     pub(crate) fn new(graph: &Graph, weights: &Weights, machine: Machine) -> Result<Self> {
-        let executor = Executor::new(graph)?;
+        let executor = Executor::new(graph, machine.arithmetic)?;
         let values = |weight: &Weight| {
             let array = weights.get(&weight.name);
             let missing = || Error::Invalid(format!("weight `{}` is missing", weight.name));

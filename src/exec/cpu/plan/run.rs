@@ -3,8 +3,8 @@
 use std::sync::TryLockError;
 
 use super::cut::{Band, SINKS, Segment};
-use super::stage::Reads;
 use super::{Plan, Rows, Stage, Worker};
+use crate::exec::cpu::kernel::Reads;
 use crate::kernels::parts::RowsMut;
 use crate::kernels::rows::{Layout, View};
 use crate::kernels::team;

@@ -5,7 +5,7 @@ use super::*;
 use crate::data::random::stream;
 use crate::exec::candle::Network;
 use crate::graph::{Array, Builder as Net, Graph, Interpolation, Node, Op, Padding, Weights};
-use crate::kernels::Isa;
+use crate::kernels::{Arithmetic, Isa};
 
 fn array(rng: &mut impl Rng, shape: Vec<usize>, range: std::ops::Range<f32>) -> Array {
     let data = (0..shape.iter().product())
@@ -179,11 +179,8 @@ fn compare(graph: &Graph, weights: &Weights, inputs: &[Array], what: &str) {
     let (folded, kept) = graph.fold(weights).unwrap();
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
         for threads in [1, 3] {
-            let machine = Machine {
-                isa,
-                tiles: None,
-                threads,
-            };
+            let arithmetic = Arithmetic { isa, tiles: None };
+            let machine = Machine { arithmetic, threads };
             let mut planner = Planner::new(&folded, &kept, machine).unwrap();
             let mut got = Vec::new();
             // The second run finds memory as the first left it.

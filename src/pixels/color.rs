@@ -1,7 +1,7 @@
 //! Code values and colour spaces, row by row.
 
 use super::formats::Component;
-use super::{Matrix, Range};
+use super::{Matrix, PixelFormat, Range};
 
 /// BT.601 luma weights of red, green and blue.
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
@@ -94,8 +94,17 @@ impl Coding {
         move |value| (value.max(low).min(high) * scale + zero + 8_388_608.0).to_bits()
     }
 
+    /// Writes the codes of a frame's format where `at` says.
+    pub fn write_row(&self, format: PixelFormat, values: &[f32], row: &mut [u8], at: Component) {
+        if format == PixelFormat::Gray16Le {
+            self.write16(values, row);
+        } else {
+            self.write8(values, row, at);
+        }
+    }
+
     /// Writes 16-bit codes.
-    pub fn write16(&self, values: &[f32], row: &mut [u8]) {
+    fn write16(&self, values: &[f32], row: &mut [u8]) {
         let code = self.encoder();
         for (&value, bytes) in values.iter().zip(row.as_chunks_mut::<2>().0) {
             *bytes = (code(value) as u16).to_le_bytes();

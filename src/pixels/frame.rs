@@ -53,7 +53,7 @@ impl<'a> Frame<'a> {
     /// The frame as a picture in 0..1: RGB formats as they are, YUV by its matrix and range, grey by its range,
     /// chroma enlarged by repetition. Grey of RGB formats is BT.601 luma, grey of YUV formats is Y.
     pub fn to_image(&self, color: Color) -> Image {
-        let mut image = Image::filled(0, 0, 0, 0.0);
+        let mut image = Image::default();
         self.read(color, &mut image);
         image
     }
@@ -75,7 +75,7 @@ impl<'a> Frame<'a> {
 
     /// One component (R, G, B or Y, U, V or grey) at its own resolution, code value divided by the largest code.
     pub fn component(&self, component: usize) -> Image {
-        let mut image = Image::filled(0, 0, 0, 0.0);
+        let mut image = Image::default();
         self.read_component(component, &mut image);
         image
     }

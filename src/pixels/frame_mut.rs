@@ -80,7 +80,7 @@ impl<'a> FrameMut<'a> {
         let luma = Coding::luma(self.colorimetry.range, self.format.component(0).step);
         match (self.format.color(), image.channels) {
             (Color::Gray, 1) => self.write_plane(0, luma, &image.data),
-            (Color::Gray, _) => self.write_plane(0, luma, &image.to_color(Color::Gray).data),
+            (Color::Gray, _) => self.write_luma(luma, image),
             _ if !self.format.is_yuv() => self.write_packed(image),
             (_, 1) => {
                 self.write_plane(0, luma, &image.data);
@@ -143,17 +143,25 @@ impl<'a> FrameMut<'a> {
             .with_min_len(ROWS_A_TASK)
     }
 
+    /// Writes the BT.601 luma of a colour picture to a grey frame.
+    fn write_luma(&mut self, coding: Coding, image: &Image) {
+        let (format, width) = (self.format, image.width);
+        let at = format.component(0);
+        self.rows(0).for_each_init(
+            || vec![0.0; width],
+            |values, (y, row)| {
+                color::luma([0, 1, 2].map(|i| &image.plane(i)[y * width..][..width]), values);
+                coding.write_row(format, values, row, at);
+            },
+        );
+    }
+
     fn write_plane(&mut self, component: usize, coding: Coding, values: &[f32]) {
         let format = self.format;
         let at = format.component(component);
         let [width, _] = format.component_size(component, self.width, self.height);
         self.rows(at.plane).for_each(|(y, row)| {
-            let values = &values[y * width..][..width];
-            if format == PixelFormat::Gray16Le {
-                coding.write16(values, row);
-            } else {
-                coding.write8(values, row, at);
-            }
+            coding.write_row(format, &values[y * width..][..width], row, at);
         });
     }
 

@@ -29,7 +29,7 @@ use crate::model::Color;
 
 /// A picture in working form: `channels` planes of `height` rows of `width` values, planes one after the other.
 /// Values are 0..1 for pictures (they may go a little beyond), anything for maps.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Image {
     /// Planes: 1 (grey, maps) or 3 (red, green, blue).
     pub channels: usize,

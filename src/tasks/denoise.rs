@@ -33,11 +33,10 @@ impl Denoiser {
             )));
         }
         let (session, input, claims) = (Session::new(model, options)?, model.input.clone(), Claims::default());
-        let empty = Image::filled(0, 0, 0, 0.0);
         Ok(Self {
             network: Network { session, input, claims },
-            noisy: empty.clone(),
-            clean: empty,
+            noisy: Image::default(),
+            clean: Image::default(),
         })
     }
 

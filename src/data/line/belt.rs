@@ -33,6 +33,16 @@ struct Octave {
     columns: Vec<(usize, f32)>,
 }
 
+/// The two lines of an octave's lattice around a row, blended along the row to the pixels.
+#[derive(Default)]
+pub struct Lines {
+    /// Number of the upper one; `None` before the first row.
+    line: Option<i64>,
+    above: Vec<f32>,
+    below: Vec<f32>,
+    lattice: Vec<f32>,
+}
+
 impl Belt {
     /// The belt after it has run `run` units to the right.
     pub fn new(seed: u64, width: usize, height: usize, unit: f32, run: f64) -> Self {
@@ -58,8 +68,8 @@ impl Belt {
         }
     }
 
-    /// Draws belt and rails; `scratch` is a buffer to use again.
-    pub fn draw_row(&self, y: usize, row: &mut [&mut [f32]; 3], scratch: &mut Vec<f32>) {
+    /// Draws belt and rails. `texture` is what earlier rows left, of this belt alone: quick where rows follow each other.
+    pub fn draw_row(&self, y: usize, row: &mut [&mut [f32]; 3], texture: &mut Vec<Lines>) {
         // Distance from the nearer edge decides between rail and belt.
         let edge = (y as f32 + 0.5).min(self.height as f32 - y as f32 - 0.5) / self.unit;
         if edge < RAIL {
@@ -82,8 +92,9 @@ impl Belt {
             .iter_mut()
             .zip(&self.ribs)
             .for_each(|(out, rib)| *out = 0.17 + rib);
-        for (number, octave) in self.octaves.iter().enumerate() {
-            octave.add(self.seed ^ number as u64, y, green, scratch);
+        texture.resize_with(self.octaves.len(), Lines::default);
+        for (number, (octave, lines)) in self.octaves.iter().zip(texture).enumerate() {
+            octave.add(self.seed ^ number as u64, y, green, lines);
         }
         for ((red, green), blue) in red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut()) {
             let value = *green * shade;
@@ -124,20 +135,35 @@ impl Octave {
         })
     }
 
-    /// Adds row `y`. The two lattice rows are blended once a row.
-    fn add(&self, seed: u64, y: usize, row: &mut [f32], lattice: &mut Vec<f32>) {
+    /// Adds row `y`.
+    fn add(&self, seed: u64, y: usize, row: &mut [f32], lines: &mut Lines) {
         let at_y = (y as f64 + 0.5) / self.cell_px;
         let (line, down) = (at_y as i64, at_y.fract() as f32);
-        let count = self.columns.last().map_or(0, |&(column, _)| column as i64 + 2);
-        lattice.clear();
-        lattice.extend((0..count).map(|i| {
-            let value = |line| hash(seed, self.first.wrapping_add(i), line);
-            let above = value(line);
-            self.amplitude * (above + down * (value(line + 1) - above))
-        }));
-        for (out, &(i, t)) in row.iter_mut().zip(&self.columns) {
-            *out += lattice[i] + t * (lattice[i + 1] - lattice[i]);
+        let Lines {
+            above, below, lattice, ..
+        } = lines;
+        if lines.line == Some(line - 1) {
+            std::mem::swap(above, below);
+            self.expand(seed, line + 1, lattice, below);
+        } else if lines.line != Some(line) {
+            self.expand(seed, line, lattice, above);
+            self.expand(seed, line + 1, lattice, below);
         }
+        lines.line = Some(line);
+        for ((out, above), below) in row.iter_mut().zip(above).zip(below) {
+            *out += *above + down * (*below - *above);
+        }
+    }
+
+    /// A line of the lattice at every pixel.
+    fn expand(&self, seed: u64, line: i64, lattice: &mut Vec<f32>, out: &mut Vec<f32>) {
+        let count = self.columns.last().map_or(0, |&(column, _)| column as i64 + 2);
+        let value = |i| self.amplitude * hash(seed, self.first.wrapping_add(i), line);
+        lattice.clear();
+        lattice.extend((0..count).map(value));
+        out.clear();
+        let pixels = self.columns.iter();
+        out.extend(pixels.map(|&(i, t)| lattice[i] + t * (lattice[i + 1] - lattice[i])));
     }
 }
 

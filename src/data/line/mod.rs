@@ -5,11 +5,12 @@
 mod belt;
 mod part;
 
-use rand_distr::{Distribution, StandardNormal};
+use rand::Rng;
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
 use super::random::stream;
+use crate::kernels::simd::{Vector, Work, run_best};
 use crate::pixels::Image;
 use belt::Belt;
 use part::{Look, RADIUS};
@@ -18,6 +19,9 @@ use part::{Look, RADIUS};
 const SPACING: f64 = 1.05;
 /// Side of [`middle_part`]'s crop, in diameters of the part.
 const CROP: f64 = 1.12;
+
+/// Rows that one task draws at least: the belt's texture is quick where rows follow each other.
+const ROWS_AT_LEAST: usize = 32;
 
 /// Class labels of the line: `good`, then the [`DefectKind`]s.
 pub const CLASSES: [&str; 4] = ["good", "scratch", "spot", "chip"];
@@ -85,10 +89,17 @@ struct Placed {
 /// Draws frame `number`: RGB in 0..1, with the sensor's noise, and the parts in it, from right to left (the oldest first).
 /// Any frame can be drawn at any time, the same each time. No part comes before part 0: the first frames show the line as it starts up.
 pub fn render(settings: &LineSettings, number: u64) -> (Image, Vec<Part>) {
+    let mut image = Image::default();
+    let parts = render_into(settings, number, &mut image);
+    (image, parts)
+}
+
+/// [`render`] into `image`, whose memory is used again.
+pub fn render_into(settings: &LineSettings, number: u64, image: &mut Image) -> Vec<Part> {
     let (width, height) = (settings.width, settings.height);
-    let mut image = Image::filled(3, height, width, 0.0);
+    image.reshape(3, height, width);
     if width == 0 || height == 0 {
-        return (image, Vec::new());
+        return Vec::new();
     }
     let placed = visible_parts(settings, number);
     let unit = unit(settings);
@@ -109,33 +120,64 @@ pub fn render(settings: &LineSettings, number: u64) -> (Image, Vec<Part>) {
     )
         .into_par_iter()
         .enumerate()
-        .for_each_init(Vec::new, |scratch, (y, (red, green, blue))| {
+        .with_min_len(ROWS_AT_LEAST)
+        .for_each_init(Vec::new, |texture, (y, (red, green, blue))| {
             let mut row = [red, green, blue];
-            belt.draw_row(y, &mut row, scratch);
+            belt.draw_row(y, &mut row, texture);
             for part in &placed {
                 draw_part(part, unit as f32, y, &mut row);
             }
             belt.light_row(y, &mut row);
             add_noise(&mut row, settings.noise, stream(settings.seed, number, y as u64));
         });
-    (
-        image,
-        placed
-            .iter()
-            .filter_map(|part| describe(part, unit as f32, width, height))
-            .collect(),
-    )
+    placed
+        .iter()
+        .filter_map(|part| describe(part, unit as f32, width, height))
+        .collect()
 }
 
 /// The sensor's noise on one row, and its limits.
 fn add_noise(row: &mut [&mut [f32]; 3], sigma: f32, mut rng: Pcg64) {
-    for value in row.iter_mut().flat_map(|plane| plane.iter_mut()) {
-        if sigma > 0.0 {
-            let noise: f32 = StandardNormal.sample(&mut rng);
-            *value += sigma * noise;
-        }
-        *value = value.clamp(0.0, 1.0);
+    for plane in row {
+        let keys = [rng.next_u32(), rng.next_u32()];
+        #[rustfmt::skip]
+        run_best(Noise { plane, sigma, keys });
     }
+}
+
+/// Nearly normal noise (a sum of eight bytes of a hash of the position), which is made many values at a time.
+struct Noise<'a> {
+    plane: &'a mut [f32],
+    sigma: f32,
+    keys: [u32; 2],
+}
+
+impl Work for Noise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        /// Mean and standard deviation of a sum of eight bytes.
+        const MEAN: f32 = 1020.0;
+        const DEVIATION: f32 = 209.02;
+        let scale = self.sigma / DEVIATION;
+        for (i, value) in (0..).zip(self.plane) {
+            let first = mix(mix(i ^ self.keys[0]) ^ self.keys[1]);
+            let second = mix(first);
+            let pairs = |x: u32| (x & 0x00ff_00ff) + (x >> 8 & 0x00ff_00ff);
+            let sums = pairs(first) + pairs(second);
+            let sum = (sums & 0xffff) + (sums >> 16);
+            *value = (*value + scale * (sum as i32 as f32 - MEAN)).clamp(0.0, 1.0);
+        }
+    }
+}
+
+/// A hash of 32 bits (xor, shift and multiply; the constants are C. Wellons's `lowbias32` of 2018).
+#[inline(always)]
+fn mix(x: u32) -> u32 {
+    let x = (x ^ x >> 16).wrapping_mul(0x7feb_352d);
+    let x = (x ^ x >> 15).wrapping_mul(0x846c_a68b);
+    x ^ x >> 16
 }
 
 /// The defect that part `index` has, whether it can be seen at the moment or not.

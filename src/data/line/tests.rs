@@ -150,21 +150,38 @@ fn the_defect_rate_is_kept() {
 }
 
 #[test]
-fn noise_has_its_standard_deviation() {
+fn noise_is_white_and_has_its_standard_deviation() {
     let quiet = settings();
     let (clean, noisy) = (
         render(&quiet, 50).0,
         render(&LineSettings { noise: 0.02, ..quiet }, 50).0,
     );
-    let n = clean.data.len() as f64;
-    let sum: f64 = clean
+    let noise: Vec<f64> = clean
         .data
         .iter()
         .zip(&noisy.data)
-        .map(|(a, b)| f64::from(b - a).powi(2))
-        .sum();
-    let sigma = (sum / n).sqrt();
+        .map(|(a, b)| f64::from(b - a))
+        .collect();
+    // The mean product with the value so far on.
+    let product = |distance: usize| {
+        let pairs = noise.iter().zip(&noise[distance..]);
+        pairs.map(|(a, b)| a * b).sum::<f64>() / (noise.len() - distance) as f64
+    };
+    let sigma = product(0).sqrt();
     assert!((sigma - 0.02).abs() < 0.0005, "{sigma}");
+    let [width, plane] = [clean.width, clean.width * clean.height];
+    for distance in [1, 2, width, plane, plane + 1] {
+        let correlation = product(distance) / product(0);
+        assert!(
+            correlation.abs() < 5.0 / (noise.len() as f64).sqrt(),
+            "{distance}: {correlation}"
+        );
+    }
+    let beyond = noise.iter().filter(|x| x.abs() > 3.0 * sigma).count() as f64 / noise.len() as f64;
+    assert!(
+        (0.0015..0.0035).contains(&beyond),
+        "0.0027 of normal noise lies there: {beyond}"
+    );
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub struct CandleTestSrc {
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
     wait: Mutex<Wait>,
+    /// Memory for the picture.
+    image: Mutex<Image>,
 }
 
 #[glib::object_subclass]
@@ -315,8 +317,11 @@ impl CandleTestSrc {
     ) -> Result<(), gst::FlowError> {
         let settings = lock(&self.settings).clone();
         let line = settings.line([info.width() as usize, info.height() as usize]);
-        let (image, parts) = line::render(&line, tick.frame);
-        write(buffer, info, &image).map_err(|error| {
+        let mut image = lock(&self.image);
+        let parts = line::render_into(&line, tick.frame, &mut image);
+        let written = write(buffer, info, &image);
+        drop(image);
+        written.map_err(|error| {
             gst::element_imp_error!(self, gst::ResourceError::Write, ("Cannot draw on a buffer: {error}"));
             gst::FlowError::Error
         })?;

@@ -170,14 +170,9 @@ impl Gradient {
 
     /// A row of the input in bf16: planes of the phases' channels, with the padding before them.
     pub fn planes(&self, pixels: &[f32], out: &mut [f32]) {
-        let Conv { stride, padding, .. } = self.conv;
-        let (out, channels) = (as_bf16_mut(out), self.ins.next_multiple_of(POSITIONS));
-        out.fill(0);
-        for (x, pixel) in pixels.chunks_exact(self.ins).enumerate() {
-            let at = (padding + x) % stride * channels * self.plane + (padding + x) / stride;
-            let planes = out[at..].iter_mut().step_by(self.plane);
-            planes.zip(pixel).for_each(|(out, x)| *out = to_bf16(*x));
-        }
+        let (way, out) = (self, as_bf16_mut(out));
+        #[rustfmt::skip]
+        run_best(Planes { way, pixels, out });
     }
 
     /// Row `row` of `rows` of the output's gradient in bf16, in tiles of weights: for each pair of groups of 16 channels all
@@ -187,17 +182,10 @@ impl Gradient {
         for first in (0..self.outs).step_by(2 * ROWS) {
             let groups = (self.outs - first).div_ceil(ROWS).min(2);
             let start = rows * self.pieces * first / ROWS + row * self.pieces * groups;
-            let tiles = out[start * TILE..][..self.pieces * groups * TILE].chunks_exact_mut(TILE);
-            for (tile, out) in tiles.enumerate() {
-                out.fill(0);
-                let channels = first + tile % groups * ROWS..self.outs.min(first + (tile % groups + 1) * ROWS);
-                let pixels = pixels.chunks_exact(self.outs).skip(tile / groups * DEPTH).take(DEPTH);
-                for (x, pixel) in pixels.enumerate() {
-                    let out = out[x / 2 * DEPTH + x % 2..].iter_mut().step_by(2);
-                    out.zip(&pixel[channels.clone()])
-                        .for_each(|(out, g)| *out = to_bf16(*g));
-                }
-            }
+            let out = &mut out[start * TILE..][..self.pieces * groups * TILE];
+            let outs = self.outs;
+            #[rustfmt::skip]
+            run_best(Pairs { pixels, outs, first, groups, out });
         }
     }
 
@@ -280,6 +268,84 @@ impl Work for Convert<'_> {
             .iter_mut()
             .zip(self.row)
             .for_each(|(out, x)| *out = to_bf16(*x));
+    }
+}
+
+/// See [`Gradient::planes`].
+struct Planes<'a> {
+    way: &'a Gradient,
+    pixels: &'a [f32],
+    out: &'a mut [u16],
+}
+
+impl Work for Planes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        const SIDE: usize = 8;
+        let Gradient {
+            ins, plane, ref conv, ..
+        } = *self.way;
+        let channels = ins.next_multiple_of(POSITIONS);
+        self.out.fill(0);
+        let place = |x: usize| (conv.padding + x) % conv.stride * channels * plane + (conv.padding + x) / conv.stride;
+        let mut whole = 0;
+        if conv.stride == 1 {
+            // Squares of pixels and channels, turned in registers; rounding is quick for a row as a whole.
+            let squares = ins / SIDE * SIDE;
+            let row: Vec<u16> = self.pixels.iter().map(|x| to_bf16(*x)).collect();
+            for pixels in row.chunks_exact(SIDE * ins) {
+                for first in (0..squares).step_by(SIDE) {
+                    let square: [[u16; SIDE]; SIDE] =
+                        std::array::from_fn(|x| *pixels[x * ins + first..].first_chunk().expect("within the pixel"));
+                    for c in 0..SIDE {
+                        let line: [u16; SIDE] = std::array::from_fn(|x| square[x][c]);
+                        self.out[(first + c) * plane + place(whole)..][..SIDE].copy_from_slice(&line);
+                    }
+                }
+                for (x, c) in (0..SIDE).flat_map(|x| (squares..ins).map(move |c| (x, c))) {
+                    self.out[c * plane + place(whole + x)] = pixels[x * ins + c];
+                }
+                whole += SIDE;
+            }
+        }
+        for (x, pixel) in self.pixels.chunks_exact(ins).enumerate().skip(whole) {
+            let planes = self.out[place(x)..].iter_mut().step_by(plane);
+            planes.zip(pixel).for_each(|(out, x)| *out = to_bf16(*x));
+        }
+    }
+}
+
+/// See [`Gradient::pairs`]: the pieces of one pair of groups, from channel `first` on.
+struct Pairs<'a> {
+    pixels: &'a [f32],
+    outs: usize,
+    first: usize,
+    groups: usize,
+    out: &'a mut [u16],
+}
+
+impl Work for Pairs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        self.out.fill(0);
+        let last = vec![0.0; self.outs];
+        for (pair, pixels) in self.pixels.chunks(2 * self.outs).enumerate() {
+            // A row of odd length ends beside zeros.
+            let (a, b) = pixels.split_at(self.outs);
+            let b = if b.is_empty() { &last } else { b };
+            for group in 0..self.groups {
+                let channels = self.first + group * ROWS..self.outs.min(self.first + (group + 1) * ROWS);
+                let tile = (pair / ROWS * self.groups + group) * TILE + pair % ROWS * DEPTH;
+                let out = self.out[tile..tile + DEPTH].as_chunks_mut::<2>().0.iter_mut();
+                for (out, (a, b)) in out.zip(a[channels.clone()].iter().zip(&b[channels])) {
+                    *out = [to_bf16(*a), to_bf16(*b)];
+                }
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::atomic::{self, temporary_beside};
 use crate::data::layout::VideoLimits;
 use crate::exec::{DeviceSpec, Options, Precision};
+use crate::kernels;
 
 /// Where and how a network runs.
 #[derive(Args, Clone)]
@@ -50,6 +51,7 @@ impl Machine {
     /// Sets the thread pool up and gives the options of a model's session.
     pub fn options(&self) -> Result<Options> {
         if self.threads > 0 {
+            kernels::set_threads(self.threads);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads);
             pool.build_global().context("the thread pool cannot be set up")?;
         }

@@ -14,6 +14,7 @@ pub(crate) mod team;
 
 pub use rows::{Arithmetic, BF16_VARIABLE, Tiles};
 pub use simd::{ISA_VARIABLE, Isa};
+pub use team::set_threads;
 
 /// A shape N, H, W, C.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 type Task = dyn Fn(usize) + Sync;
@@ -58,6 +59,55 @@ pub(crate) fn run(threads: usize, count: usize, task: &(dyn Fn(usize) + Sync)) {
     if let Some(panic) = team.finish(number) {
         resume_unwind(panic);
     }
+}
+
+/// Threads that [`share`] works on; 0 = all cores.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets the threads that work on whole pictures is shared out over; 0 = all cores.
+pub fn set_threads(threads: usize) {
+    THREADS.store(threads, Ordering::Relaxed);
+}
+
+/// Cores that this process may use. Asked for once: the answer takes the system several files.
+pub(crate) fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Calls `f` for every item, on several threads, each with scratch memory by `init`; a thread takes `at_a_time` items in a
+/// row. Within a task of rayon's, whose other threads have work of their own, on this thread alone.
+pub(crate) fn share<S, I>(
+    mut items: I,
+    at_a_time: usize,
+    init: impl Fn() -> S + Sync,
+    f: impl Fn(&mut S, I::Item) + Sync,
+) where
+    I: ExactSizeIterator + Send,
+    I::Item: Send,
+{
+    let threads = match THREADS.load(Ordering::Relaxed) {
+        0 => cores(),
+        threads => threads,
+    };
+    let threads = threads.min(items.len().div_ceil(at_a_time));
+    if threads <= 1 || rayon::current_thread_index().is_some() {
+        let mut scratch = init();
+        return items.by_ref().for_each(|item| f(&mut scratch, item));
+    }
+    let items = Mutex::new(items);
+    run(threads, threads, &|_| {
+        let (mut scratch, mut some) = (init(), Vec::with_capacity(at_a_time));
+        loop {
+            let mut items = items.lock().unwrap_or_else(PoisonError::into_inner);
+            some.extend(items.by_ref().take(at_a_time));
+            drop(items);
+            if some.is_empty() {
+                return;
+            }
+            some.drain(..).for_each(|item| f(&mut scratch, item));
+        }
+    });
 }
 
 impl Team {
@@ -149,8 +199,6 @@ impl Team {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     #[test]
@@ -179,6 +227,18 @@ mod tests {
             })
         });
         assert_eq!(sum.into_inner(), 10 * 5 * (1 + 2 + 3) + 4 * (1 + 2 + 3 + 4));
+    }
+
+    #[test]
+    fn items_are_shared_out() {
+        let mut squares = vec![0; 1000];
+        share(
+            squares.iter_mut().enumerate(),
+            7,
+            || 1,
+            |one, (i, square)| *square += i * i * *one,
+        );
+        assert!(squares.iter().enumerate().all(|(i, square)| *square == i * i));
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Fixed filters on pictures and maps.
 
-use rayon::prelude::*;
-
 use super::Image;
 use super::separable::{correlate, gaussian_taps};
+use crate::kernels::team::share;
 
 /// Mean over a square of `side` pixels, edges repeated. Takes the same time for every `side`.
 ///
@@ -14,16 +13,21 @@ pub fn box_mean(image: &Image, side: usize) -> Image {
     }
     let (width, height) = (image.width, image.height);
     let mut across = Image::filled(image.channels, height, width, 0.0);
-    let rows = across.data.par_chunks_mut(width).zip(image.data.par_chunks(width));
-    rows.with_min_len(16).for_each(|(out, row)| mean_row(row, side, out));
+    let rows = across.data.chunks_mut(width).zip(image.data.chunks(width));
+    share(rows, 16, || (), |(), (out, row)| mean_row(row, side, out));
 
     let mut out = Image::filled(image.channels, height, width, 0.0);
     // A band starts with a sum over `side` rows, so it should not be shorter than that.
     let band = side.clamp(32, height.max(32));
     for channel in 0..image.channels {
         let plane = across.plane(channel);
-        let bands = out.plane_mut(channel).par_chunks_mut(band * width).enumerate();
-        bands.for_each(|(i, out)| mean_down(plane, width, side, i * band, out));
+        let bands = out.plane_mut(channel).chunks_mut(band * width).enumerate();
+        share(
+            bands,
+            1,
+            || (),
+            |(), (i, out)| mean_down(plane, width, side, i * band, out),
+        );
     }
     out
 }

@@ -1,10 +1,9 @@
 //! Frames read.
 
-use rayon::prelude::*;
-
 use super::color::{self, Coding, Weights};
 use super::separable::{Taps, resample_codes};
 use super::{Colorimetry, Image, PixelFormat};
+use crate::kernels::team::share;
 use crate::model::Color;
 use crate::{Error, Result};
 
@@ -158,28 +157,35 @@ impl<'a> Frame<'a> {
         let at = self.format.component(component);
         let [width, _] = self.format.component_size(component, self.width, self.height);
         let table = coding.clamped_table();
-        out.par_chunks_mut(width)
-            .with_min_len(ROWS_A_TASK)
-            .enumerate()
-            .for_each(|(y, out)| {
+        share(
+            out.chunks_mut(width).enumerate(),
+            ROWS_A_TASK,
+            || (),
+            |(), (y, out)| {
                 let row = self.row(at.plane, y);
                 if self.format == PixelFormat::Gray16Le {
                     coding.read16(row, out);
                 } else {
                     color::read8(row, at, &table, out);
                 }
-            });
+            },
+        );
     }
 
     fn read_packed(&self, image: &mut Image) {
         let table = Coding::unit(255).table();
         let at = [0, 1, 2].map(|i| self.format.component(i));
-        rows_of_three(image).enumerate().for_each(|(y, out)| {
-            let row = self.row(0, y);
-            for (out, at) in out.into_iter().zip(at) {
-                color::read8(row, at, &table, out);
-            }
-        });
+        share(
+            rows_of_three(image),
+            ROWS_A_TASK,
+            || (),
+            |(), (y, out)| {
+                let row = self.row(0, y);
+                for (out, at) in out.into_iter().zip(at) {
+                    color::read8(row, at, &table, out);
+                }
+            },
+        );
     }
 
     /// Luma of an RGB format.
@@ -187,12 +193,8 @@ impl<'a> Frame<'a> {
         let table = Coding::unit(255).table();
         let at = [0, 1, 2].map(|i| self.format.component(i));
         let rgb = || [0, 1, 2].map(|_| vec![0.0; self.width]);
-        let rows = image
-            .data
-            .par_chunks_mut(self.width)
-            .with_min_len(ROWS_A_TASK)
-            .enumerate();
-        rows.for_each_init(rgb, |rgb, (y, out)| {
+        let rows = image.data.chunks_mut(self.width).enumerate();
+        share(rows, ROWS_A_TASK, rgb, |rgb, (y, out)| {
             for (values, at) in rgb.iter_mut().zip(at) {
                 color::read8(self.row(0, y), at, &table, values);
             }
@@ -208,32 +210,27 @@ impl<'a> Frame<'a> {
         let [across, down] = at[1].shift;
         let [columns, _] = self.format.component_size(1, self.width, self.height);
         let scratch = || ([0, 1, 2].map(|_| vec![0.0; self.width]), vec![0.0; columns]);
-        rows_of_three(image)
-            .enumerate()
-            .for_each_init(scratch, |(yuv, coarse), (y, out)| {
-                color::read8(self.row(0, y), at[0], &luma, &mut yuv[0]);
-                for i in [1, 2] {
-                    color::read8(self.row(at[i].plane, y >> down), at[i], &chroma, coarse);
-                    color::widen(coarse, across, &mut yuv[i]);
-                }
-                weights.to_rgb(yuv.each_ref().map(Vec::as_slice), out);
-            });
+        share(rows_of_three(image), ROWS_A_TASK, scratch, |(yuv, coarse), (y, out)| {
+            color::read8(self.row(0, y), at[0], &luma, &mut yuv[0]);
+            for i in [1, 2] {
+                color::read8(self.row(at[i].plane, y >> down), at[i], &chroma, coarse);
+                color::widen(coarse, across, &mut yuv[i]);
+            }
+            weights.to_rgb(yuv.each_ref().map(Vec::as_slice), out);
+        });
     }
 }
 
-/// The rows of a picture of three planes, one of each at a time.
-fn rows_of_three(image: &mut Image) -> impl IndexedParallelIterator<Item = [&mut [f32]; 3]> {
+/// The rows of a picture of three planes, one of each at a time, numbered.
+fn rows_of_three(image: &mut Image) -> impl ExactSizeIterator<Item = (usize, [&mut [f32]; 3])> + Send {
     let (width, n) = (image.width, image.width * image.height);
     let (red, rest) = image.data.split_at_mut(n);
     let (green, blue) = rest.split_at_mut(n);
-    let rows = (
-        red.par_chunks_mut(width),
-        green.par_chunks_mut(width),
-        blue.par_chunks_mut(width),
-    );
-    rows.into_par_iter()
-        .map(|(red, green, blue)| [red, green, blue])
-        .with_min_len(ROWS_A_TASK)
+    let rows = red
+        .chunks_mut(width)
+        .zip(green.chunks_mut(width))
+        .zip(blue.chunks_mut(width));
+    rows.map(|((red, green), blue)| [red, green, blue]).enumerate()
 }
 
 /// Whether planes of `lengths` bytes with `strides` hold a frame of `[width, height]`.

@@ -1,11 +1,10 @@
 //! Frames written.
 
-use rayon::prelude::*;
-
 use super::color::{self, Coding, Weights};
 use super::frame::{ROWS_A_TASK, check};
 use super::{Colorimetry, Frame, Image, PixelFormat};
 use crate::Result;
+use crate::kernels::team::share;
 use crate::model::Color;
 
 /// A [`Frame`] to write to.
@@ -120,34 +119,40 @@ impl<'a> FrameMut<'a> {
             "alpha is copied between frames of the same format and size"
         );
         let Some(byte) = self.format.spare_byte() else { return };
-        self.rows(0).for_each(|(y, row)| {
-            for (to, from) in row
-                .as_chunks_mut::<4>()
-                .0
-                .iter_mut()
-                .zip(from.row(0, y).as_chunks::<4>().0)
-            {
-                to[byte] = from[byte];
-            }
-        });
+        share(
+            self.rows(0),
+            ROWS_A_TASK,
+            || (),
+            |(), (y, row)| {
+                for (to, from) in row
+                    .as_chunks_mut::<4>()
+                    .0
+                    .iter_mut()
+                    .zip(from.row(0, y).as_chunks::<4>().0)
+                {
+                    to[byte] = from[byte];
+                }
+            },
+        );
     }
 
     /// The rows of a plane without their padding, numbered.
-    fn rows(&mut self, plane: usize) -> impl IndexedParallelIterator<Item = (usize, &mut [u8])> {
+    fn rows(&mut self, plane: usize) -> impl ExactSizeIterator<Item = (usize, &mut [u8])> + Send {
         let [bytes, rows] = self.format.plane_size(plane, self.width, self.height);
         self.planes[plane]
-            .par_chunks_mut(self.strides[plane])
+            .chunks_mut(self.strides[plane])
             .take(rows)
             .map(move |row| &mut row[..bytes])
             .enumerate()
-            .with_min_len(ROWS_A_TASK)
     }
 
     /// Writes the BT.601 luma of a colour picture to a grey frame.
     fn write_luma(&mut self, coding: Coding, image: &Image) {
         let (format, width) = (self.format, image.width);
         let at = format.component(0);
-        self.rows(0).for_each_init(
+        share(
+            self.rows(0),
+            ROWS_A_TASK,
             || vec![0.0; width],
             |values, (y, row)| {
                 color::luma([0, 1, 2].map(|i| &image.plane(i)[y * width..][..width]), values);
@@ -160,20 +165,30 @@ impl<'a> FrameMut<'a> {
         let format = self.format;
         let at = format.component(component);
         let [width, _] = format.component_size(component, self.width, self.height);
-        self.rows(at.plane).for_each(|(y, row)| {
-            coding.write_row(format, &values[y * width..][..width], row, at);
-        });
+        share(
+            self.rows(at.plane),
+            ROWS_A_TASK,
+            || (),
+            |(), (y, row)| {
+                coding.write_row(format, &values[y * width..][..width], row, at);
+            },
+        );
     }
 
     fn write_packed(&mut self, image: &Image) {
         let coding = Coding::unit(255);
         let at = [0, 1, 2].map(|i| self.format.component(i));
-        self.rows(0).for_each(|(y, row)| {
-            for (i, at) in at.into_iter().enumerate() {
-                let plane = image.plane(if image.channels == 3 { i } else { 0 });
-                coding.write8(&plane[y * image.width..][..image.width], row, at);
-            }
-        });
+        share(
+            self.rows(0),
+            ROWS_A_TASK,
+            || (),
+            |(), (y, row)| {
+                for (i, at) in at.into_iter().enumerate() {
+                    let plane = image.plane(if image.channels == 3 { i } else { 0 });
+                    coding.write8(&plane[y * image.width..][..image.width], row, at);
+                }
+            },
+        );
     }
 
     fn neutral_chroma(&mut self) {
@@ -201,16 +216,11 @@ impl<'a> FrameMut<'a> {
         let [luma_plane, chroma_planes @ ..] = &mut self.planes[..] else {
             unreachable!("YUV formats have planes")
         };
-        let bands = luma_plane
-            .par_chunks_mut(self.strides[0] << down)
-            .take(rows)
-            .enumerate();
+        let bands = luma_plane.chunks_mut(self.strides[0] << down).take(rows).enumerate();
         match chroma_planes {
             [both] => {
-                let bands = bands
-                    .zip(both.par_chunks_mut(self.strides[1]))
-                    .with_min_len(ROWS_A_TASK);
-                bands.for_each_init(scratch, |scratch, ((y, luma), both)| {
+                let bands = bands.zip(both.chunks_mut(self.strides[1]));
+                share(bands, ROWS_A_TASK, scratch, |scratch, ((y, luma), both)| {
                     band.write(y, luma, scratch);
                     for (values, at) in scratch.coarse.iter().zip(at) {
                         chroma.write8(values, &mut both[..chroma_bytes], at);
@@ -218,16 +228,18 @@ impl<'a> FrameMut<'a> {
                 });
             }
             [cb, cr] => {
-                let chroma_rows = cb
-                    .par_chunks_mut(self.strides[1])
-                    .zip(cr.par_chunks_mut(self.strides[2]));
-                let bands = bands.zip(chroma_rows).with_min_len(ROWS_A_TASK);
-                bands.for_each_init(scratch, |scratch, ((y, luma), (cb, cr))| {
-                    band.write(y, luma, scratch);
-                    for ((values, row), at) in scratch.coarse.iter().zip([cb, cr]).zip(at) {
-                        chroma.write8(values, &mut row[..chroma_bytes], at);
-                    }
-                });
+                let chroma_rows = cb.chunks_mut(self.strides[1]).zip(cr.chunks_mut(self.strides[2]));
+                share(
+                    bands.zip(chroma_rows),
+                    ROWS_A_TASK,
+                    scratch,
+                    |scratch, ((y, luma), (cb, cr))| {
+                        band.write(y, luma, scratch);
+                        for ((values, row), at) in scratch.coarse.iter().zip([cb, cr]).zip(at) {
+                            chroma.write8(values, &mut row[..chroma_bytes], at);
+                        }
+                    },
+                );
             }
             _ => unreachable!("YUV formats have two or three planes"),
         }

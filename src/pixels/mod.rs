@@ -1,7 +1,7 @@
 //! Frames and tensors: formats, strides, colour, resizing, fixed filters, noise level.
 //!
 //! [`Frame`] and [`FrameMut`] lend the memory of a video frame, [`Image`] is a picture in working form: planes of `f32`.
-//! Work on whole pictures is spread over rayon's threads by rows.
+//! Work on whole pictures is shared out by rows over the threads that run networks.
 
 pub mod blend;
 mod color;

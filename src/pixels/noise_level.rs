@@ -1,8 +1,7 @@
 //! How strong the noise of a picture is.
 
-use rayon::prelude::*;
-
 use super::Image;
+use crate::kernels::team::share;
 
 /// Side of a block.
 const SIDE: usize = 8;
@@ -39,13 +38,17 @@ fn plane_level(plane: &[f32], width: usize, height: usize) -> f64 {
     }
     let step = ((plane.len() as f64 / BLOCKS as f64).sqrt().ceil() as usize).max(2);
     let basis = dct_basis();
-    let rows: Vec<usize> = (0..=height - SIDE).step_by(step).collect();
-    let blocks: Vec<Block> = rows
-        .into_par_iter()
-        .with_min_len(4)
-        .flat_map_iter(|y| (0..=width - SIDE).step_by(step).map(move |x| &plane[y * width + x..]))
-        .filter_map(|corner| measure(corner, width, &basis))
-        .collect();
+    let mut rows: Vec<(usize, Vec<Block>)> = (0..=height - SIDE).step_by(step).map(|y| (y, Vec::new())).collect();
+    share(
+        rows.iter_mut(),
+        4,
+        || (),
+        |(), (y, blocks)| {
+            let corners = (0..=width - SIDE).step_by(step).map(|x| &plane[*y * width + x..]);
+            blocks.extend(corners.filter_map(|corner| measure(corner, width, &basis)));
+        },
+    );
+    let blocks: Vec<Block> = rows.into_iter().flat_map(|(_, blocks)| blocks).collect();
 
     let constant = blocks.iter().filter(|block| block.constant).count();
     if constant * 2 > blocks.len() {

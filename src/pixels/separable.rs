@@ -1,9 +1,8 @@
 //! Separable linear filters: weights that change from pixel to pixel, for resizing, and that stay, for fixed filters.
 
-use rayon::prelude::*;
-
 use super::Image;
 use crate::kernels::simd::{Vector, Work, run_best};
+use crate::kernels::team::share;
 
 /// Rows that one worker takes at least: fewer are not worth waking it.
 pub(crate) const ROWS_AT_LEAST: usize = 32;
@@ -123,35 +122,32 @@ pub(super) fn resample(image: &Image, columns: &Taps, rows: &Taps) -> Image {
     let span = columns.span();
     let rows: Vec<_> = rows.iter().collect();
     let scratch = || vec![0.0; span.len()];
-    out.data
-        .par_chunks_mut(width)
-        .with_min_len(4)
-        .enumerate()
-        .for_each_init(scratch, |mixed, (i, out)| {
-            let (first, weights) = rows[i % height];
-            if weights.is_empty() {
-                return;
+    let lines = out.data.chunks_mut(width.max(1)).enumerate();
+    share(lines, 4, scratch, |mixed, (i, out)| {
+        let (first, weights) = rows[i % height];
+        if weights.is_empty() {
+            return;
+        }
+        let plane = image.plane(i / height);
+        let row = |y: usize| &plane[y * image.width..][span.clone()];
+        let base = row(first);
+        mixed.copy_from_slice(base);
+        for (k, &weight) in weights.iter().enumerate().skip(1) {
+            for ((mixed, value), base) in mixed.iter_mut().zip(row(first + k)).zip(base) {
+                *mixed += weight * (value - base);
             }
-            let plane = image.plane(i / height);
-            let row = |y: usize| &plane[y * image.width..][span.clone()];
-            let base = row(first);
-            mixed.copy_from_slice(base);
-            for (k, &weight) in weights.iter().enumerate().skip(1) {
-                for ((mixed, value), base) in mixed.iter_mut().zip(row(first + k)).zip(base) {
-                    *mixed += weight * (value - base);
-                }
+        }
+        for (out, (first, weights)) in out.iter_mut().zip(columns.iter()) {
+            if let [_, others @ ..] = weights {
+                let values = &mixed[first - span.start..][..weights.len()];
+                let base = values[0];
+                *out = others
+                    .iter()
+                    .zip(&values[1..])
+                    .fold(base, |sum, (weight, value)| sum + weight * (value - base));
             }
-            for (out, (first, weights)) in out.iter_mut().zip(columns.iter()) {
-                if let [_, others @ ..] = weights {
-                    let values = &mixed[first - span.start..][..weights.len()];
-                    let base = values[0];
-                    *out = others
-                        .iter()
-                        .zip(&values[1..])
-                        .fold(base, |sum, (weight, value)| sum + weight * (value - base));
-                }
-            }
-        });
+        }
+    });
     out
 }
 
@@ -169,7 +165,9 @@ pub(super) fn resample_codes<'a>(
     let span = columns.span();
     let bytes = span.start * step..span.end * step;
     let rows: Vec<_> = rows.iter().collect();
-    out.par_chunks_mut(pitch).with_min_len(4).zip(rows).for_each_init(
+    share(
+        out.chunks_mut(pitch.max(1)).zip(rows),
+        4,
         || vec![0.0; bytes.len()],
         |mixed, (out, (first, weights))| {
             if !weights.is_empty() {
@@ -259,8 +257,9 @@ pub(crate) fn correlate(plane: &[f32], width: usize, taps: &[f32]) -> Vec<f32> {
     let before = taps.len() / 2;
     let last = plane.len() / width - 1;
     let mut filtered = plane.to_vec();
-    let rows = filtered.par_chunks_mut(width).with_min_len(ROWS_AT_LEAST).enumerate();
-    rows.for_each_init(
+    share(
+        filtered.chunks_mut(width).enumerate(),
+        ROWS_AT_LEAST,
         || vec![0.0; width + taps.len() - 1],
         |padded, (y, out)| {
             let middle = before..before + width;

@@ -1,8 +1,7 @@
 //! Difference maps between a picture and its reconstruction.
 
-use rayon::prelude::*;
-
 use super::similarity::ssim_map;
+use crate::kernels::team::share;
 use crate::model::MapKind;
 use crate::pixels::separable::ROWS_AT_LEAST;
 use crate::pixels::{Image, box_mean};
@@ -78,23 +77,22 @@ fn msgms(a: &Image, b: &Image) -> Vec<f32> {
         add_gradient_difference(&mut fine, a, b, width);
         add_gradient_difference(&mut coarse, &halve(a, width), &halve(b, width), half_width);
     }
-    let share = 0.5 / a.channels as f32;
+    let weight = 0.5 / a.channels as f32;
     let color = mean_of_channels(a, b, |a, b| a.iter().zip(b).map(|(a, b)| (a - b).abs()).collect());
-    fine.par_chunks_mut(width)
-        .with_min_len(ROWS_AT_LEAST)
-        .enumerate()
-        .for_each_init(
-            || vec![0.0; half_width],
-            |mixed, (y, row)| {
-                mix_rows(&coarse, half_width, y, mixed);
-                let color = &color[y * width..(y + 1) * width];
-                for (x, (value, color)) in row.iter_mut().zip(color).enumerate() {
-                    let (near, far) = doubled(x, half_width);
-                    let coarse = 0.75 * mixed[near] + 0.25 * mixed[far];
-                    *value = share * (*value + coarse) + COLOR_WEIGHT * color;
-                }
-            },
-        );
+    share(
+        fine.chunks_mut(width).enumerate(),
+        ROWS_AT_LEAST,
+        || vec![0.0; half_width],
+        |mixed, (y, row)| {
+            mix_rows(&coarse, half_width, y, mixed);
+            let color = &color[y * width..(y + 1) * width];
+            for (x, (value, color)) in row.iter_mut().zip(color).enumerate() {
+                let (near, far) = doubled(x, half_width);
+                let coarse = 0.75 * mixed[near] + 0.25 * mixed[far];
+                *value = weight * (*value + coarse) + COLOR_WEIGHT * color;
+            }
+        },
+    );
     fine
 }
 
@@ -135,18 +133,17 @@ fn halve(plane: &[f32], width: usize) -> Vec<f32> {
 
 /// Adds 1 − (2·|∇a|·|∇b| + c) / (|∇a|² + |∇b|² + c) to `map`.
 fn add_gradient_difference(map: &mut [f32], a: &[f32], b: &[f32], width: usize) {
-    map.par_chunks_mut(width)
-        .with_min_len(ROWS_AT_LEAST)
-        .enumerate()
-        .for_each_init(
-            || (GradientRow::new(width), GradientRow::new(width)),
-            |(row_a, row_b), (y, map)| {
-                let squares = row_a.squares(a, y).iter().zip(row_b.squares(b, y));
-                for (map, (&a, &b)) in map.iter_mut().zip(squares) {
-                    *map += 1.0 - (2.0 * (a * b).sqrt() + GRADIENT_C) / (a + b + GRADIENT_C);
-                }
-            },
-        );
+    share(
+        map.chunks_mut(width).enumerate(),
+        ROWS_AT_LEAST,
+        || (GradientRow::new(width), GradientRow::new(width)),
+        |(row_a, row_b), (y, map)| {
+            let squares = row_a.squares(a, y).iter().zip(row_b.squares(b, y));
+            for (map, (&a, &b)) in map.iter_mut().zip(squares) {
+                *map += 1.0 - (2.0 * (a * b).sqrt() + GRADIENT_C) / (a + b + GRADIENT_C);
+            }
+        },
+    );
 }
 
 /// Squared Prewitt gradient magnitudes of one row, and what they are made of.

@@ -7,10 +7,10 @@ mod part;
 
 use rand::Rng;
 use rand_pcg::Pcg64;
-use rayon::prelude::*;
 
 use super::random::stream;
 use crate::kernels::simd::{Vector, Work, run_best};
+use crate::kernels::team::share;
 use crate::pixels::Image;
 use belt::Belt;
 use part::{Look, RADIUS};
@@ -113,15 +113,15 @@ pub fn render_into(settings: &LineSettings, number: u64, image: &mut Image) -> V
     );
     let (red, rest) = image.data.split_at_mut(width * height);
     let (green, blue) = rest.split_at_mut(width * height);
-    (
-        red.par_chunks_mut(width),
-        green.par_chunks_mut(width),
-        blue.par_chunks_mut(width),
-    )
-        .into_par_iter()
-        .enumerate()
-        .with_min_len(ROWS_AT_LEAST)
-        .for_each_init(Vec::new, |texture, (y, (red, green, blue))| {
+    let planes = red
+        .chunks_mut(width)
+        .zip(green.chunks_mut(width))
+        .zip(blue.chunks_mut(width));
+    share(
+        planes.enumerate(),
+        ROWS_AT_LEAST,
+        Vec::new,
+        |texture, (y, ((red, green), blue))| {
             let mut row = [red, green, blue];
             belt.draw_row(y, &mut row, texture);
             for part in &placed {
@@ -129,7 +129,8 @@ pub fn render_into(settings: &LineSettings, number: u64, image: &mut Image) -> V
             }
             belt.light_row(y, &mut row);
             add_noise(&mut row, settings.noise, stream(settings.seed, number, y as u64));
-        });
+        },
+    );
     placed
         .iter()
         .filter_map(|part| describe(part, unit as f32, width, height))

@@ -299,9 +299,10 @@ impl Work for Planes<'_> {
                 for first in (0..squares).step_by(SIDE) {
                     let square: [[u16; SIDE]; SIDE] =
                         std::array::from_fn(|x| *pixels[x * ins + first..].first_chunk().expect("within the pixel"));
-                    for c in 0..SIDE {
+                    let planes = self.out[first * plane + place(whole)..].chunks_mut(plane);
+                    for (c, out) in planes.take(SIDE).enumerate() {
                         let line: [u16; SIDE] = std::array::from_fn(|x| square[x][c]);
-                        self.out[(first + c) * plane + place(whole)..][..SIDE].copy_from_slice(&line);
+                        out[..SIDE].copy_from_slice(&line);
                     }
                 }
                 for (x, c) in (0..SIDE).flat_map(|x| (squares..ins).map(move |c| (x, c))) {

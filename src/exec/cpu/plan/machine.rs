@@ -1,5 +1,6 @@
 //! What plans run on.
 
+use crate::kernels::team::cores;
 use crate::kernels::{Arithmetic, Tiles};
 use crate::{Error, Result};
 
@@ -31,8 +32,4 @@ impl Machine {
         let threads = if threads == 0 { cores() } else { threads };
         Ok(Self { arithmetic, threads })
     }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -159,6 +159,9 @@ fn says_what_this_build_lacks() {
     };
     if Tiles::find().is_none() {
         assert!(refusal(bf16).contains("precision=f32"));
+    } else {
+        let session = Session::folded(&graph, &weights, &bf16).unwrap();
+        assert_eq!(session.precision(), Precision::Bf16);
     }
     #[cfg(not(feature = "cuda"))]
     {

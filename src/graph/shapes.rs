@@ -208,6 +208,10 @@ fn conv_transpose(op: &Op, [n, c, h, w]: [usize; 4]) -> Inferred {
     divides("channels in", c, groups)?;
     divides("channels out", out, groups)?;
     check_window(kernel, stride, padding, 1)?;
+    // Each of stride² phases is a filter of its own.
+    if stride > MAX_KERNEL {
+        return Err(format!("stride {stride} is not in 1..={MAX_KERNEL}"));
+    }
     if output_padding >= stride {
         return Err(format!(
             "output_padding {output_padding} is not below the stride {stride}"

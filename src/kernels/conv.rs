@@ -1,7 +1,7 @@
 //! 2-D convolution for training: forward, and its gradients with respect to the input and the weight.
 //!
 //! A strip of the input is copied into a scratch buffer that stays in cache, with zeros around it or in the form that its
-//! kernel wants; there the kernels of [`super::rows`] do the work.
+//! kernel wants, where it cannot be read as it is; there the kernels of [`super::rows`] do the work.
 
 #[cfg(test)]
 mod tests;

@@ -144,7 +144,7 @@ pub fn moments(x: &[f32], shape: Nhwc) -> Moments {
 
 /// `out = x · scale + shift` by channel, then, with `relu`, nothing below zero.
 pub fn affine(x: &[f32], affine: &Affine, relu: bool, out: &mut [f32]) {
-    assert_eq!(x.len(), out.len());
+    assert!(x.len() == out.len() && x.len().is_multiple_of(affine.scale.len()));
     let (floor, len) = (if relu { 0.0 } else { f32::NEG_INFINITY }, PIXELS * affine.scale.len());
     let parts = out.par_chunks_mut(len).zip(x.par_chunks(len));
     parts.for_each(|(out, x)| affine_row(x, affine, floor, out));

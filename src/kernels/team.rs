@@ -1,4 +1,4 @@
-//! The threads of the process: parked until there is work, one team for all networks.
+//! The threads of the process: parked until there is work, one team for all networks and for the rows of pictures.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -64,7 +64,7 @@ pub(crate) fn run(threads: usize, count: usize, task: &(dyn Fn(usize) + Sync)) {
 /// Threads that [`share`] works on; 0 = all cores.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// Sets the threads that work on whole pictures is shared out over; 0 = all cores.
+/// Sets how many threads share work on whole pictures; 0 = all cores.
 pub fn set_threads(threads: usize) {
     THREADS.store(threads, Ordering::Relaxed);
 }

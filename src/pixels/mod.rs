@@ -1,7 +1,8 @@
 //! Frames and tensors: formats, strides, colour, resizing, fixed filters, noise level.
 //!
 //! [`Frame`] and [`FrameMut`] lend the memory of a video frame, [`Image`] is a picture in working form: planes of `f32`.
-//! Work on whole pictures is shared out by rows over the threads that run networks.
+//! Work on whole pictures is shared out by rows over the threads that run networks: all cores, or as many as
+//! [`crate::kernels::set_threads`] says.
 
 pub mod blend;
 mod color;

@@ -38,7 +38,10 @@ fn plane_level(plane: &[f32], width: usize, height: usize) -> f64 {
     }
     let step = ((plane.len() as f64 / BLOCKS as f64).sqrt().ceil() as usize).max(2);
     let basis = dct_basis();
-    let mut rows: Vec<(usize, Vec<Block>)> = (0..=height - SIDE).step_by(step).map(|y| (y, Vec::new())).collect();
+    let mut rows: Vec<(usize, Vec<Block>)> = (0..=height - SIDE)
+        .step_by(step)
+        .map(|y| (y, Vec::with_capacity((width - SIDE) / step + 1)))
+        .collect();
     share(
         rows.iter_mut(),
         4,

@@ -114,7 +114,7 @@ impl Common {
             "task": task, "arch": self.arch(task), "width": self.net.width, "depth": self.net.depth,
             "code-size": self.net.code_size, "size": self.net.size, "color": self.net.color, "batch": batch,
             "lr": learning_rate, "weight-decay": weight_decay, "seed": self.seed, "length": budget, "data": data.digest,
-            "bf16": self.precision == Precision::Bf16,
+            "precision": if self.precision == Precision::Bf16 { "bf16" } else { "f32" },
         });
         let object = |value| match value {
             Value::Object(object) => object,

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::forward::{by_rows, of_linear, padded, planes};
+use super::forward::{each_row, of_linear, padded, planes};
 use super::kernel::{Kernel, activation_of, window_of};
-use super::{Buffer, Executor, Pass, Shapes, Step, conv_of, has_bias};
+use super::{Buffer, Executor, Pass, Shapes, Step, arithmetic_of, conv_of, has_bias};
 use crate::graph::{Interpolation, Op};
 use crate::kernels::conv::{Conv, conv2d, conv2d_grad_input, conv2d_grad_weight};
 use crate::kernels::norm::{Affine, batch_norm_grad, sum_channels};
@@ -120,9 +120,9 @@ impl Run<'_> {
         }
     }
 
-    /// [`Run::give`] of input 0, picture by picture: `fill(item, g, dx)`.
-    fn give_items(&mut self, step: &Step, g: &[f32], fill: impl Fn(usize, &[f32], &mut [f32]) + Sync) {
-        self.give(step, 0, |dx, from| {
+    /// [`Run::give`], picture by picture: `fill(item, g, dx)`.
+    fn give_items(&mut self, step: &Step, i: usize, g: &[f32], fill: impl Fn(usize, &[f32], &mut [f32]) + Sync) {
+        self.give(step, i, |dx, from| {
             let items = dx
                 .par_chunks_exact_mut(from.item())
                 .zip(g.par_chunks_exact(g.len() / from.n));
@@ -151,53 +151,56 @@ impl Run<'_> {
             Op::BatchNorm { eps } => self.batch_norm(i, step, eps, x(), &g),
             Op::MaxPool { .. } => {
                 let (window, x) = (window_of(op).expect("a pool has a window"), x().0);
-                self.give_items(step, &g, |item, g, dx| {
+                self.give_items(step, 0, &g, |item, g, dx| {
                     let x = &x[item * from.item()..(item + 1) * from.item()];
                     gradients::max_pool(window, (x, from), (g, to), dx);
                 });
             }
             Op::AvgPool { .. } => {
                 let window = window_of(op).expect("a pool has a window");
-                self.give_items(step, &g, |_, g, dx| gradients::avg_pool(window, from, (g, to), dx));
+                self.give_items(step, 0, &g, |_, g, dx| gradients::avg_pool(window, from, (g, to), dx));
             }
-            Op::GlobalAvgPool => self.give_items(step, &g, |_, g, dx| gradients::global_avg(g, from, dx)),
+            Op::GlobalAvgPool => self.give_items(step, 0, &g, |_, g, dx| gradients::global_avg(g, from, dx)),
             Op::Upsample {
                 factor,
                 mode: Interpolation::Nearest,
             } => {
                 let place = |at: usize| at / factor;
-                self.give_items(step, &g, |_, g, dx| gradients::shown((g, to), place, place, (dx, from)));
+                self.give_items(step, 0, &g, |_, g, dx| {
+                    gradients::shown((g, to), place, place, (dx, from))
+                });
             }
             Op::Upsample {
                 factor,
                 mode: Interpolation::Bilinear,
             } => {
-                self.give_items(step, &g, |_, g, dx| gradients::bilinear(g, factor, (dx, from)));
+                self.give_items(step, 0, &g, |_, g, dx| gradients::bilinear(g, factor, (dx, from)));
             }
             Op::PixelShuffle { factor } => {
                 self.give(step, 0, |dx, from| {
-                    by_rows(&Kernel::Unshuffle(factor), &[(&g, to)], (dx, from))
+                    each_row(&Kernel::Unshuffle(factor), &[(&g, to)], (dx, from))
                 });
             }
             Op::PixelUnshuffle { factor } => {
                 self.give(step, 0, |dx, from| {
-                    by_rows(&Kernel::Shuffle(factor), &[(&g, to)], (dx, from))
+                    each_row(&Kernel::Shuffle(factor), &[(&g, to)], (dx, from))
                 });
             }
             Op::Softmax => {
                 let y = kept.value(step.out).0;
-                self.give_items(step, &g, |item, g, dx| {
+                self.give_items(step, 0, &g, |item, g, dx| {
                     gradients::softmax(&y[item * to.item()..(item + 1) * to.item()], g, to.c, dx);
                 });
             }
             Op::Concat => {
                 let mut first = 0;
                 for i in 0..step.args.len() {
-                    self.give(step, i, |dx, from| gradients::part(&g, to.c, first, from.c, dx));
-                    first += self.shapes[step.args[i]].c;
+                    let own = self.shapes[step.args[i]].c;
+                    self.give_items(step, i, &g, |_, g, dx| gradients::part(g, to.c, first, own, dx));
+                    first += own;
                 }
             }
-            Op::Flatten => self.give_items(step, &g, |_, g, dx| {
+            Op::Flatten => self.give_items(step, 0, &g, |_, g, dx| {
                 rows::interleave(g.chunks_exact(from.h * from.w), dx);
             }),
             Op::Sub => {
@@ -233,7 +236,7 @@ impl Run<'_> {
     #[rustfmt::skip]
     fn conv(&mut self, step: &Step, op: &Op, conv: &Conv, x: (&[f32], Nhwc), g: (&[f32], Nhwc)) {
         let (executor, weight) = (self.executor, self.weights[step.weights]);
-        let (arithmetic, padding) = (executor.arithmetic, Kernel::padding(op));
+        let (arithmetic, padding) = (arithmetic_of(op, executor.arithmetic), Kernel::padding(op));
         if self.bias(step, op, g) {
             let mut dw = vec![0.0; weight.len()];
             if let Some(padding) = padding {

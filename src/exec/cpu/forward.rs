@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::kernel::{Kernel, Reads};
-use super::{Buffer, Executor, Shapes, Step, conv_of, has_bias};
+use super::{Buffer, Executor, Shapes, Step, arithmetic_of, conv_of, has_bias};
 use crate::graph::Op;
 use crate::kernels::Nhwc;
 use crate::kernels::conv::{Conv, conv2d, conv2d_grad_input};
@@ -99,7 +99,7 @@ impl Executor {
     pub(super) fn pad(&self, x: (&[f32], Nhwc), (padding, reflect): (usize, bool)) -> (Buffer, Nhwc) {
         let shape = padded(x.1, padding);
         let mut buffer = self.memory.take(shape.len());
-        by_rows(&Kernel::Pad(padding, reflect), &[x], (&mut buffer, shape));
+        each_row(&Kernel::Pad(padding, reflect), &[x], (&mut buffer, shape));
         (buffer, shape)
     }
 }
@@ -133,7 +133,7 @@ pub(super) fn of_linear(op: &Op, shape: Nhwc) -> Nhwc {
 }
 
 /// Runs a step row by row.
-pub(super) fn by_rows(kernel: &Kernel, args: &[(&[f32], Nhwc)], (out, to): (&mut [f32], Nhwc)) {
+pub(super) fn each_row(kernel: &Kernel, args: &[(&[f32], Nhwc)], (out, to): (&mut [f32], Nhwc)) {
     let layouts: Vec<Layout> = args.iter().map(|arg| Layout::plain(arg.1)).collect();
     let (layouts, layout) = (&layouts[..], Layout::plain(to));
     out.par_chunks_exact_mut(to.row()).enumerate().for_each(|(i, out)| {
@@ -192,13 +192,14 @@ impl Run<'_> {
         } else {
             let args: Vec<_> = (0..step.args.len()).map(|i| self.arg(step, i)).collect();
             let kernel = Kernel::of(op, &Layout::plain(args[0].1)).expect("no other ops are left");
-            by_rows(&kernel, &args, (&mut out, shape));
+            each_row(&kernel, &args, (&mut out, shape));
         }
         out
     }
 
     fn convolution(&self, step: &Step, op: &Op, conv: &Conv, (out, to): (&mut [f32], Nhwc)) {
-        let (arithmetic, weight) = (self.executor.arithmetic, self.weights[step.weights]);
+        let arithmetic = arithmetic_of(op, self.executor.arithmetic);
+        let weight = self.weights[step.weights];
         let bias = has_bias(op).then(|| self.weights[step.weights + 1]);
         let (x, from) = self.arg(step, 0);
         let (x, out) = ((x, of_linear(op, from)), (out, of_linear(op, to)));

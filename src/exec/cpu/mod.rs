@@ -306,6 +306,15 @@ fn conv_of(op: &Op) -> Option<Conv> {
     }
 }
 
+/// What an op is computed with: fully connected layers are small, and what they give is what a model says, so in f32.
+fn arithmetic_of(op: &Op, arithmetic: Arithmetic) -> Arithmetic {
+    match op {
+        #[rustfmt::skip]
+        Op::Linear { .. } => Arithmetic { tiles: None, ..arithmetic },
+        _ => arithmetic,
+    }
+}
+
 /// Whether an op with a weight has a bias too.
 fn has_bias(op: &Op) -> bool {
     op.weight_names().contains(&"bias")

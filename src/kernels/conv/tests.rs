@@ -165,6 +165,35 @@ fn equals_the_written_out_sums_in_many_strips() {
         9,
         rng,
     );
+    // Several pairs of groups of output channels, and several pieces a row.
+    for stride in [1, 2] {
+        let conv = Conv { stride, ..conv };
+        compare(
+            &conv,
+            Nhwc {
+                n: 2,
+                c: 9,
+                h: 12,
+                w: 71,
+            },
+            50,
+            rng,
+        );
+    }
+    for padding in [0, 2] {
+        let conv = Conv { padding, ..conv };
+        compare(
+            &conv,
+            Nhwc {
+                n: 2,
+                c: 20,
+                h: 13,
+                w: 14,
+            },
+            21,
+            rng,
+        );
+    }
     compare(
         &Conv { groups: 24, ..conv },
         Nhwc {

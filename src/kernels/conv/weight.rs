@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{BUFFERS, Buffers, Conv, SCRATCH, check, copy_rows, inside, prepare_rows};
-use crate::kernels::rows::{self, Arithmetic, Gradient, Layout, Outer, PRODUCTS, TILE, WINOGRAD, is_winograd};
+use crate::kernels::rows::{self, Arithmetic, Layout, OUTPUTS, Outer, PRODUCTS, TileGradient, WINOGRAD, is_winograd};
 use crate::kernels::{Isa, Nhwc};
 
 /// Tasks that the pictures are shared out over, where the sums of so many fit into memory.
@@ -13,23 +13,23 @@ const SHARES: usize = 16;
 /// f32 values of sums of all tasks together.
 const SUMS: usize = 16 << 20;
 /// Positions whose values stay in the L1 cache while all taps and channels use them.
-const POSITIONS: usize = 96;
+const STRETCH: usize = 96;
 
 /// How the sums are taken.
 enum Way {
     Direct,
     Winograd,
-    Tiles(Gradient),
+    Tiles(TileGradient),
 }
 
-/// Gradient of [`super::conv2d`]'s weight, `dw`, from its input and the gradient of its output. The sums are taken in an
+/// TileGradient of [`super::conv2d`]'s weight, `dw`, from its input and the gradient of its output. The sums are taken in an
 /// order that does not depend on the number of threads.
 pub fn conv2d_grad_weight(arithmetic: Arithmetic, conv: &Conv, x: (&[f32], Nhwc), g: (&[f32], Nhwc), dw: &mut [f32]) {
     let ((x, from), (g, to)) = (x, g);
     check(conv, (x.len(), from), dw.len(), (g.len(), to));
     let [ins, outs] = [from.c, to.c].map(|channels| channels / conv.groups);
     let way = match arithmetic.tiles {
-        Some(tiles) if conv.groups == 1 => Way::Tiles(Gradient::new(tiles, conv, [ins, outs], [from.w, to.w])),
+        Some(tiles) if conv.groups == 1 => Way::Tiles(TileGradient::new(tiles, conv, [ins, outs], [from.w, to.w])),
         _ if is_winograd(conv, ins) && outs >= WINOGRAD => Way::Winograd,
         _ => Way::Direct,
     };
@@ -43,7 +43,7 @@ pub fn conv2d_grad_weight(arithmetic: Arithmetic, conv: &Conv, x: (&[f32], Nhwc)
 
     // Strips of rows, and how many of them a task takes.
     let mut bordered = Layout::new(from.c, from.h, from.w);
-    let end = to.w.next_multiple_of(TILE) * conv.stride + (conv.kernel - 1) * conv.dilation + 1;
+    let end = to.w.next_multiple_of(OUTPUTS) * conv.stride + (conv.kernel - 1) * conv.dilation + 1;
     bordered.reach(conv.padding, end.saturating_sub(conv.padding + from.w));
     let rows = (SCRATCH / (bordered.pitch * conv.stride)).clamp(4, 64).min(to.h);
     let strips = to.h.div_ceil(rows);
@@ -149,7 +149,7 @@ impl Strip<'_> {
             gradient,
             scratch,
         } = buffers;
-        let (ins, count) = (x.1.c, to.w.div_ceil(TILE));
+        let (ins, count) = (x.1.c, to.w.div_ceil(OUTPUTS));
         let layout = Layout::new(PRODUCTS * ins, x.1.h, count);
         let layout = prepare_rows(
             x,
@@ -163,7 +163,7 @@ impl Strip<'_> {
             },
         );
         let mut whole = Layout::new(to.c, to.h, to.w);
-        whole.reach(0, count * TILE - to.w);
+        whole.reach(0, count * OUTPUTS - to.w);
         let own = Layout::new(PRODUCTS * to.c, to.h, count);
         let own = prepare_rows(
             (g, to),
@@ -193,7 +193,7 @@ impl Strip<'_> {
 
     fn tiles(
         &self,
-        way: &Gradient,
+        way: &TileGradient,
         x: (&[f32], Nhwc),
         (g, to): (&[f32], Nhwc),
         buffers: &mut Buffers,
@@ -231,7 +231,7 @@ impl Strip<'_> {
     #[expect(clippy::too_many_arguments, reason = "the shapes of both callers' products")]
     fn add(&self, begin: impl Fn(usize) -> [usize; 2], count: usize, taps: &[usize], [x, g]: [&[f32]; 2], steps: [usize; 2], outs: usize, sums: &mut [f32]) {
         const MOST: usize = 16;
-        let some = (POSITIONS / count).clamp(1, MOST);
+        let some = (STRETCH / count).clamp(1, MOST);
         for first in self.rows.clone().step_by(some) {
             let mut rows = [[0; 2]; MOST];
             let end = (first + some).min(self.rows.end);

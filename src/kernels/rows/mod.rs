@@ -9,6 +9,7 @@ mod taps;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod tile_gradient;
 mod tiles;
 mod winograd;
 
@@ -17,6 +18,6 @@ pub(crate) use filter::{Filter, Finish, Scratch, WINOGRAD, is_winograd};
 pub(crate) use layout::{Layout, View};
 pub(crate) use outer::Outer;
 pub(crate) use pixels::*;
-pub(crate) use tiles::Gradient;
+pub(crate) use tile_gradient::TileGradient;
 pub use tiles::{BF16_VARIABLE, Tiles};
-pub(crate) use winograd::{PRODUCTS, TILE, taps_gradient, transform, transform_gradient};
+pub(crate) use winograd::{OUTPUTS, PRODUCTS, taps_gradient, transform, transform_gradient};

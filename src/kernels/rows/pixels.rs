@@ -85,11 +85,21 @@ impl Window {
 
 /// Mean of each channel over a whole picture of `pixels`.
 pub(crate) fn global_avg<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, pixels: usize, out: &mut [f32]) {
+    const SOME: usize = 16;
     let channels = out.len();
-    for (c, out) in out.iter_mut().enumerate() {
-        // Rows first, so that no sum has many more terms than its precision can bear.
-        let sum = |row: &[f32]| f64::from(row[c..].iter().step_by(channels).sum::<f32>());
-        *out = (rows.clone().map(sum).sum::<f64>() / pixels as f64) as f32;
+    for (first, out) in (0..).step_by(SOME).zip(out.chunks_mut(SOME)) {
+        let mut sums = [0.0f64; SOME];
+        for row in rows.clone() {
+            // Rows first, so that no sum has many more terms than its precision can bear.
+            let mut of_row = [0.0f32; SOME];
+            for pixel in row.chunks_exact(channels) {
+                of_row.iter_mut().zip(&pixel[first..]).for_each(|(sum, x)| *sum += x);
+            }
+            sums.iter_mut().zip(of_row).for_each(|(sum, x)| *sum += f64::from(x));
+        }
+        out.iter_mut()
+            .zip(sums)
+            .for_each(|(out, sum)| *out = (sum / pixels as f64) as f32);
     }
 }
 

@@ -142,8 +142,8 @@ fn winograd_convolves() {
         );
         let weights = values(rng, outs * ins * 9);
         let filter = Winograd::new(isa, 1, outs, ins, |o, i, tap| weights[(o * ins + i) * 9 + tap]);
-        let count = usize::div_ceil(width, TILE);
-        let pitch = (TILE * count + 2) * ins;
+        let count = usize::div_ceil(width, OUTPUTS);
+        let pitch = (OUTPUTS * count + 2) * ins;
         let x = values(rng, 3 * pitch);
         let size = PRODUCTS * count * ins;
         let mut transformed = Guarded::filled(3 * size, 0.0);

@@ -4,9 +4,9 @@
 //! The taps of a row of the kernel are one run of memory, cut into pieces of 32 values that may reach across pixels: with
 //! 16 channels one piece holds two taps. What a piece has beyond the run meets weights of zero.
 
-use super::outer::Outer;
+use std::marker::PhantomData;
+
 use super::tile::{Target, start, store};
-use crate::kernels::conv::Conv;
 use crate::kernels::simd::{Vector, Work, run_best};
 
 /// Environment variable: `emulated` lets bf16 run, slowly, on a CPU without AMX, for tests and to measure what it costs in
@@ -16,13 +16,13 @@ pub const BF16_VARIABLE: &str = "GST_CANDLE_BF16";
 /// Values of a row of a tile.
 pub(super) const DEPTH: usize = 32;
 /// Rows of a tile: positions or, of weights, pairs of products.
-const ROWS: usize = 16;
+pub(super) const ROWS: usize = 16;
 /// Positions of a block: two tiles.
 pub(super) const POSITIONS: usize = 2 * ROWS;
 /// Weights of a tile.
-const TILE: usize = DEPTH * ROWS;
+pub(super) const TILE: usize = DEPTH * ROWS;
 /// Sums of a block's positions and two groups of 16 output channels.
-const SUMS: usize = POSITIONS * 2 * ROWS;
+pub(super) const SUMS: usize = POSITIONS * 2 * ROWS;
 
 /// What multiplies tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,23 +47,23 @@ impl Tiles {
     }
 }
 
-/// Tiles ready for use on this thread, until this is dropped.
-struct Ready(Tiles);
+/// Tiles ready for use on this thread alone, until this is dropped.
+pub(super) struct Ready(Tiles, PhantomData<*const ()>);
 
 impl Ready {
-    fn new(tiles: Tiles) -> Self {
+    pub fn new(tiles: Tiles) -> Self {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if tiles == Tiles::Amx {
             amx::begin();
         }
-        Self(tiles)
+        Self(tiles, PhantomData)
     }
 
     /// For 32 rows of values, `step` apart from `first` on, and 16 or 32 columns of `weights` the sums of products of all
     /// pieces, which begin at `offsets`: `sums` has 32 values for each row.
     #[expect(clippy::too_many_arguments, reason = "two factors, their places and the sums")]
     #[rustfmt::skip]
-    fn multiply(&self, x: &[u16], offsets: &[usize], first: usize, step: usize, weights: &[u16], groups: usize, sums: &mut [f32; SUMS]) {
+    pub fn multiply(&self, x: &[u16], offsets: &[usize], first: usize, step: usize, weights: &[u16], groups: usize, sums: &mut [f32; SUMS]) {
         match self.0 {
             Tiles::Emulated => emulate(x, offsets, first, step, weights, groups, sums),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -135,92 +135,6 @@ impl TilePanel {
     }
 }
 
-/// The gradient of a convolution's weight: sums over positions of the products of input and output's gradient, with as
-/// many positions a piece as a tile is deep. The convolution has one group.
-pub(crate) struct Gradient {
-    tiles: Tiles,
-    conv: Conv,
-    ins: usize,
-    outs: usize,
-    /// Pieces of a row of the output.
-    pieces: usize,
-    /// Values of a channel of a row, for one phase of the stride.
-    plane: usize,
-}
-
-impl Gradient {
-    /// For rows of `from` pixels of the input and `to` of the output.
-    pub fn new(tiles: Tiles, conv: &Conv, [ins, outs]: [usize; 2], [from, to]: [usize; 2]) -> Self {
-        let pieces = to.div_ceil(DEPTH);
-        let read = pieces * DEPTH + (conv.kernel - 1) * conv.dilation / conv.stride;
-        let plane = read.max((conv.padding + from).div_ceil(conv.stride));
-        #[rustfmt::skip]
-        return Self { tiles, conv: *conv, ins, outs, pieces, plane };
-    }
-
-    /// f32 words of a row of the input in [`Gradient::planes`]' form.
-    pub fn input_words(&self) -> usize {
-        (self.conv.stride * self.ins.next_multiple_of(POSITIONS) * self.plane).div_ceil(2)
-    }
-
-    /// f32 words of the gradient of `rows` rows in [`Gradient::pairs`]' form.
-    pub fn output_words(&self, rows: usize) -> usize {
-        rows * self.pieces * self.outs.div_ceil(ROWS) * TILE / 2
-    }
-
-    /// A row of the input in bf16: planes of the phases' channels, with the padding before them.
-    pub fn planes(&self, pixels: &[f32], out: &mut [f32]) {
-        let (way, out) = (self, as_bf16_mut(out));
-        #[rustfmt::skip]
-        run_best(Planes { way, pixels, out });
-    }
-
-    /// Row `row` of `rows` of the output's gradient in bf16, in tiles of weights: for each pair of groups of 16 channels all
-    /// rows' pieces.
-    pub fn pairs(&self, pixels: &[f32], row: usize, rows: usize, out: &mut [f32]) {
-        let out = as_bf16_mut(out);
-        for first in (0..self.outs).step_by(2 * ROWS) {
-            let groups = (self.outs - first).div_ceil(ROWS).min(2);
-            let start = rows * self.pieces * first / ROWS + row * self.pieces * groups;
-            let out = &mut out[start * TILE..][..self.pieces * groups * TILE];
-            let outs = self.outs;
-            #[rustfmt::skip]
-            run_best(Pairs { pixels, outs, first, groups, out });
-        }
-    }
-
-    /// Adds the sums over `rows` rows: for each tap and input channel a row of [`Outer::pitch`] values. `x` has rows by
-    /// [`Gradient::planes`], of which `start(row, tap)` is where the one begins that a tap of the kernel's columns reads; `g`
-    /// has all rows by [`Gradient::pairs`].
-    #[rustfmt::skip]
-    pub fn add(&self, x: &[f32], start: impl Fn(usize, usize) -> usize, g: &[f32], rows: usize, offsets: &mut Vec<usize>, sums: &mut [f32]) {
-        let Conv { kernel, stride, dilation, .. } = self.conv;
-        let (x, g, channels) = (as_bf16(x), as_bf16(g), self.ins.next_multiple_of(POSITIONS));
-        let (ready, pitch) = (Ready::new(self.tiles), Outer::pitch(self.outs));
-        let mut tile = [0.0; SUMS];
-        for (row, column) in (0..kernel * kernel).map(|tap| (tap / kernel, tap % kernel)) {
-            let shift = column * dilation;
-            let phase = shift % stride * channels * self.plane + shift / stride;
-            offsets.clear();
-            offsets.extend((0..rows * self.pieces).map(|piece| {
-                2 * start(piece / self.pieces, row) + phase + piece % self.pieces * DEPTH
-            }));
-            for first in (0..self.outs).step_by(2 * ROWS) {
-                let groups = (self.outs - first).div_ceil(ROWS).min(2);
-                let g = &g[rows * self.pieces * first / ROWS * TILE..][..offsets.len() * groups * TILE];
-                for i in (0..self.ins).step_by(POSITIONS) {
-                    ready.multiply(x, offsets, i * self.plane, self.plane, g, groups, &mut tile);
-                    let sums = &mut sums[((row * kernel + column) * self.ins + i) * pitch..];
-                    for (sums, tile) in sums.chunks_mut(pitch).zip(tile.chunks_exact(2 * ROWS)).take(self.ins - i) {
-                        let outs = (self.outs - first).min(2 * ROWS);
-                        sums[first..first + outs].iter_mut().zip(tile).for_each(|(sum, x)| *sum += x);
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// A row in bf16 behind `before` zeros, with zeros up to the end of `out`.
 pub(super) fn convert(row: &[f32], before: usize, out: &mut [f32]) {
     let (zeros, rest) = as_bf16_mut(out).split_at_mut(before);
@@ -233,7 +147,7 @@ pub(super) fn convert(row: &[f32], before: usize, out: &mut [f32]) {
 
 /// The nearest bf16, ties to even; NaN stays NaN.
 #[inline(always)]
-fn to_bf16(x: f32) -> u16 {
+pub(super) fn to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
     (if x.is_nan() { (bits >> 16) | 0x40 } else { rounded }) as u16
@@ -249,7 +163,7 @@ pub(super) fn as_bf16(x: &[f32]) -> &[u16] {
     unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), 2 * x.len()) }
 }
 
-fn as_bf16_mut(x: &mut [f32]) -> &mut [u16] {
+pub(super) fn as_bf16_mut(x: &mut [f32]) -> &mut [u16] {
     // SAFETY: an f32 is two u16 of any value, and needs no less alignment.
     unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), 2 * x.len()) }
 }
@@ -268,85 +182,6 @@ impl Work for Convert<'_> {
             .iter_mut()
             .zip(self.row)
             .for_each(|(out, x)| *out = to_bf16(*x));
-    }
-}
-
-/// See [`Gradient::planes`].
-struct Planes<'a> {
-    way: &'a Gradient,
-    pixels: &'a [f32],
-    out: &'a mut [u16],
-}
-
-impl Work for Planes<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        const SIDE: usize = 8;
-        let Gradient {
-            ins, plane, ref conv, ..
-        } = *self.way;
-        let channels = ins.next_multiple_of(POSITIONS);
-        self.out.fill(0);
-        let place = |x: usize| (conv.padding + x) % conv.stride * channels * plane + (conv.padding + x) / conv.stride;
-        let mut whole = 0;
-        if conv.stride == 1 {
-            // Squares of pixels and channels, turned in registers; rounding is quick for a row as a whole.
-            let squares = ins / SIDE * SIDE;
-            let row: Vec<u16> = self.pixels.iter().map(|x| to_bf16(*x)).collect();
-            for pixels in row.chunks_exact(SIDE * ins) {
-                for first in (0..squares).step_by(SIDE) {
-                    let square: [[u16; SIDE]; SIDE] =
-                        std::array::from_fn(|x| *pixels[x * ins + first..].first_chunk().expect("within the pixel"));
-                    let planes = self.out[first * plane + place(whole)..].chunks_mut(plane);
-                    for (c, out) in planes.take(SIDE).enumerate() {
-                        let line: [u16; SIDE] = std::array::from_fn(|x| square[x][c]);
-                        out[..SIDE].copy_from_slice(&line);
-                    }
-                }
-                for (x, c) in (0..SIDE).flat_map(|x| (squares..ins).map(move |c| (x, c))) {
-                    self.out[c * plane + place(whole + x)] = pixels[x * ins + c];
-                }
-                whole += SIDE;
-            }
-        }
-        for (x, pixel) in self.pixels.chunks_exact(ins).enumerate().skip(whole) {
-            let planes = self.out[place(x)..].iter_mut().step_by(plane);
-            planes.zip(pixel).for_each(|(out, x)| *out = to_bf16(*x));
-        }
-    }
-}
-
-/// See [`Gradient::pairs`]: the pieces of one pair of groups, from channel `first` on.
-struct Pairs<'a> {
-    pixels: &'a [f32],
-    outs: usize,
-    first: usize,
-    groups: usize,
-    out: &'a mut [u16],
-}
-
-impl Work for Pairs<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        self.out.fill(0);
-        let last = vec![0.0; self.outs];
-        for (pair, pixels) in self.pixels.chunks(2 * self.outs).enumerate() {
-            // A row of odd length ends beside zeros.
-            let (a, b) = pixels.split_at(self.outs);
-            let b = if b.is_empty() { &last } else { b };
-            for group in 0..self.groups {
-                let channels = self.first + group * ROWS..self.outs.min(self.first + (group + 1) * ROWS);
-                let tile = (pair / ROWS * self.groups + group) * TILE + pair % ROWS * DEPTH;
-                let out = self.out[tile..tile + DEPTH].as_chunks_mut::<2>().0.iter_mut();
-                for (out, (a, b)) in out.zip(a[channels.clone()].iter().zip(&b[channels])) {
-                    *out = [to_bf16(*a), to_bf16(*b)];
-                }
-            }
-        }
     }
 }
 

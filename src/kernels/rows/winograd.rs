@@ -8,7 +8,7 @@ use super::tile::{Panel, Source, Target, start, store};
 use crate::kernels::simd::{Isa, Vector, Work, run};
 
 /// Outputs of a tile.
-pub(crate) const TILE: usize = 4;
+pub(crate) const OUTPUTS: usize = 4;
 /// Products of a tile, for one pair of channels and one row of the kernel.
 pub(crate) const PRODUCTS: usize = 6;
 /// Tiles whose products lie in scratch at a time.
@@ -61,7 +61,7 @@ impl Winograd {
 
     /// Products of an output value, on average.
     pub fn depth(&self) -> f64 {
-        (3 * self.ins * PRODUCTS) as f64 / TILE as f64
+        (3 * self.ins * PRODUCTS) as f64 / OUTPUTS as f64
     }
 
     /// Rows that row `row` of the result is made of.
@@ -72,13 +72,13 @@ impl Winograd {
 
     /// See [`super::Filter::reach`].
     pub fn reach(&self, from: usize, to: usize) -> [usize; 2] {
-        let read = TILE * to.div_ceil(TILE) + 2;
+        let read = OUTPUTS * to.div_ceil(OUTPUTS) + 2;
         [self.padding, read.saturating_sub(self.padding + from)]
     }
 
     /// Channels and width of a transformed row for `to` outputs.
     pub fn transformed(&self, to: usize) -> (usize, usize) {
-        (PRODUCTS * self.ins, to.div_ceil(TILE))
+        (PRODUCTS * self.ins, to.div_ceil(OUTPUTS))
     }
 
     /// Values of scratch that [`Winograd::multiply`] needs.
@@ -93,7 +93,7 @@ impl Winograd {
 
     /// One row of `width` output pixels from the three transformed rows in `x` that begin at `rows`.
     pub fn multiply(&self, x: &[f32], rows: [usize; 3], width: usize, scratch: &mut [f32], to: Target) {
-        let tiles = width.div_ceil(TILE);
+        let tiles = width.div_ceil(OUTPUTS);
         let pitch = self.outs.next_multiple_of(self.isa.lanes());
         let scratch = &mut scratch[..self.scratch()];
         let Target { out, step, bias, floor } = to;
@@ -109,8 +109,8 @@ impl Winograd {
                 #[rustfmt::skip]
                 panel.multiply(source, count, Target { out, step: pitch, bias: &[], floor: f32::NEG_INFINITY });
             }
-            let (outs, width) = (self.outs, width.min((first + count) * TILE) - first * TILE);
-            let out = &mut out[first * TILE * step..];
+            let (outs, width) = (self.outs, width.min((first + count) * OUTPUTS) - first * OUTPUTS);
+            let out = &mut out[first * OUTPUTS * step..];
             let products = &*scratch;
             #[rustfmt::skip]
             run(self.isa, Combine { products, pitch, outs, width, to: Target { out, step, bias, floor } });
@@ -121,7 +121,7 @@ impl Winograd {
 /// Transforms a row of pixels of 16 channels or more, which begins with its padding, for as many tiles as `out` has room for.
 pub(crate) fn transform(isa: Isa, row: &[f32], ins: usize, out: &mut [f32]) {
     let tiles = out.len() / PRODUCTS / ins;
-    assert!(row.len() >= (TILE * tiles + 2) * ins && out.len() == PRODUCTS * tiles * ins && ins >= 16);
+    assert!(row.len() >= (OUTPUTS * tiles + 2) * ins && out.len() == PRODUCTS * tiles * ins && ins >= 16);
     #[rustfmt::skip]
     run(isa, Transform { row, ins, tiles, out });
 }
@@ -130,7 +130,7 @@ pub(crate) fn transform(isa: Isa, row: &[f32], ins: usize, out: &mut [f32]) {
 /// in the gradient of the products.
 pub(crate) fn transform_gradient(isa: Isa, row: &[f32], outs: usize, out: &mut [f32]) {
     let tiles = out.len() / PRODUCTS / outs;
-    assert!(row.len() == TILE * tiles * outs && out.len() == PRODUCTS * tiles * outs && outs >= 16);
+    assert!(row.len() == OUTPUTS * tiles * outs && out.len() == PRODUCTS * tiles * outs && outs >= 16);
     #[rustfmt::skip]
     run(isa, TransformGradient { row, outs, tiles, out });
 }
@@ -155,7 +155,7 @@ impl Work for Transform<'_> {
         let (two, four, five) = (V::splat(2.0), V::splat(4.0), V::splat(-5.0));
         let plane = self.tiles * self.ins;
         for tile in 0..self.tiles {
-            let row = &self.row[TILE * tile * self.ins..][..PRODUCTS * self.ins];
+            let row = &self.row[OUTPUTS * tile * self.ins..][..PRODUCTS * self.ins];
             for channel in (0..self.ins).step_by(V::LANES) {
                 // The last register may overlap the one before.
                 let channel = channel.min(self.ins - V::LANES);
@@ -201,11 +201,11 @@ impl Work for TransformGradient<'_> {
         let (two, four) = (V::splat(2.0), V::splat(4.0));
         let plane = self.tiles * self.outs;
         for tile in 0..self.tiles {
-            let row = &self.row[TILE * tile * self.outs..][..TILE * self.outs];
+            let row = &self.row[OUTPUTS * tile * self.outs..][..OUTPUTS * self.outs];
             for channel in (0..self.outs).step_by(V::LANES) {
                 // The last register may overlap the one before.
                 let channel = channel.min(self.outs - V::LANES);
-                let g: [V; TILE] = std::array::from_fn(|i| V::load(&row[i * self.outs + channel..]));
+                let g: [V; OUTPUTS] = std::array::from_fn(|i| V::load(&row[i * self.outs + channel..]));
                 let (even, odd) = (g[0].add(g[2]), g[1].add(g[3]));
                 let (far_even, far_odd) = (g[0].mul_add(g[2], four), g[1].mul_add(g[3], four).mul(two));
                 let all = [
@@ -240,11 +240,11 @@ impl Work for Combine<'_> {
         let floor = V::splat(self.to.floor);
         let (two, four, eight) = (V::splat(2.0), V::splat(4.0), V::splat(8.0));
         let plane = BLOCK * self.pitch;
-        assert!(self.products.len() >= PRODUCTS * plane && self.width <= BLOCK * TILE);
+        assert!(self.products.len() >= PRODUCTS * plane && self.width <= BLOCK * OUTPUTS);
         for channel in (0..self.outs).step_by(V::LANES) {
             let bias = start::<V>(self.to.bias, channel);
             let left = self.outs - channel;
-            for (tile, x) in (0..self.width).step_by(TILE).enumerate() {
+            for (tile, x) in (0..self.width).step_by(OUTPUTS).enumerate() {
                 let load = |i: usize| {
                     let at = i * plane + tile * self.pitch + channel;
                     // SAFETY: a plane has `BLOCK` tiles of `pitch` values, a multiple of the lanes, and there are `PRODUCTS`.
@@ -259,8 +259,8 @@ impl Work for Combine<'_> {
                     sum.mul_add(far_sum, four),
                     difference.add(m[5]).mul_add(far_difference, eight),
                 ];
-                let columns = TILE.min(self.width - x);
-                if columns == TILE && left >= V::LANES {
+                let columns = OUTPUTS.min(self.width - x);
+                if columns == OUTPUTS && left >= V::LANES {
                     for (i, value) in all.into_iter().enumerate() {
                         let at = (x + i) * self.to.step + channel;
                         // SAFETY: `multiply` asserts that all channels of the last pixel lie in `out`.

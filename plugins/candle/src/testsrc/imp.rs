@@ -134,6 +134,7 @@ impl ElementImpl for CandleTestSrc {
 impl BaseSrcImpl for CandleTestSrc {
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.state) = None;
+        *lock(&self.image) = Image::default();
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Machine, Stage};
 use crate::exec::cpu::kernel::Kernel;
-use crate::exec::cpu::{Program, Step, conv_of, has_bias};
+use crate::exec::cpu::{Program, Step, arithmetic_of, conv_of, has_bias};
 use crate::graph::Op;
 use crate::kernels::Nhwc;
 use crate::kernels::conv::Conv;
@@ -94,7 +94,7 @@ impl Builder<'_> {
             arg = self.push(Kernel::Pad(padding, reflect), vec![arg], padded);
         }
         let (weight, bias) = self.weight(step, op);
-        let (arithmetic, bias) = (self.machine.arithmetic, bias.to_vec());
+        let (arithmetic, bias) = (arithmetic_of(op, self.machine.arithmetic), bias.to_vec());
         let from = &self.built.layouts[arg];
         let (ins, outs) = (from.channels, to.channels);
         let filter = Arc::new(if let Op::ConvTranspose2d { .. } = op {

@@ -78,7 +78,7 @@ pub(crate) fn cores() -> usize {
 /// Calls `f` for every item, on several threads, each with scratch memory by `init`; a thread takes `at_a_time` items in a
 /// row. Within a task of rayon's, whose other threads have work of their own, on this thread alone.
 pub(crate) fn share<S, I>(
-    mut items: I,
+    items: I,
     at_a_time: usize,
     init: impl Fn() -> S + Sync,
     f: impl Fn(&mut S, I::Item) + Sync,
@@ -93,7 +93,7 @@ pub(crate) fn share<S, I>(
     let threads = threads.min(items.len().div_ceil(at_a_time));
     if threads <= 1 || rayon::current_thread_index().is_some() {
         let mut scratch = init();
-        return items.by_ref().for_each(|item| f(&mut scratch, item));
+        return items.for_each(|item| f(&mut scratch, item));
     }
     let items = Mutex::new(items);
     run(threads, threads, &|_| {

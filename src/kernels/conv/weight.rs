@@ -22,7 +22,7 @@ enum Way {
     Tiles(TileGradient),
 }
 
-/// TileGradient of [`super::conv2d`]'s weight, `dw`, from its input and the gradient of its output. The sums are taken in an
+/// Gradient of [`super::conv2d`]'s weight, `dw`, from its input and the gradient of its output. The sums are taken in an
 /// order that does not depend on the number of threads.
 pub fn conv2d_grad_weight(arithmetic: Arithmetic, conv: &Conv, x: (&[f32], Nhwc), g: (&[f32], Nhwc), dw: &mut [f32]) {
     let ((x, from), (g, to)) = (x, g);

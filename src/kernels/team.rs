@@ -77,12 +77,8 @@ pub(crate) fn cores() -> usize {
 
 /// Calls `f` for every item, on several threads, each with scratch memory by `init`; a thread takes `at_a_time` items in a
 /// row. Within a task of rayon's, whose other threads have work of their own, on this thread alone.
-pub(crate) fn share<S, I>(
-    items: I,
-    at_a_time: usize,
-    init: impl Fn() -> S + Sync,
-    f: impl Fn(&mut S, I::Item) + Sync,
-) where
+pub(crate) fn share<S, I>(items: I, at_a_time: usize, init: impl Fn() -> S + Sync, f: impl Fn(&mut S, I::Item) + Sync)
+where
     I: ExactSizeIterator + Send,
     I::Item: Send,
 {

@@ -82,7 +82,7 @@ pub fn catch_ctrl_c() -> Result<()> {
 pub fn size(text: &str) -> Result<[usize; 2], String> {
     let side = |s: &str| s.parse().ok().filter(|n| (1..=16384).contains(n));
     let sides = text.split_once('x').and_then(|(w, h)| Some([side(w)?, side(h)?]));
-    sides.ok_or_else(|| "expected WIDTHxHEIGHT in pixels, such as 256x256".into())
+    sides.ok_or_else(|| "expected WIDTHxHEIGHT in pixels, each 1 to 16384, such as 256x256".into())
 }
 
 /// A number within `low..=high`.

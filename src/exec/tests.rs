@@ -158,7 +158,7 @@ fn says_what_this_build_lacks() {
         threads: 0,
     };
     if Tiles::find().is_none() {
-        assert!(refusal(bf16).contains("precision=f32"));
+        assert!(refusal(bf16).contains("set the precision to f32"));
     } else {
         let session = Session::folded(&graph, &weights, &bf16).unwrap();
         assert_eq!(session.precision(), Precision::Bf16);

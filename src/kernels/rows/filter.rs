@@ -25,9 +25,9 @@ pub struct Arithmetic {
 impl Arithmetic {
     /// In f32, or in bf16. The error says what this CPU lacks, or what is wrong with [`crate::kernels::ISA_VARIABLE`].
     pub fn new(bf16: bool) -> Result<Self, &'static str> {
-        let none =
-            "bf16 needs a CPU with AMX, which this one (or its system) has not; use precision=f32 or precision=auto";
+        let none = "bf16 needs a CPU with AMX, which this one (or its system) has not; set the precision to f32, or leave it at auto";
         let isa = Isa::chosen()?;
+        Tiles::check_variable()?;
         let tiles = if bf16 { Some(Tiles::find().ok_or(none)?) } else { None };
         Ok(Self { isa, tiles })
     }

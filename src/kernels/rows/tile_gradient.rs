@@ -1,7 +1,7 @@
 //! The gradient of a convolution's weight in bf16 on tiles.
 
 use super::outer::Outer;
-use super::tiles::{DEPTH, POSITIONS, ROWS, Ready, SUMS, TILE, Tiles, as_bf16, as_bf16_mut, to_bf16};
+use super::tiles::{Block, DEPTH, POSITIONS, ROWS, Ready, SUMS, TILE, Tiles, as_bf16, as_bf16_mut, to_bf16};
 use crate::kernels::conv::Conv;
 use crate::kernels::simd::{Vector, Work, run_best};
 
@@ -75,15 +75,16 @@ impl TileGradient {
             offsets.extend((0..rows * self.pieces).map(|piece| {
                 2 * start(piece / self.pieces, row) + phase + piece % self.pieces * DEPTH
             }));
-            for first in (0..self.outs).step_by(2 * ROWS) {
-                let groups = (self.outs - first).div_ceil(ROWS).min(2);
-                let g = &g[rows * self.pieces * first / ROWS * TILE..][..offsets.len() * groups * TILE];
+            for out in (0..self.outs).step_by(2 * ROWS) {
+                let groups = (self.outs - out).div_ceil(ROWS).min(2);
+                let g = &g[rows * self.pieces * out / ROWS * TILE..][..offsets.len() * groups * TILE];
                 for i in (0..self.ins).step_by(POSITIONS) {
-                    ready.multiply(x, offsets, i * self.plane, self.plane, g, groups, &mut tile);
+                    let (first, step, weights) = (i * self.plane, self.plane, g);
+                    ready.multiply(Block { x, offsets, first, step, weights, groups }, &mut tile);
                     let sums = &mut sums[((row * kernel + column) * self.ins + i) * pitch..];
                     for (sums, tile) in sums.chunks_mut(pitch).zip(tile.chunks_exact(2 * ROWS)).take(self.ins - i) {
-                        let outs = (self.outs - first).min(2 * ROWS);
-                        sums[first..first + outs].iter_mut().zip(tile).for_each(|(sum, x)| *sum += x);
+                        let outs = (self.outs - out).min(2 * ROWS);
+                        sums[out..out + outs].iter_mut().zip(tile).for_each(|(sum, x)| *sum += x);
                     }
                 }
             }

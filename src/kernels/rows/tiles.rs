@@ -34,6 +34,14 @@ pub enum Tiles {
 }
 
 impl Tiles {
+    /// Refuses a value of [`BF16_VARIABLE`] that means nothing.
+    pub(super) fn check_variable() -> Result<(), &'static str> {
+        match std::env::var(BF16_VARIABLE).as_deref() {
+            Err(_) | Ok("" | "emulated") => Ok(()),
+            Ok(_) => Err("GST_CANDLE_BF16 has a value that means nothing; write emulated, or unset it"),
+        }
+    }
+
     /// AMX where CPU and system have it, else loops where [`BF16_VARIABLE`] asks for them.
     pub fn find() -> Option<Self> {
         if std::env::var(BF16_VARIABLE).is_ok_and(|value| value == "emulated") {
@@ -45,6 +53,17 @@ impl Tiles {
         }
         None
     }
+}
+
+/// Factors: 32 rows of values, `step` apart from `first` on, in pieces that begin at `offsets`; and for each piece the tiles of
+/// one or two `groups` of 16 columns.
+pub(super) struct Block<'a> {
+    pub x: &'a [u16],
+    pub offsets: &'a [usize],
+    pub first: usize,
+    pub step: usize,
+    pub weights: &'a [u16],
+    pub groups: usize,
 }
 
 /// Tiles ready for use on this thread alone, until this is dropped.
@@ -59,15 +78,12 @@ impl Ready {
         Self(tiles, PhantomData)
     }
 
-    /// For 32 rows of values, `step` apart from `first` on, and 16 or 32 columns of `weights` the sums of products of all
-    /// pieces, which begin at `offsets`: `sums` has 32 values for each row.
-    #[expect(clippy::too_many_arguments, reason = "two factors, their places and the sums")]
-    #[rustfmt::skip]
-    pub fn multiply(&self, x: &[u16], offsets: &[usize], first: usize, step: usize, weights: &[u16], groups: usize, sums: &mut [f32; SUMS]) {
+    /// The sums of a block's products: `sums` has 32 values for each of its rows.
+    pub fn multiply(&self, block: Block, sums: &mut [f32; SUMS]) {
         match self.0 {
-            Tiles::Emulated => emulate(x, offsets, first, step, weights, groups, sums),
+            Tiles::Emulated => emulate(block, sums),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Tiles::Amx => amx::multiply(x, offsets, first, step, weights, groups, sums),
+            Tiles::Amx => amx::multiply(block, sums),
             #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
             Tiles::Amx => unreachable!("not found on this system"),
         }
@@ -124,7 +140,15 @@ impl TilePanel {
             let (now, rest) = weights.split_at(offsets.len() * groups * TILE);
             weights = rest;
             for first in (0..count).step_by(POSITIONS) {
-                ready.multiply(x, offsets, first * step, step, now, groups, &mut sums);
+                let block = Block {
+                    x,
+                    offsets,
+                    first: first * step,
+                    step,
+                    weights: now,
+                    groups,
+                };
+                ready.multiply(block, &mut sums);
                 let count = POSITIONS.min(count - first);
                 let channels = channel..self.outs.min(channel + 2 * ROWS);
                 let (sums, to) = (&sums, &mut to);
@@ -212,15 +236,9 @@ impl Work for Store<'_, '_> {
 }
 
 /// What [`amx::multiply`] does.
-fn emulate(
-    x: &[u16],
-    offsets: &[usize],
-    first: usize,
-    step: usize,
-    weights: &[u16],
-    groups: usize,
-    sums: &mut [f32; SUMS],
-) {
+fn emulate(block: Block, sums: &mut [f32; SUMS]) {
+    #[rustfmt::skip]
+    let Block { x, offsets, first, step, weights, groups } = block;
     sums.fill(0.0);
     for (offset, weights) in offsets.iter().zip(weights.chunks_exact(groups * TILE)) {
         for (position, sums) in sums.chunks_exact_mut(2 * ROWS).enumerate() {
@@ -243,7 +261,7 @@ mod amx {
     use std::arch::x86_64::__cpuid_count;
     use std::sync::OnceLock;
 
-    use super::{DEPTH, POSITIONS, ROWS, SUMS, TILE};
+    use super::{Block, DEPTH, POSITIONS, ROWS, SUMS, TILE};
 
     /// Whether this CPU has AMX with bf16, and the system lets this process use it.
     pub(super) fn is_here() -> bool {
@@ -295,15 +313,9 @@ mod amx {
     }
 
     /// See [`super::Ready::multiply`]. Only between [`begin`] and [`end`].
-    pub(super) fn multiply(
-        x: &[u16],
-        offsets: &[usize],
-        first: usize,
-        step: usize,
-        weights: &[u16],
-        groups: usize,
-        sums: &mut [f32; SUMS],
-    ) {
+    pub(super) fn multiply(block: Block, sums: &mut [f32; SUMS]) {
+        #[rustfmt::skip]
+        let Block { x, offsets, first, step, weights, groups } = block;
         let most = offsets.iter().max().copied().unwrap_or(0);
         assert!(x.len() >= most + first + (POSITIONS - 1) * step + DEPTH);
         if offsets.is_empty() {

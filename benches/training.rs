@@ -10,7 +10,7 @@ use gst_candle::graph::{Builder, Graph, Interpolation, Op, Weights};
 use gst_candle::kernels::Tiles;
 use gst_candle::model::{Color, InputSpec, Normalization, Resize};
 use gst_candle::nets::{self, Net};
-use gst_candle::train::optimizer::{AdamParams, AdamW};
+use gst_candle::train::optimizer::{Optimizer, Params};
 
 /// A convolution with batch norm and ReLU.
 fn block(b: &mut Builder, name: &str, x: &str, outs: usize) -> String {
@@ -87,7 +87,7 @@ fn images_per_second(graph: &Graph, n: usize, side: usize, precision: Precision)
     let graph = graph.clone();
     let net = Net { graph, input, given };
     let network = Network::in_precision(&net.graph, &nets::init(&net, 1)?, &Device::Cpu, precision)?;
-    let mut optimizer = AdamW::new(network.trainable(), AdamParams::default())?;
+    let mut optimizer = Optimizer::new(network.trainable(), Params::default())?;
     let x = Tensor::full(0.5f32, (n, 1, side, side), &Device::Cpu)?.to_dtype(DType::F32)?;
     let mut step = || -> gst_candle::Result<()> {
         let loss = network.forward(std::slice::from_ref(&x), true)?[0].sqr()?.mean_all()?;

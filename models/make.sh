@@ -55,7 +55,7 @@ classify-testsrc() {
 }
 
 denoise-fast-gray() {
-    "$candle" train denoise DATA/denoise/bsd400 --steps 3735 \
+    "$candle" train denoise DATA/denoise/bsd400 --batch 16 --steps 40000 \
         --license "BSDS (Martin 2001), research use" -o "$here/denoise-fast-gray.safetensors"
 }
 

@@ -14,7 +14,7 @@ use tempfile::TempPath;
 use super::common::{Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, make_folder, sigma};
 use super::overlay::heat_map;
 use crate::atomic::{sync_and_name, temporary_beside};
-use crate::data::layout::{Dataset, Source, Split, is_video};
+use crate::data::layout::{Dataset, Layout, Source, Split, is_video};
 use crate::data::pictures;
 use crate::exec::Options;
 use crate::model::{Model, Task};
@@ -157,6 +157,9 @@ fn denoise_pictures(args: &Args, model: &Model, options: &Options) -> Result<()>
     let mut names = Names::default();
     for sample in &data.samples {
         unless_interrupted()?;
+        if data.layout != Layout::Video && !denoiser.is_recurrent() {
+            denoiser.reset();
+        }
         let (output, _) = denoiser.denoise(&data.read(sample)?, args.sigma)?;
         pictures::write(&args.output.join(names.take(&sample.source) + ".png"), &output)?;
     }

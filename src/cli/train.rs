@@ -8,12 +8,14 @@ use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 
 use super::common::{Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, check_writable, number, rate, sigma, size};
+use crate::data::noise::Noise;
 use crate::exec;
 use crate::model::{Color, MapKind, Resize};
 use crate::nets::NetOptions;
 use crate::train::checkpoint::path_for;
 use crate::train::common::{Common, Product};
 use crate::train::losses::PictureLoss;
+use crate::train::optimizer::Method;
 use crate::train::samples::Sources;
 use crate::train::schedule::Budget;
 use crate::train::{anomaly, card, classify, denoise};
@@ -32,10 +34,13 @@ enum TaskArgs {
     Classify(ClassifyArgs),
 }
 
-/// Learn to remove noise: from clean pictures (noise is made), or from pairs in noisy/ and clean/
+/// Learn to remove noise: from clean pictures (noise is made), from pairs in noisy/ and clean/, or from noisy frames alone
 ///
-/// Example: gst-candle train denoise photos/ --minutes 30 -o camera.safetensors
+/// Examples:
+///   gst-candle train denoise photos/ --minutes 30 -o camera.safetensors
+///   gst-candle train denoise night.mp4 --noisy-only --minutes 30 -o camera.safetensors
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 struct DenoiseArgs {
     #[command(flatten)]
     common: CommonArgs,
@@ -48,9 +53,27 @@ struct DenoiseArgs {
     /// Side of the square training patches in pixels
     #[arg(long, default_value_t = 64, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(16..=512))]
     patch: u16,
+    /// Frames of a training clip, for a recurrent network
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=64))]
+    clip_frames: u8,
+    /// What makes clean pictures noisy: white, poisson, correlated, row, jpeg, h264, camera or mixed
+    #[arg(long, default_value = "white")]
+    noise: Noise,
+    /// Learn from noisy frames alone: a frame of a camera that stands still predicts the next; else a picture's pixels their neighbours
+    #[arg(long, conflicts_with_all = ["sigma", "sigma_max", "noise", "loss"])]
+    noisy_only: bool,
     /// What makes the network's picture differ from the clean one
     #[arg(long, default_value = "l1")]
     loss: Loss,
+    /// Learn from this larger model's pictures as much as from the clean ones
+    #[arg(long, value_name = "MODEL", conflicts_with = "noisy_only")]
+    teacher: Option<PathBuf>,
+    /// Choose the width with which a frame takes no longer than this on this machine
+    #[arg(long, value_name = "MS", conflicts_with = "width", value_parser = |s: &str| number(s, 0.1, 1e5))]
+    budget: Option<f64>,
+    /// The frame that --budget is for
+    #[arg(long, value_parser = size, default_value = "1280x720", value_name = "WxH", requires = "budget")]
+    budget_size: [usize; 2],
 }
 
 /// Learn what good parts look like, from good pictures alone, and set the threshold
@@ -135,6 +158,12 @@ struct CommonArgs {
     /// Largest learning rate
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
+    /// How steps are made of gradients [default: the task's]
+    #[arg(long, value_name = "adamw|muon", value_parser = method)]
+    optimizer: Option<Method>,
+    /// Begin with the weights of this model, of the same network, instead of random ones
+    #[arg(long, value_name = "MODEL")]
+    from: Option<PathBuf>,
     /// Weight decay, decoupled
     #[arg(long, value_name = "DECAY", value_parser = |s: &str| number(s, 0.0, 1.0))]
     weight_decay: Option<f64>,
@@ -254,6 +283,14 @@ fn color(text: &str) -> Result<Color, String> {
     }
 }
 
+fn method(text: &str) -> Result<Method, String> {
+    match text {
+        "adamw" => Ok(Method::AdamW),
+        "muon" => Ok(Method::Muon),
+        _ => Err("expected adamw or muon".into()),
+    }
+}
+
 impl CommonArgs {
     fn prepare(&self, size: Option<[usize; 2]>, code_size: Option<usize>) -> Result<(Common, exec::Options)> {
         let device = self.machine.device.open()?;
@@ -284,7 +321,9 @@ impl CommonArgs {
             budget,
             batch: self.batch,
             learning_rate: self.lr,
+            method: self.optimizer,
             weight_decay: self.weight_decay,
+            from: self.from.clone(),
             seed: self.seed,
             device,
             precision: self.machine.precision,
@@ -304,14 +343,22 @@ pub fn main(args: Args) -> Result<ExitCode> {
     catch_ctrl_c()?;
     let (common, product) = match args.task {
         TaskArgs::Denoise(args) => {
-            let (common, _) = args.common.prepare(None, None)?;
+            let (common, exec) = args.common.prepare(None, None)?;
             let options = denoise::Options {
                 sigma: args.sigma,
                 sigma_max: args.sigma_max,
                 patch: args.patch.into(),
+                frames: args.clip_frames.into(),
+                noise: args.noise,
+                noisy_only: args.noisy_only,
+                teacher: args.teacher,
+                budget: args.budget.map(|ms| denoise::Budget {
+                    ms,
+                    size: args.budget_size,
+                }),
                 loss: args.loss.into(),
             };
-            let product = denoise::train(&common, &options, &STOP)?;
+            let product = denoise::train(&common, &options, &exec, &STOP)?;
             (common, product)
         }
         TaskArgs::Anomaly(args) => {

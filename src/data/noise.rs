@@ -1,16 +1,29 @@
 //! Synthetic camera noise.
 
+#[cfg(feature = "train")]
+mod camera;
+#[cfg(feature = "train")]
+mod codec;
+#[cfg(feature = "train")]
+mod models;
+
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
+
+#[cfg(feature = "train")]
+pub use models::{NAMES, Noise, Noisy};
 
 use crate::pixels::Image;
 
 /// Adds white Gaussian noise with standard deviation `sigma` (0..1 of full scale). Not clipped.
 pub fn add_gaussian(image: &mut Image, sigma: f32, rng: &mut Pcg64) {
     for value in &mut image.data {
-        let noise: f32 = StandardNormal.sample(rng);
-        *value += sigma * noise;
+        *value += sigma * normal(rng);
     }
+}
+
+fn normal(rng: &mut Pcg64) -> f32 {
+    StandardNormal.sample(rng)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Whether the parts of a model fit together.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{AnomalyCalibration, Calibration, ClassCalibration, ExtraInput, InputSpec, MapKind, Model, Normalization};
 use super::{Task, Training};
@@ -48,14 +48,7 @@ impl Model {
                 return Err("its weights depend on the picture's size, but the input has no fixed size".into());
             }
         }
-        let single = matches!(self.task, Task::Denoise | Task::Anomaly | Task::Classify);
-        if single && self.graph.outputs.len() != 1 {
-            return Err(format!(
-                "a network for {} has one output, not {}",
-                self.task,
-                self.graph.outputs.len()
-            ));
-        }
+        self.check_outputs(&inputs, &shapes)?;
         let (picture, output) = (&inputs[0], &shapes[&self.graph.outputs[0]]);
         let one_plane = [1, 1, picture[2], picture[3]];
         let direct = match &self.calibration {
@@ -83,6 +76,36 @@ impl Model {
                 self.task
             ))
         }
+    }
+
+    /// One output, and those that come back as inputs with the next frame.
+    fn check_outputs(&self, inputs: &[Vec<usize>], shapes: &BTreeMap<String, Vec<usize>>) -> Checked {
+        let outputs = &self.graph.outputs;
+        let mut kept = HashSet::from([0]);
+        for (extra, shape) in self.input.extra.iter().zip(&inputs[1..]) {
+            let ExtraInput::State { output, .. } = *extra else {
+                continue;
+            };
+            if self.task != Task::Denoise {
+                return Err(format!("a network for {} keeps nothing from frame to frame", self.task));
+            }
+            let given = outputs.get(output).map(|name| &shapes[name]);
+            if given != Some(shape) {
+                return Err(format!(
+                    "its state of shape {shape:?} is output {output}, which is {given:?}"
+                ));
+            }
+            kept.insert(output);
+        }
+        let single = matches!(self.task, Task::Denoise | Task::Anomaly | Task::Classify);
+        if single && outputs.len() != kept.len() {
+            return Err(format!(
+                "a network for {} has one output beside its states, not {}",
+                self.task,
+                outputs.len() + 1 - kept.len()
+            ));
+        }
+        Ok(())
     }
 
     fn check_labels(&self) -> Checked {
@@ -199,10 +222,11 @@ fn check_input(input: &InputSpec) -> Checked {
             return Err("normalization: means are finite, stds finite and above 0".into());
         }
     }
-    for &ExtraInput::NoiseLevel { divide } in &input.extra {
+    for extra in &input.extra {
+        let divide = extra.divide();
         if !(1..=MAX_MULTIPLE).contains(&divide) || !multiple.is_multiple_of(divide) {
             return Err(format!(
-                "a noise-level plane divided by {divide} needs sides that are multiples of it"
+                "an extra input whose sides are divided by {divide} needs sides that are multiples of it"
             ));
         }
     }

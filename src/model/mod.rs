@@ -89,6 +89,32 @@ pub enum ExtraInput {
         /// The plane's sides are the picture's divided by this.
         divide: usize,
     },
+    /// What the network gave as one of its outputs for the frame before; zeros where there is none.
+    State {
+        /// Number of the output.
+        output: usize,
+        /// Its planes.
+        channels: usize,
+        /// Its sides are the picture's divided by this.
+        divide: usize,
+    },
+}
+
+impl ExtraInput {
+    /// Planes.
+    pub fn channels(self) -> usize {
+        match self {
+            Self::NoiseLevel { .. } => 1,
+            Self::State { channels, .. } => channels,
+        }
+    }
+
+    /// What the picture's sides are divided by.
+    pub fn divide(self) -> usize {
+        match self {
+            Self::NoiseLevel { divide } | Self::State { divide, .. } => divide,
+        }
+    }
 }
 
 /// What a network takes.
@@ -257,9 +283,9 @@ impl InputSpec {
     /// Shapes of the network's inputs for one picture of `width` x `height`: the picture, then the extra inputs.
     pub fn shapes(&self, width: usize, height: usize) -> Vec<Vec<usize>> {
         let picture = vec![1, self.color.channels().saturating_mul(self.frames), height, width];
-        let extra = self.extra.iter().map(|&ExtraInput::NoiseLevel { divide }| {
-            let divide = divide.max(1);
-            vec![1, 1, height / divide, width / divide]
+        let extra = self.extra.iter().map(|extra| {
+            let divide = extra.divide().max(1);
+            vec![1, extra.channels(), height / divide, width / divide]
         });
         std::iter::once(picture).chain(extra).collect()
     }

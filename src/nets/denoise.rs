@@ -32,16 +32,123 @@ pub(super) fn ffdnet(o: &Checked) -> Result<Net> {
     }
 }
 
+/// Planes that [`recurrent`] keeps for itself from frame to frame.
+const MEMORY: usize = 8;
+
+/// [`fast`] for video: beside the frame it sees what it made of the frame before, and planes of its own that it keeps. The new picture
+/// is the old one, the frame and a correction, each pixel of the first two in shares that it learns: a scene that stands still becomes
+/// a mean over time.
+pub(super) fn recurrent(o: &Checked) -> Result<Net> {
+    o.without(&["code size", "size"])?;
+    let (width, depth, color) = (o.width(32)?, o.depth(8, DEPTHS)?, o.color());
+    let mut b = Builder::new();
+    let input = b.input("input", color.channels());
+    let noise = b.input("noise", 1);
+    let previous = b.input("previous", color.channels());
+    let memory = b.input("memory", MEMORY);
+    let now = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
+    let before = b.node("unshuffle.previous", Op::PixelUnshuffle { factor: 2 }, &[&previous]);
+    let mut x = b.node("join", Op::Concat, &[&now, &before, &noise, &memory]);
+    for i in 1..depth {
+        x = b.conv(format!("conv{i}"), &x, width, 3, true);
+        x = b.node(format!("relu{i}"), Op::Relu, &[&x]);
+    }
+    let channels = 4 * color.channels();
+    let share = |b: &mut Builder, name: &str, of: &str| {
+        let share = b.conv(format!("{name}.share"), &x, channels, 3, true);
+        let share = b.node(format!("{name}.sigmoid"), Op::Sigmoid, &[&share]);
+        b.node(format!("{name}.part"), Op::Mul, &[of, &share])
+    };
+    let (old, new) = (share(&mut b, "old", &before), share(&mut b, "new", &now));
+    let correction = b.conv("correction", &x, channels, 3, true);
+    let sum = b.node("sum", Op::Add, &[&old, &new]);
+    let sum = b.node("cells", Op::Add, &[&sum, &correction]);
+    let output = b.node("output", Op::PixelShuffle { factor: 2 }, &[&sum]);
+    let keep = b.conv("keep", &x, MEMORY, 3, true);
+    let keep = b.node("keep.tanh", Op::Tanh, &[&keep]);
+    let (output_state, memory_state) = (
+        ExtraInput::State {
+            output: 0,
+            channels: color.channels(),
+            divide: 1,
+        },
+        ExtraInput::State {
+            output: 1,
+            channels: MEMORY,
+            divide: 2,
+        },
+    );
+    Ok(Net {
+        graph: b.finish(&[&output, &keep]),
+        input: any_size(color, 2, vec![CELLS_NOISE, output_state, memory_state]),
+        given: Weights::new(),
+    })
+}
+
+/// A residual U-Net after DRUNet (Zhang 2021), on the picture's pixels taken two by two: `depth` levels of `width`, 2 `width`, …
+/// channels, a residual block of two convolutions on each on the way down and on the way up; 2x2 convolutions of stride 2 down,
+/// 1x1 convolutions and pixel shuffle up, skips added. It predicts the noise.
+///
+/// Its levels make more of as many operations as plain convolutions do: blind, grey, after 700 steps of 32 patches on the same pictures
+/// it came to 28.46 dB on BSD68 at sigma 25 with a width of 32, `fast` of 5/8 of the operations to 28.38 dB after 1,500 steps.
+pub(super) fn unet(o: &Checked) -> Result<Net> {
+    o.without(&["code size", "size"])?;
+    let (width, depth, color) = (o.width(64)?, o.depth(3, 1..=5)?, o.color());
+    let mut b = Builder::new();
+    let [input, cells] = cells(&mut b, color);
+    let mut x = b.conv("head", &cells, width, 3, true);
+    let mut skips = Vec::new();
+    for level in 0..depth {
+        if level > 0 {
+            skips.push(x.clone());
+            x = b.strided_conv(format!("down{level}"), &x, width << level, [2, 2, 0], true);
+        }
+        x = residual_block(&mut b, &format!("encode{level}"), &x, width << level);
+    }
+    for (level, skip) in skips.iter().enumerate().rev() {
+        let width = width << level;
+        x = b.conv(format!("up{level}"), &x, 4 * width, 1, true);
+        x = b.node(format!("enlarge{level}"), Op::PixelShuffle { factor: 2 }, &[&x]);
+        x = b.node(format!("skip{level}"), Op::Add, &[skip, &x]);
+        x = residual_block(&mut b, &format!("decode{level}"), &x, width);
+    }
+    x = b.conv("tail", &x, 4 * color.channels(), 3, true);
+    x = b.node("shuffle", Op::PixelShuffle { factor: 2 }, &[&x]);
+    x = b.node("output", Op::Sub, &[&input, &x]);
+    Ok(Net {
+        graph: b.finish(&[&x]),
+        input: any_size(color, 1 << depth, vec![CELLS_NOISE]),
+        given: Weights::new(),
+    })
+}
+
+/// What two convolutions of `width` channels add to `x`.
+fn residual_block(b: &mut Builder, name: &str, x: &str, width: usize) -> String {
+    let y = b.conv(format!("{name}.conv1"), x, width, 3, true);
+    let y = b.node(format!("{name}.relu"), Op::Relu, &[&y]);
+    let y = b.conv(format!("{name}.conv2"), &y, width, 3, true);
+    b.node(format!("{name}.add"), Op::Add, &[x, &y])
+}
+
+/// The noise level beside pixels taken two by two.
+const CELLS_NOISE: ExtraInput = ExtraInput::NoiseLevel { divide: 2 };
+
+/// The picture, and its pixels taken two by two with a plane of the noise level.
+fn cells(b: &mut Builder, color: Color) -> [String; 2] {
+    let input = b.input("input", color.channels());
+    let noise = b.input("noise", 1);
+    let cells = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
+    let cells = b.node("join", Op::Concat, &[&cells, &noise]);
+    [input, cells]
+}
+
 /// `depth` convolutions of `width` channels at half size, on the picture's pixels taken two by two and a plane of the
 /// noise level.
 fn shuffled(o: &Checked, width: usize, depth: usize, residual: bool) -> Result<Net> {
     o.without(&["code size", "size"])?;
     let (width, depth, color) = (o.width(width)?, o.depth(depth, DEPTHS)?, o.color());
     let mut b = Builder::new();
-    let input = b.input("input", color.channels());
-    let noise = b.input("noise", 1);
-    let cells = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
-    let mut x = b.node("join", Op::Concat, &[&cells, &noise]);
+    let [input, mut x] = cells(&mut b, color);
     for i in 1..depth {
         x = b.conv(format!("conv{i}"), &x, width, 3, true);
         x = b.node(format!("relu{i}"), Op::Relu, &[&x]);
@@ -51,10 +158,9 @@ fn shuffled(o: &Checked, width: usize, depth: usize, residual: bool) -> Result<N
     if residual {
         x = b.node("output", Op::Sub, &[&input, &x]);
     }
-    let extra = vec![ExtraInput::NoiseLevel { divide: 2 }];
     Ok(Net {
         graph: b.finish(&[&x]),
-        input: any_size(color, 2, extra),
+        input: any_size(color, 2, vec![CELLS_NOISE]),
         given: Weights::new(),
     })
 }

@@ -9,12 +9,12 @@ use crate::data::random::stream;
 use crate::graph::{Array, Graph, Op, Weights};
 use crate::{Error, Result};
 
-/// Factor on the weights nearest to an output: a residual network then starts as the identity, nearly, and logits
-/// start small, while gradients still reach the layers before.
+/// Factor on the weights nearest to an output or a sum: a residual network, or a residual block, then starts as the identity, nearly,
+/// and logits start small, while gradients still reach the layers before.
 const LAST_GAIN: f64 = 0.1;
 
 /// Fresh weights: He-normal (He 2015, fan-in) for convolutions and linear layers, a tenth of that for the last ones
-/// before an output, zero biases, identity batch norms; but what the architecture gives, frozen filters above all, as it is
+/// before an output or a sum, zero biases, identity batch norms; but what the architecture gives, frozen filters above all, as it is
 /// given. The same `seed` gives the same weights.
 pub fn init(net: &Net, seed: u64) -> Result<Weights> {
     let [width, height] = net.input.size.unwrap_or([net.input.nominal_side(); 2]);
@@ -78,20 +78,21 @@ fn he_normal(op: &Op, shape: Vec<usize>, gain: f64, seed: u64, index: usize) -> 
     Array { shape, data }
 }
 
-/// Convolutions and linear layers with no other between them and an output.
+/// Convolutions and linear layers with no other between them and an output, and those that a sum takes as they are.
 fn last_layers(graph: &Graph) -> HashSet<&str> {
     let nodes: HashMap<&str, _> = graph.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
     let mut open: Vec<&str> = graph.outputs.iter().map(String::as_str).collect();
-    let (mut seen, mut last) = (HashSet::new(), HashSet::new());
+    let is_layer = |op: &Op| matches!(op, Op::Conv2d { .. } | Op::ConvTranspose2d { .. } | Op::Linear { .. });
+    let sums = graph.nodes.iter().filter(|node| node.op == Op::Add);
+    let summands = sums.flat_map(|sum| sum.inputs.iter().map(String::as_str));
+    let mut last: HashSet<&str> = summands.filter(|name| is_layer(&nodes[name].op)).collect();
+    let mut seen = HashSet::new();
     while let Some(name) = open.pop() {
         if !seen.insert(name) {
             continue;
         }
         let node = nodes[name];
-        if matches!(
-            node.op,
-            Op::Conv2d { .. } | Op::ConvTranspose2d { .. } | Op::Linear { .. }
-        ) {
+        if is_layer(&node.op) {
             last.insert(name);
         } else {
             open.extend(node.inputs.iter().map(String::as_str));

@@ -44,7 +44,7 @@ pub struct Net {
 /// Names of the architectures for `task`, the default first. Empty where there are none.
 pub fn names(task: Task) -> &'static [&'static str] {
     match task {
-        Task::Denoise => &["fast", "micro", "ffdnet", "dncnn"],
+        Task::Denoise => &["fast", "micro", "ffdnet", "dncnn", "unet", "recurrent"],
         Task::Anomaly => &["fair", "unet", "autoencoder"],
         Task::Classify => &["tiny", "lenet"],
         Task::Segment | Task::Embed | Task::Predict => &[],
@@ -59,6 +59,8 @@ pub fn build(task: Task, name: &str, options: &NetOptions) -> Result<Net> {
         (Task::Denoise, "micro") => denoise::micro(&o),
         (Task::Denoise, "ffdnet") => denoise::ffdnet(&o),
         (Task::Denoise, "dncnn") => denoise::dncnn(&o),
+        (Task::Denoise, "unet") => denoise::unet(&o),
+        (Task::Denoise, "recurrent") => denoise::recurrent(&o),
         (Task::Anomaly, "fair") => anomaly::fair(&o),
         (Task::Anomaly, "unet") => anomaly::unet(&o),
         (Task::Anomaly, "autoencoder") => anomaly::autoencoder(&o),

@@ -81,7 +81,7 @@ fn every_network_keeps_its_promises() {
                 assert_eq!(inputs[0], [1, c.channels(), h, w], "{name}");
                 let expected = match (task, *name) {
                     (Task::Classify, _) => vec![1, 5],
-                    (_, "unet") => vec![1, 1, h, w],
+                    (Task::Anomaly, "unet") => vec![1, 1, h, w],
                     _ => inputs[0].clone(),
                 };
                 assert_eq!(output, expected, "{name}");
@@ -190,7 +190,7 @@ fn errors_name_the_architecture_and_the_option() {
     let text = message(Task::Denoise, "fair", none());
     assert_eq!(
         text,
-        "there is no architecture `fair` for denoise; choose one of fast, micro, ffdnet, dncnn"
+        "there is no architecture `fair` for denoise; choose one of fast, micro, ffdnet, dncnn, unet, recurrent"
     );
     assert_eq!(
         message(Task::Segment, "unet", none()),

@@ -24,6 +24,8 @@ pub use filter::{box_mean, gaussian};
 pub use frame::Frame;
 pub use frame_mut::FrameMut;
 pub use noise_level::estimate_noise;
+#[cfg(feature = "train")]
+pub(crate) use noise_level::{dct_basis, noise_of_residual};
 pub use placement::Placement;
 
 use crate::model::Color;

@@ -1,5 +1,8 @@
 //! Noisy frames in, clean frames out.
 
+mod memory;
+
+use self::memory::{Kept, Memory};
 use crate::exec::{Options, Rows, Session};
 use crate::kernels::parts::{Claims, RowsMut};
 use crate::model::{Color, ExtraInput, InputSpec, Model, Task};
@@ -8,9 +11,14 @@ use crate::{Error, Result};
 
 use super::input::Scaling;
 
+/// Most inputs beside the picture.
+const MOST_EXTRA: usize = 4;
+
 /// A denoising model ready to run.
 pub struct Denoiser {
     network: Network,
+    /// What a recurrent network keeps, for each part of a frame that it runs on by itself.
+    memories: Vec<Memory>,
     /// Memory for pictures.
     noisy: Image,
     clean: Image,
@@ -32,9 +40,16 @@ impl Denoiser {
                 "this model takes {width}x{height} only; a denoiser must take any size"
             )));
         }
+        if model.input.extra.len() > MOST_EXTRA {
+            let extra = model.input.extra.len();
+            return Err(Error::Invalid(format!(
+                "this model takes {extra} inputs beside the picture; {MOST_EXTRA} at most are known here"
+            )));
+        }
         let (session, input, claims) = (Session::new(model, options)?, model.input.clone(), Claims::default());
         Ok(Self {
             network: Network { session, input, claims },
+            memories: Vec::new(),
             noisy: Image::default(),
             clean: Image::default(),
         })
@@ -42,10 +57,26 @@ impl Denoiser {
 
     /// The denoised picture, same shape. A grey model runs on each plane; a colour model sees a grey picture three times.
     /// `noise_level` is the standard deviation in 0..255 of full scale; `None` estimates it. Returns the level used, too.
+    ///
+    /// Pictures are taken as frames of a video, in order, unless there is a [`Denoiser::reset`] between them: an estimated level is a
+    /// mean over time, and a recurrent model remembers the frames before.
     pub fn denoise(&mut self, image: &Image, noise_level: Option<f32>) -> Result<(Image, f32)> {
         let mut clean = image.clone();
-        let level = self.network.denoise(image, noise_level, 1.0, &mut clean)?;
+        let memory = memory(&mut self.memories, 0);
+        let level = self.network.denoise(image, noise_level, 1.0, memory, &mut clean)?;
         Ok((clean, level))
+    }
+
+    /// Whether it keeps something from frame to frame.
+    pub fn is_recurrent(&self) -> bool {
+        let extra = &self.network.input.extra;
+        extra.iter().any(|extra| matches!(extra, ExtraInput::State { .. }))
+    }
+
+    /// Forgets the frames so far: what comes next has nothing to do with them. A recurrent model finds out by itself where a scene is cut
+    /// or the size changes, and the estimated level where the noise does.
+    pub fn reset(&mut self) {
+        self.memories.iter_mut().for_each(Memory::forget);
     }
 
     /// Denoises `input` into `output` (same format and size). A grey model runs on each component without going through RGB.
@@ -58,17 +89,23 @@ impl Denoiser {
         noise_level: Option<f32>,
         strength: f32,
     ) -> Result<f32> {
-        let Self { network, noisy, clean } = self;
+        let Self {
+            network,
+            memories,
+            noisy,
+            clean,
+        } = self;
         let mut used = 0.0f32;
         if network.input.color == Color::Gray || strength <= 0.0 {
             for component in 0..input.format.components() {
                 input.read_component(component, noisy);
-                used = used.max(network.denoise(noisy, noise_level, strength, clean)?);
+                let memory = memory(memories, component);
+                used = used.max(network.denoise(noisy, noise_level, strength, memory, clean)?);
                 output.write_component(component, clean);
             }
         } else {
             input.read(input.format.color(), noisy);
-            used = network.denoise(noisy, noise_level, strength, clean)?;
+            used = network.denoise(noisy, noise_level, strength, memory(memories, 0), clean)?;
             output.write(clean);
         }
         output.copy_alpha(input);
@@ -76,9 +113,24 @@ impl Denoiser {
     }
 }
 
+/// The memory of part `part` of a frame.
+fn memory(memories: &mut Vec<Memory>, part: usize) -> &mut Memory {
+    if memories.len() <= part {
+        memories.resize_with(part + 1, Memory::default);
+    }
+    &mut memories[part]
+}
+
 impl Network {
     /// `strength` of the denoised picture, the rest of the noisy one, into `clean`. Returns the noise level used.
-    fn denoise(&mut self, noisy: &Image, noise_level: Option<f32>, strength: f32, clean: &mut Image) -> Result<f32> {
+    fn denoise(
+        &mut self,
+        noisy: &Image,
+        noise_level: Option<f32>,
+        strength: f32,
+        memory: &mut Memory,
+        clean: &mut Image,
+    ) -> Result<f32> {
         let Image {
             channels,
             height,
@@ -88,17 +140,19 @@ impl Network {
         clean.reshape(channels, height, width);
         if strength <= 0.0 {
             clean.data.copy_from_slice(&noisy.data);
+            memory.forget();
             return Ok(noise_level.unwrap_or(0.0));
         }
-        let level = noise_level.unwrap_or_else(|| 255.0 * estimate_noise(noisy));
+        let level = noise_level.unwrap_or_else(|| memory.level(255.0 * estimate_noise(noisy)));
         let [h, w] = [height, width].map(|side| side.next_multiple_of(self.input.multiple_of));
         let items = if self.input.color == Color::Gray { channels } else { 1 };
-        let mut shapes = [[0; 4]; 2];
+        let extra = &self.input.extra;
+        let mut shapes = [[0; 4]; 1 + MOST_EXTRA];
         shapes[0] = [items, self.input.color.channels(), h, w];
-        for (shape, extra) in shapes[1..].iter_mut().zip(&self.input.extra) {
-            let ExtraInput::NoiseLevel { divide } = *extra;
-            *shape = [items, 1, h / divide, w / divide];
+        for (shape, extra) in shapes[1..].iter_mut().zip(extra) {
+            *shape = [items, extra.channels(), h / extra.divide(), w / extra.divide()];
         }
+        memory.expect(noisy, extra, &shapes[1..]);
         let scaling = |item: usize| match items {
             1 => Scaling::of(&self.input, &noisy.data),
             _ => Scaling::of(&self.input, noisy.plane(item)),
@@ -110,8 +164,11 @@ impl Network {
             level: level / 255.0,
             strength,
             clean: RowsMut::new(&mut clean.data, width, &mut self.claims),
+            kept: memory.kept(),
         };
-        self.session.run_rows(&shapes[..1 + self.input.extra.len()], &picture)?;
+        self.session.run_rows(&shapes[..1 + extra.len()], &picture)?;
+        drop(picture);
+        memory.turn();
         Ok(level)
     }
 }
@@ -127,6 +184,8 @@ struct Picture<'a> {
     level: f32,
     strength: f32,
     clean: RowsMut<'a>,
+    /// States of a recurrent network.
+    kept: Vec<Kept<'a>>,
 }
 
 impl Picture<'_> {
@@ -147,7 +206,10 @@ impl Picture<'_> {
 impl Rows for Picture<'_> {
     fn read(&self, input: usize, item: usize, row: usize, out: &mut [f32]) {
         if input > 0 {
-            return out.fill(self.level);
+            return match self.kept.iter().find(|kept| kept.input == input) {
+                Some(kept) => out.copy_from_slice(kept.row(item, row)),
+                None => out.fill(self.level),
+            };
         }
         let (channels, width) = (self.color.channels(), self.noisy.width);
         for channel in 0..channels {
@@ -162,6 +224,8 @@ impl Rows for Picture<'_> {
 
     fn write(&self, output: usize, item: usize, row: usize, values: &[f32]) {
         let Image { channels, height, .. } = *self.noisy;
+        let kept = self.kept.iter().filter(|kept| kept.output == output);
+        kept.for_each(|kept| kept.keep(item, row, values));
         if output > 0 || row >= height {
             return;
         }

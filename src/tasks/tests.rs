@@ -1,6 +1,7 @@
 use super::*;
-use crate::exec::Options;
-use crate::model::{AnomalyCalibration, Calibration, MapKind};
+use crate::exec::{Options, Session};
+use crate::graph::Array;
+use crate::model::{AnomalyCalibration, Calibration, Color, MapKind};
 use crate::nets::{self, NetOptions};
 use crate::pixels::Image;
 
@@ -72,5 +73,73 @@ fn logits_are_finite_or_an_error() {
     for bias in [f32::NAN, f32::INFINITY] {
         let text = message(logits(bias));
         assert!(text.contains("not finite"), "{bias}: {text}");
+    }
+}
+
+/// A denoiser that remembers gives what its network gives when its states are handed on by hand, and begins anew when it should.
+#[test]
+fn a_recurrent_denoiser_goes_on_from_the_frame_before() {
+    for (color, [width, height]) in [(Color::Gray, [40, 30]), (Color::Rgb, [33, 21])] {
+        let options = NetOptions {
+            width: Some(8),
+            depth: Some(3),
+            color: Some(color),
+            ..Default::default()
+        };
+        let model = model(Task::Denoise, "recurrent", &options, 0.05);
+        let frame = |number: usize| {
+            let value =
+                |i: usize| 0.5 + 0.3 * ((i % width + number) as f32 * 0.3).sin() * ((i / width) as f32 * 0.2).cos();
+            Image {
+                channels: color.channels(),
+                height,
+                width,
+                data: (0..color.channels() * width * height).map(value).collect(),
+            }
+        };
+        let mut session = Session::in_f32(&model).unwrap();
+        let (h, w) = (height.next_multiple_of(2), width.next_multiple_of(2));
+        let zeros = |shape: &Vec<usize>| Array {
+            data: vec![0.0; shape.iter().product()],
+            shape: shape.clone(),
+        };
+        let mut inputs: Vec<Array> = model.input_shapes(w, h).iter().map(zeros).collect();
+        let mut by_hand = Vec::new();
+        for number in 0..3 {
+            inputs[0] = input::batch(&[&frame(number).pad_to_multiple(2)]);
+            inputs[1].data.fill(10.0 / 255.0);
+            let outputs = session.run(&inputs).unwrap();
+            by_hand.push(input::item(&outputs[0], 0).crop(0, 0, width, height));
+            inputs[2..].clone_from_slice(&outputs);
+        }
+        let mut denoiser = Denoiser::new(&model, &Options::default()).unwrap();
+        let denoise = |denoiser: &mut Denoiser, number| denoiser.denoise(&frame(number), Some(10.0)).unwrap().0;
+        let close = |a: &Image, b: &Image| a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() < 1e-5);
+        for (number, expected) in by_hand.iter().enumerate() {
+            assert!(
+                close(&denoise(&mut denoiser, number), expected),
+                "{color:?}, frame {number}"
+            );
+        }
+        assert!(!close(&by_hand[1], &by_hand[0]), "frames differ");
+        denoiser.reset();
+        assert!(close(&denoise(&mut denoiser, 0), &by_hand[0]), "after a reset");
+        let dark = Image::filled(color.channels(), height, width, 0.1);
+        let mut other = dark.clone();
+        other.data.iter_mut().step_by(2).for_each(|x| *x = 0.9);
+        let half = other.data.len() / 2;
+        other.data[half..].fill(1.0);
+        let after_a_cut = denoiser.denoise(&other, Some(10.0)).unwrap().0;
+        denoiser.reset();
+        assert!(
+            close(&after_a_cut, &denoiser.denoise(&other, Some(10.0)).unwrap().0),
+            "a cut"
+        );
+        let mut anew = |image: &Image| {
+            let went_on = denoiser.denoise(image, Some(10.0)).unwrap().0;
+            denoiser.reset();
+            close(&went_on, &denoiser.denoise(image, Some(10.0)).unwrap().0)
+        };
+        assert!(anew(&dark.crop(0, 0, 16, 16)), "another size");
     }
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::arrays::{infer, to_images};
 use super::common::{Common, Defaults, Product};
 use super::losses::PictureLoss;
+use super::optimizer::Method;
 use super::packed;
 use super::run::{Metrics, Objective, Outcome, run};
 use super::samples::{Sets, at_least, is_good};
@@ -112,13 +113,14 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
     let defaults = Defaults {
         batch: if marks { 16 } else { 8 },
         learning_rate: if marks { 2e-3 } else { 1e-3 },
+        method: Method::AdamW,
         weight_decay: 0.0,
     };
     let extra = json!({
         "loss": loss_name, "map": map, "smooth": smooth, "resize": resize, "flip": options.flip,
         "false-alarm-rate": options.false_alarm_rate,
     });
-    let settings = common.settings(Task::Anomaly, defaults, &data, extra)?;
+    let settings = common.settings(Task::Anomaly, &net, defaults, &data, extra)?;
     let (batch, seed, device) = (settings.batch, common.seed, common.device.clone());
     let objective: Box<dyn Objective> = match marks {
         true => Box::new(Marking {

@@ -10,6 +10,7 @@ use super::arrays::{first_output, infer, stack};
 use super::common::{Common, Defaults, Product};
 use super::feed::Batch;
 use super::losses::{cross_entropy, smooth_targets};
+use super::optimizer::Method;
 use super::packed::{self, Packed};
 use super::run::{Metrics, Objective, Outcome, run};
 use super::samples::{Sets, at_least, draw};
@@ -89,10 +90,11 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
     let defaults = Defaults {
         batch: 32,
         learning_rate: 2e-3,
+        method: Method::AdamW,
         weight_decay: 1e-2,
     };
     let extra = json!({ "label-smoothing": options.label_smoothing, "resize": options.resize, "flip": options.flip });
-    let settings = common.settings(Task::Classify, defaults, &data, extra)?;
+    let settings = common.settings(Task::Classify, &net, defaults, &data, extra)?;
     let objective = Classifying {
         options: *options,
         classes: classes.len(),

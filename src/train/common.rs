@@ -1,17 +1,20 @@
 //! What all trainings share: options, the run's settings, the model's card.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use candle_core::Device;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::card;
-use super::checkpoint::path_for;
+use super::checkpoint::{Checkpoint, path_for};
+use super::optimizer::Method;
 use super::run::{Settings, Trained};
 use super::samples::{DataCard, Sources};
 use super::schedule::Budget;
 use crate::exec::Precision;
+use crate::graph::Weights;
 use crate::model::{Color, InputSpec, Model, Task, Training};
 use crate::nets::{self, Net, NetOptions};
 use crate::{Error, Result};
@@ -31,8 +34,12 @@ pub struct Common {
     pub batch: Option<usize>,
     /// Largest learning rate.
     pub learning_rate: Option<f64>,
+    /// How steps are made of gradients.
+    pub method: Option<Method>,
     /// Decoupled weight decay.
     pub weight_decay: Option<f64>,
+    /// A model of the same network whose weights to begin with.
+    pub from: Option<PathBuf>,
     /// Seed of all random numbers.
     pub seed: u64,
     /// Where to train.
@@ -60,6 +67,8 @@ pub struct Defaults {
     pub batch: usize,
     /// Largest learning rate.
     pub learning_rate: f64,
+    /// How steps are made of gradients.
+    pub method: Method,
     /// Decoupled weight decay.
     pub weight_decay: f64,
 }
@@ -94,11 +103,31 @@ impl Common {
         nets::build(task, self.arch(task), &options)
     }
 
+    /// The width of the run that the checkpoint is of, where it was not the architecture's own.
+    pub(super) fn saved_width(&self) -> Result<Option<usize>> {
+        let saved = Checkpoint::load(&path_for(&self.output))?;
+        Ok(saved
+            .state
+            .identity
+            .get("width")
+            .and_then(Value::as_u64)
+            .map(|width| width as usize))
+    }
+
     /// The run's settings. `extra` are the task's own options that decide the result, an object.
-    pub fn settings(&self, task: Task, defaults: Defaults, data: &DataCard, extra: Value) -> Result<Settings> {
+    pub fn settings(
+        &self,
+        task: Task,
+        net: &Net,
+        defaults: Defaults,
+        data: &DataCard,
+        extra: Value,
+    ) -> Result<Settings> {
         let batch = self.batch.unwrap_or(defaults.batch);
         let learning_rate = self.learning_rate.unwrap_or(defaults.learning_rate);
         let weight_decay = self.weight_decay.unwrap_or(defaults.weight_decay);
+        let method = self.method.unwrap_or(defaults.method);
+        let start = self.from.as_deref().map(|path| begin_with(path, net)).transpose()?;
         if batch == 0 {
             return Err(Error::Invalid("--batch must be at least 1".into()));
         }
@@ -113,7 +142,7 @@ impl Common {
         let identity = json!({
             "task": task, "arch": self.arch(task), "width": self.net.width, "depth": self.net.depth,
             "code-size": self.net.code_size, "size": self.net.size, "color": self.net.color, "batch": batch,
-            "lr": learning_rate, "weight-decay": weight_decay, "seed": self.seed, "length": budget, "data": data.digest,
+            "lr": learning_rate, "optimizer": method.name(), "weight-decay": weight_decay, "from": self.from.as_deref().map(sha256).transpose()?, "seed": self.seed, "length": budget, "data": data.digest,
             "precision": if self.precision == Precision::Bf16 { "bf16" } else { "f32" },
         });
         let object = |value| match value {
@@ -126,7 +155,9 @@ impl Common {
             budget: self.budget,
             batch,
             learning_rate,
+            method,
             weight_decay,
+            start,
             seed: self.seed,
             device: self.device.clone(),
             precision: self.precision,
@@ -187,4 +218,23 @@ impl Common {
             weights,
         }
     }
+}
+
+/// The weights of the model at `path`, which must be of the network `net`.
+fn begin_with(path: &Path, net: &Net) -> Result<Weights> {
+    let model = Model::load(path)?;
+    if model.graph != net.graph {
+        let reason = format!(
+            "its network ({}) is not the one to train: give the same --arch, --width, --depth and --color",
+            model.training.arch
+        );
+        return Err(Error::model(path, reason));
+    }
+    Ok(model.weights)
+}
+
+/// SHA-256 of the file at `path`, hexadecimal.
+pub(super) fn sha256(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }

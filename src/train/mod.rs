@@ -15,6 +15,7 @@ pub mod ema;
 pub mod feed;
 pub mod log;
 pub mod losses;
+mod muon;
 pub mod optimizer;
 pub mod pace;
 pub mod packed;

@@ -1,21 +1,44 @@
-//! AdamW whose state can be saved.
+//! Optimisers whose state can be saved.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 
+use super::muon;
 use crate::graph::{Array, Weights};
 use crate::{Error, Result};
 
 /// Values a task of the thread pool works on.
 const CHUNK: usize = 16 * 1024;
 
-/// Constants of [`AdamW`].
+/// How steps are made of gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Method {
+    /// Adam with decoupled weight decay (Kingma and Ba 2015; Loshchilov and Hutter 2019).
+    #[default]
+    AdamW,
+    /// Muon (Jordan 2024) for the matrices between channels, [`Method::AdamW`] for all else.
+    Muon,
+}
+
+impl Method {
+    /// As options and checkpoints name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AdamW => "adamw",
+            Self::Muon => "muon",
+        }
+    }
+}
+
+/// Constants of an [`Optimizer`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamParams {
-    /// Decay of the mean of gradients.
+pub struct Params {
+    /// How.
+    pub method: Method,
+    /// Adam's decay of the mean of gradients.
     pub beta1: f64,
-    /// Decay of the mean of squared gradients.
+    /// Adam's decay of the mean of squared gradients.
     pub beta2: f64,
     /// Added to the root of the latter.
     pub eps: f64,
@@ -23,9 +46,10 @@ pub struct AdamParams {
     pub weight_decay: f64,
 }
 
-impl Default for AdamParams {
+impl Default for Params {
     fn default() -> Self {
         Self {
+            method: Method::AdamW,
             beta1: 0.9,
             beta2: 0.999,
             eps: 1e-8,
@@ -38,27 +62,31 @@ impl Default for AdamParams {
 struct Slot {
     name: String,
     var: Var,
+    /// Rows and columns where it is Muon's.
+    matrix: Option<[usize; 2]>,
     value: Vec<f32>,
     first: Vec<f32>,
+    /// Not used by Muon.
     second: Vec<f32>,
 }
 
-/// Adam with decoupled weight decay (Kingma and Ba 2015; Loshchilov and Hutter 2019).
-pub struct AdamW {
-    params: AdamParams,
+/// Changes variables by their gradients.
+pub struct Optimizer {
+    params: Params,
     slots: Vec<Slot>,
     steps: u64,
 }
 
-impl AdamW {
+impl Optimizer {
     /// An optimiser of these variables, moments zero.
-    pub fn new(vars: Vec<(String, Var)>, params: AdamParams) -> Result<Self> {
+    pub fn new(vars: Vec<(String, Var)>, params: Params) -> Result<Self> {
         let slots = vars
             .into_iter()
             .map(|(name, var)| {
                 let value = values(&var)?;
                 let zeros = vec![0.0; value.len()];
                 Ok(Slot {
+                    matrix: muon::matrix(var.dims()).filter(|_| params.method == Method::Muon),
                     name,
                     var,
                     value,
@@ -94,17 +122,24 @@ impl AdamW {
             } else {
                 1.0
             };
-            let chunks = slot.value.par_chunks_mut(CHUNK).zip(slot.first.par_chunks_mut(CHUNK));
-            chunks
-                .zip(slot.second.par_chunks_mut(CHUNK))
-                .zip(gradient.par_chunks(CHUNK))
-                .for_each(|(((value, first), second), gradient)| {
-                    for (((w, m), v), &g) in value.iter_mut().zip(first).zip(second).zip(gradient) {
-                        *m = beta1 * *m + share1 * g;
-                        *v = beta2 * *v + share2 * g * g;
-                        *w = keep * *w - rate1 * *m / (v.sqrt() / root2 + eps);
-                    }
-                });
+            if let Some(matrix) = slot.matrix {
+                let step = muon::step(&mut slot.first, &gradient, matrix)?;
+                for (w, step) in slot.value.iter_mut().zip(step) {
+                    *w = keep * *w - rate as f32 * step;
+                }
+            } else {
+                let chunks = slot.value.par_chunks_mut(CHUNK).zip(slot.first.par_chunks_mut(CHUNK));
+                chunks
+                    .zip(slot.second.par_chunks_mut(CHUNK))
+                    .zip(gradient.par_chunks(CHUNK))
+                    .for_each(|(((value, first), second), gradient)| {
+                        for (((w, m), v), &g) in value.iter_mut().zip(first).zip(second).zip(gradient) {
+                            *m = beta1 * *m + share1 * g;
+                            *v = beta2 * *v + share2 * g * g;
+                            *w = keep * *w - rate1 * *m / (v.sqrt() / root2 + eps);
+                        }
+                    });
+            }
             slot.var
                 .set(&Tensor::from_slice(&slot.value, slot.var.shape(), slot.var.device())?)?;
         }
@@ -135,7 +170,7 @@ impl AdamW {
         (first, second)
     }
 
-    /// Takes back what [`AdamW::moments`] and [`AdamW::steps`] gave. An error names a moment that is missing or of another shape.
+    /// Takes back what [`Optimizer::moments`] and [`Optimizer::steps`] gave. An error names a moment that is missing or of another shape.
     pub fn restore(&mut self, first: &Weights, second: &Weights, steps: u64) -> Result<()> {
         for slot in &mut self.slots {
             for (mine, theirs) in [(&mut slot.first, first), (&mut slot.second, second)] {
@@ -167,11 +202,11 @@ mod tests {
     #[test]
     fn two_steps_match_a_calculation_by_hand() {
         let var = Var::from_tensor(&Tensor::new(&[[1.0f32, -2.0]], &Device::Cpu).unwrap()).unwrap();
-        let params = AdamParams {
+        let params = Params {
             weight_decay: 0.01,
-            ..AdamParams::default()
+            ..Params::default()
         };
-        let mut adam = AdamW::new(vec![("a.weight".into(), var.clone())], params).unwrap();
+        let mut adam = Optimizer::new(vec![("a.weight".into(), var.clone())], params).unwrap();
         let (mut w, mut m, mut v) = ([1.0f64, -2.0], [0.0f64; 2], [0.0f64; 2]);
         for t in 1..=2 {
             let loss = (var.as_tensor().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
@@ -197,13 +232,16 @@ mod tests {
     fn biases_do_not_decay_and_state_comes_back_exactly() {
         let make = || {
             let var = Var::from_tensor(&Tensor::new(&[0.5f32, 0.25, -1.0], &Device::Cpu).unwrap()).unwrap();
-            let params = AdamParams {
+            let params = Params {
                 weight_decay: 0.5,
-                ..AdamParams::default()
+                ..Params::default()
             };
-            (var.clone(), AdamW::new(vec![("a.bias".into(), var)], params).unwrap())
+            (
+                var.clone(),
+                Optimizer::new(vec![("a.bias".into(), var)], params).unwrap(),
+            )
         };
-        let step = |var: &Var, adam: &mut AdamW| {
+        let step = |var: &Var, adam: &mut Optimizer| {
             let loss = var.as_tensor().sqr().unwrap().sum_all().unwrap();
             adam.step(&loss.backward().unwrap(), 0.01).unwrap();
         };
@@ -217,7 +255,7 @@ mod tests {
         let (first, second) = adam.moments();
         let (other, mut resumed) = make();
         other.set(var.as_tensor()).unwrap();
-        let mut resumed_slots = AdamW::new(vec![("a.bias".into(), other.clone())], resumed.params).unwrap();
+        let mut resumed_slots = Optimizer::new(vec![("a.bias".into(), other.clone())], resumed.params).unwrap();
         resumed_slots.restore(&first, &second, adam.steps()).unwrap();
         step(&var, &mut adam);
         step(&other, &mut resumed_slots);
@@ -235,7 +273,7 @@ mod tests {
     fn a_variable_without_gradient_is_an_error() {
         let var = Var::from_tensor(&Tensor::new(&[0.5f32], &Device::Cpu).unwrap()).unwrap();
         let other = Var::from_tensor(&Tensor::new(&[0.5f32], &Device::Cpu).unwrap()).unwrap();
-        let mut adam = AdamW::new(vec![("lost.bias".into(), var)], AdamParams::default()).unwrap();
+        let mut adam = Optimizer::new(vec![("lost.bias".into(), var)], Params::default()).unwrap();
         let gradients = other.as_tensor().sum_all().unwrap().backward().unwrap();
         assert!(
             adam.step(&gradients, 0.1)

@@ -13,7 +13,7 @@ use super::checkpoint::{Checkpoint, State};
 use super::ema::Ema;
 use super::feed::{Batch, with_feed};
 use super::log::{CsvLog, Row};
-use super::optimizer::{AdamParams, AdamW};
+use super::optimizer::{Method, Optimizer, Params};
 use super::pace::Pace;
 use super::progress::Progress;
 use super::schedule::{Budget, Schedule, epoch_steps, timed_steps};
@@ -61,8 +61,12 @@ pub struct Settings {
     pub batch: usize,
     /// Largest learning rate.
     pub learning_rate: f64,
+    /// How steps are made of gradients.
+    pub method: Method,
     /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// Weights to begin with; `None` = random ones.
+    pub start: Option<Weights>,
     /// Seed of all random numbers.
     pub seed: u64,
     /// Where to train.
@@ -212,7 +216,7 @@ struct Training<'a> {
     settings: &'a Settings,
     net: &'a Net,
     network: Network,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     ema: Ema,
     schedule: Schedule,
     step: u64,
@@ -226,7 +230,10 @@ struct Training<'a> {
 
 impl<'a> Training<'a> {
     fn begin(net: &'a Net, settings: &'a Settings, total: u64) -> Result<Self> {
-        let weights = nets::init(net, settings.seed)?;
+        let weights = match &settings.start {
+            Some(weights) => weights.clone(),
+            None => nets::init(net, settings.seed)?,
+        };
         let state = State::new(
             settings.identity.clone(),
             0,
@@ -260,11 +267,12 @@ impl<'a> Training<'a> {
 
     fn new(net: &'a Net, settings: &'a Settings, weights: &Weights, ema: Ema, state: State) -> Result<Self> {
         let network = Network::in_precision(&net.graph, weights, &settings.device, settings.precision)?;
-        let params = AdamParams {
+        let params = Params {
+            method: settings.method,
             weight_decay: settings.weight_decay,
-            ..AdamParams::default()
+            ..Params::default()
         };
-        let optimizer = AdamW::new(network.trainable(), params)?;
+        let optimizer = Optimizer::new(network.trainable(), params)?;
         let State {
             step,
             total,

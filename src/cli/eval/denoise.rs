@@ -12,30 +12,32 @@ use crate::data::random::stream;
 use crate::data::{noise, pictures};
 use crate::exec::Options;
 use crate::model::Model;
-use crate::pixels::Image;
+use crate::pixels::{Image, box_mean};
 use crate::score::metrics;
 use crate::tasks::Denoiser;
 
-/// Sums over pictures.
-#[derive(Default)]
-struct Sums {
-    psnr: f64,
-    ssim: f64,
-    psnr_noisy: f64,
-    images: usize,
-}
+/// Side in pixels of the mean of differences between two clean frames, and from where on it is motion, of full scale.
+const MOTION_SIDE: usize = 5;
+const MOTION: f32 = 8.0 / 255.0;
 
 /// Noise is added in float and not clipped; the output is clipped to 0..1; nothing is cropped; figures are means over pictures.
 pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome> {
-    let mut denoiser = Denoiser::new(model, options).with_context(|| args.model.display().to_string())?;
-    let mut sums = Sums::default();
+    let mut judge = Judge {
+        denoiser: Denoiser::new(model, options).with_context(|| args.model.display().to_string())?,
+        level: args.noise_level,
+        video: args.video,
+        before: None,
+        sums: Sums::default(),
+    };
+    judge.video |= judge.denoiser.is_recurrent();
     if let (Some(noisy), Some(clean)) = (&args.noisy, &args.clean) {
         for path in pictures::list(noisy)? {
             let name = path.file_name().expect("a listed file has a name");
-            sums.add_pair(&mut denoiser, &pictures::read(&path)?, &clean.join(name))?;
+            judge.pair(&pictures::read(&path)?, &clean.join(name))?;
         }
     } else {
         let data = Dataset::open(&args.data, Split::Test, args.frames.limits())?;
+        judge.video |= data.layout == Layout::Video;
         if data.layout != Layout::Pairs && args.sigma.is_none() {
             bail!(
                 "{}: {} is a denoiser; to judge it on clean pictures give --sigma, the noise to add (25 is usual)",
@@ -46,35 +48,25 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         for (i, sample) in data.samples.iter().enumerate() {
             let picture = data.read(sample)?;
             match (&sample.clean, args.sigma) {
-                (Some(clean), None) => sums.add_pair(&mut denoiser, &picture, clean)?,
+                (Some(clean), None) => judge.pair(&picture, clean)?,
                 (clean, sigma) => {
                     let picture = clean.as_deref().map_or(Ok(picture), pictures::read)?;
                     let sigma = sigma
                         .with_context(|| format!("{}: it has no clean picture beside it", describe(&sample.source)))?;
-                    let mut noisy = picture.clone();
-                    noise::add_gaussian(&mut noisy, sigma / 255.0, &mut stream(args.seed, 0, i as u64));
-                    sums.add(&mut denoiser, &noisy, &picture, Some(sigma))?;
+                    judge.still(&picture, sigma / 255.0, args.repeat.into(), args.seed, i as u64)?;
                 }
             }
         }
     }
-    if sums.images == 0 {
+    if judge.sums.images == 0 {
         bail!(
             "{}: no pictures found",
             args.data.first().map_or("--noisy", String::as_str)
         );
     }
-    let mean = |sum: f64| figure(Some(sum / sums.images as f64).filter(|x| x.is_finite()));
-    let figures: Map<String, Value> = [
-        ("psnr".to_owned(), mean(sums.psnr)),
-        ("ssim".to_owned(), mean(sums.ssim)),
-        ("psnr_noisy".to_owned(), mean(sums.psnr_noisy)),
-    ]
-    .into_iter()
-    .collect();
     Ok(Outcome {
-        figures,
-        images: sums.images,
+        images: judge.sums.images,
+        figures: judge.sums.figures(),
         text: String::new(),
     })
 }
@@ -86,27 +78,137 @@ fn describe(source: &Source) -> String {
     }
 }
 
-impl Sums {
-    fn add_pair(&mut self, denoiser: &mut Denoiser, noisy: &Image, clean_path: &Path) -> Result<()> {
-        let clean = pictures::read(clean_path)?;
+/// A denoiser at work, and what it came to.
+struct Judge {
+    denoiser: Denoiser,
+    /// To tell the model; `None` = estimated.
+    level: Option<f32>,
+    /// Whether pictures are frames of a video, in order.
+    video: bool,
+    /// The clean picture before.
+    before: Option<Image>,
+    sums: Sums,
+}
+
+impl Judge {
+    /// A noisy picture and the file of its clean one.
+    fn pair(&mut self, noisy: &Image, clean: &Path) -> Result<()> {
+        let picture = pictures::read(clean)?;
         let shape = |i: &Image| (i.channels, i.width, i.height);
-        if shape(noisy) != shape(&clean) {
+        if shape(noisy) != shape(&picture) {
             bail!(
                 "{}: its size or colour is not that of the noisy picture",
-                clean_path.display()
+                clean.display()
             );
         }
-        // The level of real noise is not known: the model's user estimates it, and so does this.
-        self.add(denoiser, noisy, &clean, None)
+        self.begin();
+        self.frame(noisy, &picture, true)
     }
 
-    fn add(&mut self, denoiser: &mut Denoiser, noisy: &Image, clean: &Image, sigma: Option<f32>) -> Result<()> {
-        let (mut output, _) = denoiser.denoise(noisy, sigma)?;
-        output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
-        self.psnr += metrics::psnr(&output, clean);
-        self.ssim += metrics::ssim(&output, clean);
-        self.psnr_noisy += metrics::psnr(noisy, clean);
-        self.images += 1;
+    /// A clean picture shown `repeat` times, with white noise of deviation `sigma` of full scale, each time anew; the last half counts.
+    fn still(&mut self, clean: &Image, sigma: f32, repeat: u64, seed: u64, number: u64) -> Result<()> {
+        if repeat > 1 {
+            self.denoiser.reset();
+        } else {
+            self.begin();
+        }
+        for time in 0..repeat {
+            let mut noisy = clean.clone();
+            noise::add_gaussian(&mut noisy, sigma, &mut stream(seed, time, number));
+            self.frame(&noisy, clean, time >= repeat / 2)?;
+        }
         Ok(())
+    }
+
+    /// Before a picture that is not a frame of the video so far.
+    fn begin(&mut self) {
+        if !self.video {
+            self.denoiser.reset();
+        }
+    }
+
+    fn frame(&mut self, noisy: &Image, clean: &Image, counts: bool) -> Result<()> {
+        let (mut output, level) = self.denoiser.denoise(noisy, self.level)?;
+        output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
+        if !counts {
+            return Ok(());
+        }
+        let sums = &mut self.sums;
+        sums.psnr += metrics::psnr(&output, clean);
+        sums.ssim += metrics::ssim(&output, clean);
+        sums.psnr_noisy += metrics::psnr(noisy, clean);
+        sums.noise_level += f64::from(level);
+        sums.images += 1;
+        if self.video {
+            let moved = self.before.as_ref().and_then(|before| moving(before, clean));
+            if let Some(psnr) = moved.and_then(|moving| psnr_where(&moving, &output, clean)) {
+                sums.psnr_moving += psnr;
+                sums.moving += 1;
+            }
+            self.before = Some(clean.clone());
+        }
+        Ok(())
+    }
+}
+
+/// 1 where a clean frame differs from the one before; `None` where they cannot be compared.
+fn moving(before: &Image, now: &Image) -> Option<Image> {
+    let shape = |i: &Image| (i.channels, i.width, i.height);
+    if shape(before) != shape(now) {
+        return None;
+    }
+    let mut difference = Image::filled(1, now.height, now.width, 0.0);
+    for channel in 0..now.channels {
+        let planes = now.plane(channel).iter().zip(before.plane(channel));
+        for (out, (a, b)) in difference.data.iter_mut().zip(planes) {
+            *out += (a - b).abs() / now.channels as f32;
+        }
+    }
+    let mut moving = box_mean(&difference, MOTION_SIDE);
+    moving.data.iter_mut().for_each(|x| *x = f32::from(*x > MOTION));
+    Some(moving)
+}
+
+/// PSNR of the pixels where `mask` is 1; `None` where there are none, or no difference.
+fn psnr_where(mask: &Image, a: &Image, b: &Image) -> Option<f64> {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for channel in 0..a.channels {
+        for ((a, b), mask) in a.plane(channel).iter().zip(b.plane(channel)).zip(&mask.data) {
+            sum += f64::from(mask * (a - b) * (a - b));
+            count += f64::from(*mask);
+        }
+    }
+    (sum > 0.0).then(|| 10.0 * (count / sum).log10())
+}
+
+/// Sums over pictures.
+#[derive(Default)]
+struct Sums {
+    psnr: f64,
+    ssim: f64,
+    psnr_noisy: f64,
+    noise_level: f64,
+    images: usize,
+    /// Of frames in which something moves.
+    psnr_moving: f64,
+    moving: usize,
+}
+
+impl Sums {
+    fn figures(&self) -> Map<String, Value> {
+        let mean = |sum: f64, count: usize| figure(Some(sum / count as f64).filter(|x| x.is_finite()));
+        let mut figures = Map::new();
+        for (name, sum) in [
+            ("psnr", self.psnr),
+            ("ssim", self.ssim),
+            ("psnr_noisy", self.psnr_noisy),
+            ("noise_level", self.noise_level),
+        ] {
+            figures.insert(name.into(), mean(sum, self.images));
+        }
+        if self.moving > 0 {
+            figures.insert("psnr_moving".into(), mean(self.psnr_moving, self.moving));
+        }
+        figures
     }
 }

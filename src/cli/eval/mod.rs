@@ -15,7 +15,8 @@ use crate::model::{Model, Task};
 
 /// Judge a model on test data
 ///
-/// What comes out is one flat object: denoise: psnr, psnr_noisy, ssim; anomaly: image_auroc, image_ap, f1_max, pixel_auroc,
+/// What comes out is one flat object: denoise: psnr, psnr_noisy, ssim, noise_level (mean of
+/// those told to the model), of video psnr_moving (of the pixels that moved); anomaly: image_auroc, image_ap, f1_max, pixel_auroc,
 /// pixel_ap, aupro (needs masks), and false_alarm_rate and miss_rate at the model's threshold; classify: accuracy, ece; and
 /// images, seconds. Figures that the data do not allow are null.
 ///
@@ -35,6 +36,15 @@ pub struct Args {
     /// Denoise: add white noise of this standard deviation (0..255) to clean pictures
     #[arg(long, value_parser = sigma, value_name = "S")]
     sigma: Option<f32>,
+    /// Denoise: the noise level (0..255) to tell the model [default: estimated from each picture, as candledenoise does]
+    #[arg(long, value_parser = sigma, value_name = "S")]
+    noise_level: Option<f32>,
+    /// Denoise: show each clean picture so many times, with noise of its own each time, and judge the last half: a still scene
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "sigma", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    repeat: u16,
+    /// Denoise: the pictures are the frames of one video, in order [always so for a recurrent model, whose scenes end where they are cut]
+    #[arg(long)]
+    video: bool,
     /// Denoise: noisy pictures; --clean has the same names
     #[arg(long, value_name = "DIR", requires = "clean", conflicts_with_all = ["data", "sigma"])]
     noisy: Option<PathBuf>,
@@ -68,9 +78,9 @@ pub fn main(args: &Args) -> Result<()> {
     if args.data.is_empty() && !pairs {
         bail!("{}: no DATA given to judge it on", args.model.display());
     }
-    if model.task != Task::Denoise && (pairs || args.sigma.is_some()) {
+    if model.task != Task::Denoise && (pairs || args.sigma.is_some() || args.noise_level.is_some()) {
         bail!(
-            "{}: --sigma, --noisy and --clean are for denoisers; this model is for `{}`",
+            "{}: --sigma, --noise-level, --noisy and --clean are for denoisers; this model is for `{}`",
             args.model.display(),
             model.task
         );

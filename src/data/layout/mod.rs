@@ -53,6 +53,16 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Whether this is a later frame of the video that `before` is a frame of.
+    pub fn follows(&self, before: &Self) -> bool {
+        match (before, self) {
+            (Self::Frame { video: a, index: i }, Self::Frame { video: b, index: j }) => a == b && i < j,
+            _ => false,
+        }
+    }
+}
+
 /// The known layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {

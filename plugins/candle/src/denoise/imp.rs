@@ -48,6 +48,7 @@ impl State {
     }
 
     fn reset(&mut self) {
+        self.denoiser.reset();
         self.pacer = Pacer::default();
         self.last = None;
     }

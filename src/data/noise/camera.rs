@@ -1,0 +1,120 @@
+//! A camera's way from light to a picture, after T. Brooks et al., "Unprocessing images for learned raw denoising" (CVPR 2019).
+
+use rand::RngExt;
+use rand_pcg::Pcg64;
+
+use super::{codec, normal};
+use crate::model::Color;
+use crate::pixels::Image;
+
+/// Of the tone curve.
+const GAMMA: f32 = 2.2;
+/// Slope of the tone curve at mid-grey, about: from noise in the picture to noise on the sensor.
+const MID_LIGHT: f32 = 0.218;
+
+/// One camera's settings.
+struct Camera {
+    /// White balance of red, green and blue.
+    gains: [f32; 3],
+    /// Above 1, colours are spread away from grey after the white balance.
+    saturation: f32,
+    /// Variance of the noise on the sensor: the first times the light, plus the second.
+    variance: [f32; 2],
+    /// Quality of the JPEG, if there is one.
+    quality: Option<u8>,
+}
+
+impl Camera {
+    /// A camera whose noise at mid-grey comes to about `sigma` of full scale in the picture.
+    fn draw(sigma: f32, rng: &mut Pcg64) -> Self {
+        // d picture / d light at the light of mid-grey.
+        let slope = MID_LIGHT.powf(1.0 / GAMMA - 1.0) / GAMMA;
+        let shot = rng.random_range(0.5..=0.98);
+        let variance = (sigma / slope).powi(2);
+        let gains = [rng.random_range(1.3..=2.4), 1.0, rng.random_range(1.3..=2.2)];
+        // White balance makes noise stronger, that of photons by the gain and that of the amplifier by its square.
+        let mean = |power: i32| gains.iter().map(|gain: &f32| gain.powi(power)).sum::<f32>() / 3.0;
+        Self {
+            gains,
+            saturation: rng.random_range(1.0..=1.5),
+            variance: [shot * variance / MID_LIGHT / mean(1), (1.0 - shot) * variance / mean(2)],
+            quality: (rng.random::<f32>() < 0.8).then(|| rng.random_range(80..=99)),
+        }
+    }
+
+    /// The mosaic that light on the sensor gives, red at the first pixel of even rows and blue at the second of odd ones.
+    fn mosaic(&self, picture: &Image) -> Vec<f32> {
+        let (width, n) = (picture.width, picture.width * picture.height);
+        let planes = [0, 1, 2].map(|channel| picture.plane(channel.min(picture.channels - 1)));
+        (0..n)
+            .map(|i| {
+                let channel = bayer(i % width, i / width);
+                let light = [0, 1, 2].map(|c| planes[c][i].clamp(0.0, 1.0).powf(GAMMA));
+                let grey = (light[0] + light[1] + light[2]) / 3.0;
+                (grey + (light[channel] - grey) / self.saturation).max(0.0) / self.gains[channel]
+            })
+            .collect()
+    }
+
+    fn add_noise(&self, mosaic: &mut [f32], rng: &mut Pcg64) {
+        for value in mosaic {
+            let variance = self.variance[0] * *value + self.variance[1];
+            *value += variance.sqrt() * normal(rng);
+        }
+    }
+
+    /// Demosaicing, white balance, colours, tone curve.
+    fn develop(&self, mosaic: &[f32], width: usize, height: usize) -> Image {
+        let mut picture = Image::filled(3, height, width, 0.0);
+        let n = width * height;
+        for y in 0..height {
+            for x in 0..width {
+                let light: [f32; 3] =
+                    std::array::from_fn(|c| self.gains[c] * demosaic(mosaic, [width, height], [x, y], c));
+                let grey = (light[0] + light[1] + light[2]) / 3.0;
+                for (c, light) in light.into_iter().enumerate() {
+                    let light = grey + self.saturation * (light - grey);
+                    picture.data[c * n + y * width + x] = light.clamp(0.0, 1.0).powf(1.0 / GAMMA);
+                }
+            }
+        }
+        picture
+    }
+}
+
+/// `clean` as a camera sees it, with noise and without; the noise comes to about `sigma` of full scale at mid-grey. A grey picture
+/// becomes the luma of a colour one.
+pub fn expose(clean: &Image, sigma: f32, rng: &mut Pcg64) -> (Image, Image) {
+    let camera = Camera::draw(sigma, rng);
+    let mut mosaic = camera.mosaic(clean);
+    let without = camera.develop(&mosaic, clean.width, clean.height);
+    camera.add_noise(&mut mosaic, rng);
+    let mut noisy = camera.develop(&mosaic, clean.width, clean.height);
+    if let Some(quality) = camera.quality {
+        codec::jpeg(&mut noisy, quality, rng);
+    }
+    let color = if clean.channels == 1 { Color::Gray } else { Color::Rgb };
+    (noisy.to_color(color), without.to_color(color))
+}
+
+/// Channel of the filter over a pixel.
+fn bayer(x: usize, y: usize) -> usize {
+    [[0, 1], [1, 2]][y % 2][x % 2]
+}
+
+/// Channel `channel` at a pixel: its own value, else the mean of the neighbours that have it.
+fn demosaic(mosaic: &[f32], [width, height]: [usize; 2], [x, y]: [usize; 2], channel: usize) -> f32 {
+    if bayer(x, y) == channel {
+        return mosaic[y * width + x];
+    }
+    let (mut sum, mut count) = (0.0, 0.0);
+    for row in y.saturating_sub(1)..(y + 2).min(height) {
+        for column in x.saturating_sub(1)..(x + 2).min(width) {
+            if bayer(column, row) == channel {
+                sum += mosaic[row * width + column];
+                count += 1.0;
+            }
+        }
+    }
+    sum / f32::max(count, 1.0)
+}

@@ -1,0 +1,121 @@
+//! What codecs leave behind.
+
+use std::io::Cursor;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, ImageFormat, ImageReader};
+use rand::RngExt;
+use rand_pcg::Pcg64;
+
+use crate::pixels::{Image, dct_basis, reflect};
+
+/// Side of the blocks that JPEG codes at once: chroma is at half size.
+const JPEG_BLOCK: usize = 16;
+/// Side of a video codec's transform.
+const SIDE: usize = 4;
+/// Part of a quantiser's step that becomes zero beyond half of it: H.264's encoders round down by about as much.
+const DEAD_ZONE: f32 = 1.0 / 6.0;
+
+/// Through JPEG of `quality` 1..100 and back, clamped to 0..1; the blocks' grid lies anywhere.
+pub fn jpeg(image: &mut Image, quality: u8, rng: &mut Pcg64) {
+    let shift = [0, 1].map(|_| rng.random_range(0..JPEG_BLOCK));
+    let [width, height] = [image.width + shift[0], image.height + shift[1]];
+    // Whatever lies before the picture is its reflection.
+    let at = |i: usize, shift: usize, n: usize| reflect(i.abs_diff(shift), n);
+    let mut bytes = Vec::with_capacity(width * height * image.channels);
+    for y in 0..height {
+        for x in 0..width {
+            let pixel = at(y, shift[1], image.height) * image.width + at(x, shift[0], image.width);
+            let values = (0..image.channels).map(|channel| image.plane(channel)[pixel]);
+            bytes.extend(values.map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8));
+        }
+    }
+    let step = image.channels;
+    let color = if step == 1 {
+        ExtendedColorType::L8
+    } else {
+        ExtendedColorType::Rgb8
+    };
+    let mut file = Vec::new();
+    let mut encoder = JpegEncoder::new_with_quality(&mut file, quality);
+    let encoded = encoder.encode(&bytes, width as u32, height as u32, color);
+    encoded.expect("memory takes any picture");
+    let decoded = ImageReader::with_format(Cursor::new(file), ImageFormat::Jpeg).decode();
+    let decoded = decoded.expect("it was encoded just now");
+    let columns = image.width;
+    for channel in 0..step {
+        for (i, value) in image.plane_mut(channel).iter_mut().enumerate() {
+            let (x, y) = (i % columns + shift[0], i / columns + shift[1]);
+            *value = f32::from(decoded.as_bytes()[(y * width + x) * step + channel]) / 255.0;
+        }
+    }
+}
+
+/// What a video codec such as H.264 leaves of an intra picture: 4x4 cosine transforms, all but their means quantised by `step`
+/// with a dead zone, and steps between blocks smoothed where they are too small to be edges. Clamped to 0..1.
+pub fn transform(image: &mut Image, step: f32, rng: &mut Pcg64) {
+    let shift = [0, 1].map(|_| rng.random_range(0..SIDE));
+    let basis = dct_basis::<SIDE>();
+    let (width, height) = (image.width, image.height);
+    for channel in 0..image.channels {
+        // Chroma is quantised more, as encoders do.
+        let step = if channel == 0 || image.channels == 1 {
+            step
+        } else {
+            1.5 * step
+        };
+        let plane = image.plane_mut(channel);
+        for y in (shift[1]..(height + 1).saturating_sub(SIDE)).step_by(SIDE) {
+            for x in (shift[0]..(width + 1).saturating_sub(SIDE)).step_by(SIDE) {
+                quantise(&mut plane[y * width + x..], width, step, &basis);
+            }
+        }
+        deblock(plane, [width, height], shift, step);
+        plane.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
+    }
+}
+
+/// A block whose first pixel is `corner[0]`, rows `stride` apart.
+fn quantise(corner: &mut [f32], stride: usize, step: f32, basis: &[[f32; SIDE]; SIDE]) {
+    let mut block = [[0.0f32; SIDE]; SIDE];
+    for (v, row) in block.iter_mut().enumerate() {
+        for (u, value) in row.iter_mut().enumerate() {
+            for y in 0..SIDE {
+                for x in 0..SIDE {
+                    *value += basis[v][y] * basis[u][x] * corner[y * stride + x];
+                }
+            }
+            if u + v > 0 {
+                let levels = (value.abs() / step + 0.5 - DEAD_ZONE).floor();
+                *value = levels * step * value.signum();
+            }
+        }
+    }
+    for y in 0..SIDE {
+        for x in 0..SIDE {
+            corner[y * stride + x] = (0..SIDE * SIDE)
+                .map(|i| basis[i / SIDE][y] * basis[i % SIDE][x] * block[i / SIDE][i % SIDE])
+                .sum();
+        }
+    }
+}
+
+/// Moves the two pixels at each border between blocks towards each other by a quarter where they differ by less than `step`.
+fn deblock(plane: &mut [f32], [width, height]: [usize; 2], shift: [usize; 2], step: f32) {
+    let mut smooth = |a: usize, b: usize| {
+        let difference = plane[b] - plane[a];
+        if difference.abs() < step {
+            plane[a] += 0.25 * difference;
+            plane[b] -= 0.25 * difference;
+        }
+    };
+    for y in 0..height {
+        (shift[0]..width)
+            .step_by(SIDE)
+            .filter(|x| *x > 0)
+            .for_each(|x| smooth(y * width + x - 1, y * width + x));
+    }
+    for y in (shift[1]..height).step_by(SIDE).filter(|y| *y > 0) {
+        (0..width).for_each(|x| smooth((y - 1) * width + x, y * width + x));
+    }
+}

@@ -1,0 +1,236 @@
+//! What a recurrent network keeps from frame to frame.
+
+use crate::kernels::parts::{Claims, RowsMut};
+use crate::model::ExtraInput;
+use crate::pixels::Image;
+
+/// Parts of a frame, a side, whose means tell one scene from another.
+const GRID: usize = 16;
+/// Rows and columns of which one is looked at.
+const STEP: usize = 4;
+/// Mean difference of the parts, beside that of the whole frame, that no motion between two frames makes: a cut. Of full scale.
+const CUT: f32 = 0.08;
+
+/// Share of a new frame's estimate in the noise level.
+const NEWEST: f32 = 0.1;
+/// An estimate beyond this many times the level, or below it divided by this, is of other noise.
+const OTHER_NOISE: f32 = 1.5;
+
+/// States of a network on one part of a frame, and what the frame looked like.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// Mean noise level over the last frames, and how many they were.
+    level: Option<(f32, f32)>,
+    states: Vec<State>,
+    scene: Vec<f32>,
+    /// Memory for the next.
+    next_scene: Vec<f32>,
+}
+
+/// Values that leave the network as an output and come back as an input.
+struct State {
+    input: usize,
+    output: usize,
+    /// `[N, C, H, W]`.
+    shape: [usize; 4],
+    /// The channels of a pixel side by side.
+    now: Vec<f32>,
+    next: Vec<f32>,
+    claims: Claims,
+}
+
+impl Memory {
+    /// Makes ready for a frame `picture`, of whose extra inputs `shapes` are the shapes: states are zeros where they do not go on from a
+    /// frame of the same scene.
+    pub(super) fn expect(&mut self, picture: &Image, extra: &[ExtraInput], shapes: &[[usize; 4]]) {
+        let states = extra
+            .iter()
+            .zip(shapes)
+            .enumerate()
+            .filter_map(|(i, (extra, &shape))| match *extra {
+                ExtraInput::State { output, .. } => Some((i + 1, output, shape)),
+                ExtraInput::NoiseLevel { .. } => None,
+            });
+        if !states
+            .clone()
+            .eq(self.states.iter().map(|state| (state.input, state.output, state.shape)))
+        {
+            let state = |(input, output, shape): (usize, usize, [usize; 4])| {
+                let zeros = vec![0.0; shape.iter().product()];
+                State {
+                    input,
+                    output,
+                    shape,
+                    now: zeros.clone(),
+                    next: zeros,
+                    claims: Claims::default(),
+                }
+            };
+            self.states = states.map(state).collect();
+            self.scene.clear();
+        }
+        if self.states.is_empty() {
+            return;
+        }
+        means(picture, &mut self.next_scene);
+        if !same_scene(&self.scene, &self.next_scene) {
+            self.states.iter_mut().for_each(|state| state.now.fill(0.0));
+        }
+        std::mem::swap(&mut self.scene, &mut self.next_scene);
+    }
+
+    /// The noise level over time, with this frame's estimate: the mean of the first frames, then one in which each new frame has a tenth.
+    pub(super) fn level(&mut self, estimate: f32) -> f32 {
+        let same = |level: f32| (level / OTHER_NOISE..=level * OTHER_NOISE).contains(&estimate);
+        let (level, frames) = self.level.filter(|(level, _)| same(*level)).unwrap_or((estimate, 0.0));
+        let level = level + f32::max(NEWEST, 1.0 / (frames + 1.0)) * (estimate - level);
+        self.level = Some((level, frames + 1.0));
+        level
+    }
+
+    /// The next frame has nothing to do with this one.
+    pub(super) fn forget(&mut self) {
+        self.level = None;
+        self.scene.clear();
+    }
+
+    /// The states, for the rows of a run.
+    pub(super) fn kept(&mut self) -> Vec<Kept<'_>> {
+        self.states
+            .iter_mut()
+            .map(|state| {
+                let [_, channels, rows, width] = state.shape;
+                let pitch = channels * width;
+                Kept {
+                    input: state.input,
+                    output: state.output,
+                    rows,
+                    pitch,
+                    now: &state.now,
+                    next: RowsMut::new(&mut state.next, pitch, &mut state.claims),
+                }
+            })
+            .collect()
+    }
+
+    /// What was written is what the next frame reads.
+    pub(super) fn turn(&mut self) {
+        for state in &mut self.states {
+            std::mem::swap(&mut state.now, &mut state.next);
+        }
+    }
+}
+
+/// One state during a run.
+pub(super) struct Kept<'a> {
+    pub(super) input: usize,
+    pub(super) output: usize,
+    rows: usize,
+    pitch: usize,
+    now: &'a [f32],
+    next: RowsMut<'a>,
+}
+
+impl Kept<'_> {
+    /// Row `row` of item `item` as the frame before left it.
+    pub(super) fn row(&self, item: usize, row: usize) -> &[f32] {
+        &self.now[(item * self.rows + row) * self.pitch..][..self.pitch]
+    }
+
+    /// Row `row` of item `item` for the next frame.
+    pub(super) fn keep(&self, item: usize, row: usize, values: &[f32]) {
+        let row = item * self.rows + row;
+        self.next.take(row..row + 1).copy_from_slice(values);
+    }
+}
+
+/// Means of the parts of the first plane.
+fn means(picture: &Image, means: &mut Vec<f32>) {
+    let (width, height) = (picture.width, picture.height);
+    let (mut sums, mut counts) = ([0.0f32; GRID * GRID], [0.0f32; GRID * GRID]);
+    let rows = picture.plane(0).chunks(width).enumerate().step_by(STEP);
+    for (y, row) in rows {
+        for (x, value) in row.iter().enumerate().step_by(STEP) {
+            let part = y * GRID / height * GRID + x * GRID / width;
+            sums[part] += value;
+            counts[part] += 1.0;
+        }
+    }
+    means.clear();
+    // A part of a small picture may have no pixel.
+    means.extend(sums.iter().zip(&counts).map(|(sum, count)| sum / count.max(1.0)));
+}
+
+/// Whether two frames with these means show the same scene, perhaps in another light; never where there is no frame before.
+fn same_scene(before: &[f32], now: &[f32]) -> bool {
+    let n = now.len() as f32;
+    let lighter = now.iter().zip(before).map(|(a, b)| a - b).sum::<f32>() / n;
+    let difference = now
+        .iter()
+        .zip(before)
+        .map(|(a, b)| (a - b - lighter).abs())
+        .sum::<f32>()
+        / n;
+    before.len() == now.len() && difference < CUT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(width: usize, value: impl Fn(usize, usize) -> f32) -> Image {
+        let data = (0..width * width).map(|i| value(i % width, i / width)).collect();
+        Image {
+            channels: 1,
+            height: width,
+            width,
+            data,
+        }
+    }
+
+    #[test]
+    fn levels_are_means_until_the_noise_is_another() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.level(10.0), 10.0);
+        assert_eq!(memory.level(12.0), 11.0);
+        for i in 0..100 {
+            memory.level(if i % 2 == 0 { 9.0 } else { 11.0 });
+        }
+        assert!((memory.level(10.0) - 10.0).abs() < 0.2, "single estimates come and go");
+        assert_eq!(memory.level(40.0), 40.0, "the lights went out");
+        memory.forget();
+        assert_eq!(memory.level(35.0), 35.0);
+        assert_eq!(memory.level(0.0), 0.0);
+        assert_eq!(memory.level(0.0), 0.0);
+    }
+
+    #[test]
+    fn a_cut_is_told_from_motion_light_and_noise() {
+        let waves = |x: usize, y: usize| 0.5 + 0.3 * (x as f32 / 23.0).sin() * (y as f32 / 17.0).cos();
+        let of = |image: &Image| {
+            let mut out = Vec::new();
+            means(image, &mut out);
+            out
+        };
+        let before = of(&picture(200, waves));
+        assert!(!same_scene(&[], &before), "the first frame");
+        assert!(
+            same_scene(&before, &of(&picture(200, |x, y| waves(x + 6, y + 3)))),
+            "motion"
+        );
+        assert!(
+            same_scene(&before, &of(&picture(200, |x, y| waves(x, y) + 0.2))),
+            "light"
+        );
+        let noise = |x: usize, y: usize| ((x * 7919 + y * 104_729) % 101) as f32 / 101.0 - 0.5;
+        assert!(
+            same_scene(&before, &of(&picture(200, |x, y| waves(x, y) + noise(x, y)))),
+            "noise"
+        );
+        assert!(
+            !same_scene(&before, &of(&picture(200, |x, y| waves(y + 90, 200 - x)))),
+            "a cut"
+        );
+        assert_eq!(of(&picture(3, waves)).len(), GRID * GRID, "small pictures");
+    }
+}

@@ -1,0 +1,316 @@
+//! Learning to denoise video: short clips, each frame with noise of its own, through a network that keeps something from frame to frame.
+
+use candle_core::{Device, Tensor};
+use rand::RngExt;
+use rand_pcg::Pcg64;
+
+use super::scenes::Scene;
+use super::{Options, inputs, misjudged, psnr_cut};
+use crate::Result;
+use crate::data::augment;
+use crate::data::noise::Noisy;
+use crate::data::random::stream;
+use crate::exec::Session;
+use crate::exec::candle::Network;
+use crate::graph::Array;
+use crate::model::{ExtraInput, InputSpec, Model};
+use crate::pixels::Image;
+use crate::train::arrays::{stack, to_tensor};
+use crate::train::card::purpose;
+use crate::train::feed::Batch;
+use crate::train::run::{Metrics, Objective};
+use crate::train::samples::draw;
+
+/// Fastest motion, in pixels a frame.
+const FASTEST: f32 = 8.0;
+/// Shares of clips whose camera stands still, and in which something passes before the scene; the rest of either pans, and does not.
+const STILL: f32 = 0.4;
+const PASSING: f32 = 0.3;
+/// Share of clips with a cut.
+const CUT: f32 = 0.05;
+/// Share of clips that are frames of a video, where there are any.
+const FILMED: f32 = 0.7;
+/// Clips, frames and pixels of a validation.
+const VAL_CLIPS: usize = 8;
+const VAL_FRAMES: usize = 12;
+const VAL_SIDE: usize = 192;
+/// Frames at a clip's end that count in a validation.
+const VAL_LAST: usize = 4;
+/// Noise of the validation where training draws it at random, 0..255.
+const VAL_SIGMA: f32 = 25.0;
+/// Clips and frames that show what bf16 loses.
+const BF16_CLIPS: usize = 2;
+const BF16_FRAMES: usize = 4;
+
+/// Clips made of pictures, or cut from videos.
+pub(super) struct Clips {
+    pub(super) options: Options,
+    pub(super) scenes: Vec<Scene>,
+    pub(super) held_out: Vec<Scene>,
+    pub(super) input: InputSpec,
+    pub(super) batch: usize,
+    pub(super) seed: u64,
+    pub(super) device: Device,
+}
+
+/// Where something is, frame by frame: along a straight line that comes back at the borders.
+struct Path {
+    start: [f32; 2],
+    velocity: [f32; 2],
+    room: [usize; 2],
+}
+
+impl Path {
+    /// A square of `side` in a picture of `size`.
+    fn draw(size: [usize; 2], side: usize, speed: f32, rng: &mut Pcg64) -> Self {
+        let room = size.map(|length| length - side);
+        let angle = rng.random_range(0.0..std::f32::consts::TAU);
+        Self {
+            start: room.map(|room| rng.random::<f32>() * room as f32),
+            velocity: [speed * angle.cos(), speed * angle.sin()],
+            room,
+        }
+    }
+
+    fn at(&self, frame: usize) -> [usize; 2] {
+        std::array::from_fn(|axis| {
+            let room = self.room[axis] as f32;
+            let at = (self.start[axis] + self.velocity[axis] * frame as f32).rem_euclid((2.0 * room).max(1.0));
+            (if at > room { 2.0 * room - at } else { at }).clamp(0.0, room).round() as usize
+        })
+    }
+}
+
+/// More often slow than fast.
+fn speed(rng: &mut Pcg64) -> f32 {
+    FASTEST * rng.random::<f32>().powi(2)
+}
+
+impl Clips {
+    /// Clean frames of a clip around scene `index`.
+    fn clean(&self, index: usize, rng: &mut Pcg64) -> Vec<Image> {
+        let (side, frames) = (self.options.patch, self.options.frames);
+        let (turns, flip) = (rng.random_range(0..4u8), rng.random::<bool>());
+        let turned = |image: Image| augment::turn(&image, turns, flip);
+        let filmed = self.scenes[index..].iter().take(frames);
+        if filmed.len() == frames
+            && filmed.clone().take(frames - 1).all(|scene| scene.goes_on)
+            && rng.random::<f32>() < FILMED
+        {
+            let [width, height] = self.scenes[index].clean.size();
+            let at = [rng.random_range(0..=width - side), rng.random_range(0..=height - side)];
+            return filmed.map(|scene| turned(scene.clean.crop(at, [side; 2]))).collect();
+        }
+        let other = &self.scenes[rng.random_range(0..self.scenes.len())];
+        let pan = if rng.random::<f32>() < STILL { 0.0 } else { speed(rng) };
+        let cut = if rng.random::<f32>() < CUT {
+            rng.random_range(1..frames.max(2))
+        } else {
+            frames
+        };
+        let passing = (rng.random::<f32>() < PASSING).then(|| Passing::draw(other, side, rng));
+        let [before, after] =
+            [&self.scenes[index], other].map(|scene| (scene, Path::draw(scene.clean.size(), side, pan, rng)));
+        (0..frames)
+            .map(|frame| {
+                let (scene, path) = if frame < cut { &before } else { &after };
+                let mut image = scene.clean.crop(path.at(frame), [side; 2]);
+                if let Some(passing) = &passing {
+                    passing.put_on(&mut image, frame);
+                }
+                turned(image)
+            })
+            .collect()
+    }
+
+    /// A clip for the validation: every other one pans, slowly.
+    fn held_out(&self, i: usize, scene: &Scene, frames: usize) -> Vec<Noisy> {
+        let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
+        let multiple = self.input.multiple_of;
+        let side = scene.clean.size().into_iter().fold(VAL_SIDE, usize::min) / multiple * multiple;
+        let path = Path::draw(scene.clean.size(), side, if is_still(i) { 0.0 } else { 1.5 }, &mut rng);
+        let sigma = self.options.sigma.unwrap_or(VAL_SIGMA.min(self.options.sigma_max));
+        let mut noisy = |frame| {
+            self.options
+                .noise
+                .apply(scene.clean.crop(path.at(frame), [side; 2]), sigma / 255.0, &mut rng)
+        };
+        (0..frames).map(&mut noisy).collect()
+    }
+
+    fn judged(&self) -> impl Iterator<Item = (usize, &Scene)> {
+        // One picture has nothing held out beside it, and is better than none.
+        let scenes = if self.held_out.is_empty() {
+            &self.scenes
+        } else {
+            &self.held_out
+        };
+        let every = scenes.len().div_ceil(VAL_CLIPS);
+        scenes.iter().step_by(every).enumerate()
+    }
+
+    /// What the model loses in bf16, in dB, at the ends of some clips held out.
+    pub(super) fn bf16_loss(&self, model: &Model) -> Result<f64> {
+        let mut sessions = [Session::in_f32(model)?, Session::in_bf16(model)?];
+        let mut psnr = [0.0; 2];
+        for (i, scene) in self.judged().take(BF16_CLIPS) {
+            let clip = self.held_out(i, scene, BF16_FRAMES);
+            for (session, psnr) in sessions.iter_mut().zip(&mut psnr) {
+                *psnr += self.psnr(&clip, 1, |inputs| session.run(inputs))? / BF16_CLIPS as f64;
+            }
+        }
+        Ok(psnr[0] - psnr[1])
+    }
+
+    /// Mean PSNR of the last `last` frames of a clip, which `run` runs frame by frame.
+    fn psnr(&self, clip: &[Noisy], last: usize, mut run: impl FnMut(&[Array]) -> Result<Vec<Array>>) -> Result<f64> {
+        let mut outputs: Vec<Array> = Vec::new();
+        let mut sum = 0.0;
+        for (frame, Noisy { noisy, clean, level }) in clip.iter().enumerate() {
+            let mut inputs = inputs(&self.input, std::slice::from_ref(noisy), &[*level]);
+            for (input, extra) in inputs[1..].iter_mut().zip(&self.input.extra) {
+                match *extra {
+                    ExtraInput::State { output, .. } if frame > 0 => input.clone_from(&outputs[output]),
+                    _ => {}
+                }
+            }
+            outputs = run(&inputs)?;
+            if frame + last >= clip.len() {
+                let data = outputs[0].data.clone();
+                sum += psnr_cut(Image { data, ..*clean }, clean) / last as f64;
+            }
+        }
+        Ok(sum)
+    }
+}
+
+fn is_still(clip: usize) -> bool {
+    clip.is_multiple_of(2)
+}
+
+/// A round piece of another picture on its way through the frame.
+struct Passing {
+    piece: Image,
+    path: Path,
+}
+
+impl Passing {
+    fn draw(from: &Scene, side: usize, rng: &mut Pcg64) -> Self {
+        let size = rng.random_range(side / 4..=side * 3 / 4).max(1);
+        let [width, height] = from.clean.size();
+        let at = [rng.random_range(0..=width - size), rng.random_range(0..=height - size)];
+        Self {
+            piece: from.clean.crop(at, [size; 2]),
+            path: Path::draw([side; 2], size, speed(rng), rng),
+        }
+    }
+
+    fn put_on(&self, image: &mut Image, frame: usize) {
+        let (size, [left, top]) = (self.piece.width, self.path.at(frame));
+        let middle = (size as f32 - 1.0) / 2.0;
+        let width = image.width;
+        for channel in 0..image.channels {
+            let piece = self.piece.plane(channel);
+            for (i, value) in piece.iter().enumerate() {
+                let (x, y) = (i % size, i / size);
+                if (x as f32 - middle).hypot(y as f32 - middle) <= middle {
+                    image.plane_mut(channel)[(top + y) * width + left + x] = *value;
+                }
+            }
+        }
+    }
+}
+
+impl Objective for Clips {
+    /// Clips that cover the pictures once.
+    fn epoch_items(&self) -> u64 {
+        let pixels: usize = self
+            .scenes
+            .iter()
+            .map(|scene| scene.clean.size().iter().product::<usize>())
+            .sum();
+        pixels.div_ceil(self.options.patch.pow(2)) as u64
+    }
+
+    /// The noise levels' planes, then each frame's noisy and clean patches in turn.
+    fn batch(&self, step: u64) -> Result<Batch> {
+        let clips: Vec<(Vec<Noisy>, f32)> = draw(self.seed, step, self.batch, self.scenes.len(), |index, rng| {
+            let sigma = self
+                .options
+                .sigma
+                .unwrap_or_else(|| rng.random::<f32>() * self.options.sigma_max);
+            let clean = self.clean(index, rng);
+            let clip: Vec<Noisy> = clean
+                .into_iter()
+                .map(|clean| self.options.noise.apply(clean, sigma / 255.0, rng))
+                .collect();
+            let level = misjudged(clip[0].level, rng);
+            (clip, level)
+        });
+        let levels: Vec<f32> = clips.iter().map(|(_, level)| *level).collect();
+        let mut batch = Batch::new();
+        for frame in 0..self.options.frames {
+            let pictures = |of: fn(&Noisy) -> &Image| -> Vec<Image> {
+                clips.iter().map(|(clip, _)| of(&clip[frame]).clone()).collect()
+            };
+            let (noisy, clean) = (pictures(|n| &n.noisy), pictures(|n| &n.clean));
+            let inputs = inputs(&self.input, &noisy, &levels);
+            if frame == 0 {
+                batch.extend_from_slice(&inputs[1..]);
+            }
+            batch.extend([stack(&noisy), stack(&clean)]);
+        }
+        Ok(batch)
+    }
+
+    fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
+        let (extra, frames) = batch.split_at(self.input.extra.len());
+        let mut extra = extra.to_vec();
+        let mut losses = Vec::new();
+        for frame in frames.chunks_exact(2) {
+            let mut inputs = vec![frame[0].clone()];
+            inputs.append(&mut extra);
+            let outputs = network.forward(&inputs, true)?;
+            losses.push(self.options.loss.compute(&outputs[0], &frame[1])?);
+            extra = self
+                .input
+                .extra
+                .iter()
+                .zip(inputs.drain(1..))
+                .map(|(extra, before)| match *extra {
+                    ExtraInput::State { output, .. } => outputs[output].clone(),
+                    ExtraInput::NoiseLevel { .. } => before,
+                })
+                .collect();
+        }
+        Ok(Tensor::stack(&losses, 0)?.mean_all()?)
+    }
+
+    fn validate(&self, network: &Network) -> Result<Metrics> {
+        let run = |inputs: &[Array]| -> Result<Vec<Array>> {
+            let inputs = inputs
+                .iter()
+                .map(|input| to_tensor(input, &self.device))
+                .collect::<Result<Vec<_>>>()?;
+            let array = |tensor: &Tensor| {
+                Ok(Array {
+                    shape: tensor.dims().to_vec(),
+                    data: tensor.flatten_all()?.to_vec1()?,
+                })
+            };
+            network.forward(&inputs, false)?.iter().map(array).collect()
+        };
+        let mut psnr = [Vec::new(), Vec::new()];
+        for (i, scene) in self.judged() {
+            let clip = self.held_out(i, scene, VAL_FRAMES);
+            psnr[usize::from(is_still(i))].push(self.psnr(&clip, VAL_LAST, run)?);
+        }
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let [moving, still] = [&psnr[0], &psnr[1]].map(|values| mean(values));
+        Ok(vec![
+            ("val_psnr", mean(&psnr.concat())),
+            ("val_psnr_still", still),
+            ("val_psnr_moving", moving),
+        ])
+    }
+}

@@ -1,0 +1,223 @@
+//! Which parts of two frames show the same.
+
+use rayon::prelude::*;
+
+use super::noisy::Shot;
+use crate::data::layout::{Dataset, Source};
+use crate::model::Color;
+use crate::pixels::{Image, box_mean, gaussian};
+use crate::train::packed::Packed;
+
+/// Standard deviation in pixels of the blur before two frames are compared.
+const BLUR: f32 = 2.0;
+/// Blurred differences beyond so many deviations of the noise are motion.
+const DEVIATIONS: f32 = 3.0;
+/// Noise with this many times the deviation of white noise after the blur is still noise: it is correlated.
+const CORRELATED: f32 = 4.0;
+/// Side in pixels of the surroundings of motion that count as moving.
+const MARGIN: usize = 9;
+/// The least share of a frame that must stand still for a pair.
+const LEAST_STILL: f32 = 0.2;
+
+/// A frame and the next.
+pub(super) struct Pair {
+    /// Of the first.
+    index: usize,
+    /// One plane, 1 where nothing moves.
+    mask: Packed,
+    /// Share of the frame where nothing moves.
+    pub(super) still: f32,
+    /// What brings each plane of the first frame's light to the second's: times, plus.
+    light: Vec<[f32; 2]>,
+}
+
+impl Pair {
+    /// All pairs of neighbours among `shots`, the frames of `data`, that are worth it.
+    pub(super) fn all(data: &Dataset, shots: &[Shot]) -> Vec<Self> {
+        let pair = |index: usize| {
+            let [first, second] = [index, index + 1].map(|i| &data.samples[i].source);
+            let pictures = match (first, second) {
+                // Perhaps the frames of a video, one file each: what the two show decides.
+                (Source::Picture(a), Source::Picture(b)) => a.parent() == b.parent(),
+                _ => false,
+            };
+            let neighbours = pictures || second.follows(first);
+            let [a, b] = [&shots[index], &shots[index + 1]];
+            (neighbours && a.picture.size() == b.picture.size())
+                .then(|| Self::new(index, a, b))
+                .filter(|pair| pair.still >= LEAST_STILL)
+        };
+        (0..shots.len().saturating_sub(1))
+            .into_par_iter()
+            .filter_map(pair)
+            .collect()
+    }
+
+    fn new(index: usize, first: &Shot, second: &Shot) -> Self {
+        let (a, b) = (first.picture.image(), second.picture.image());
+        let light = (0..a.channels)
+            .map(|channel| light(a.plane(channel), b.plane(channel)))
+            .collect::<Vec<_>>();
+        let mut difference = b;
+        for (channel, [gain, offset]) in light.iter().enumerate() {
+            let plane = difference.plane_mut(channel).iter_mut().zip(a.plane(channel));
+            plane.for_each(|(b, a)| *b -= gain * a + offset);
+        }
+        let difference = gaussian(&difference.to_color(Color::Gray), BLUR);
+        // White noise of both frames after the blur, whose weights' squares sum to 1 / (4 pi BLUR²).
+        let white = (first.level.powi(2) + second.level.powi(2)).sqrt() / (BLUR * (4.0 * std::f32::consts::PI).sqrt());
+        let threshold = DEVIATIONS
+            * deviation(&difference.data)
+                .clamp(0.5 * white, CORRELATED * white)
+                .max(0.5 / 255.0);
+        let moving = Image {
+            data: difference.data.iter().map(|x| f32::from(x.abs() > threshold)).collect(),
+            ..difference
+        };
+        let mut mask = box_mean(&moving, MARGIN);
+        // A lone pixel beyond three deviations is chance: motion is more of them.
+        let least = 3.5 / (MARGIN * MARGIN) as f32;
+        mask.data.iter_mut().for_each(|x| *x = f32::from(*x < least));
+        let still = mask.data.iter().sum::<f32>() / mask.data.len() as f32;
+        Self {
+            index,
+            mask: Packed::new(&mask),
+            still,
+            light,
+        }
+    }
+
+    /// `[width, height]`.
+    pub(super) fn size(&self) -> [usize; 2] {
+        self.mask.size()
+    }
+
+    /// The share of a square that stands still.
+    pub(super) fn share(&self, at: [usize; 2], side: usize) -> f32 {
+        let mask = self.mask.crop(at, [side; 2]);
+        mask.data.iter().sum::<f32>() / mask.data.len() as f32
+    }
+
+    /// The same part of one frame and of the other in the first one's light, what of it stands still, and the first one's noise level
+    /// as a picture of one pixel. `swapped` takes the later frame first.
+    pub(super) fn cut(&self, shots: &[Shot], at: [usize; 2], size: [usize; 2], swapped: bool) -> [Image; 4] {
+        let [first, second] = if swapped { [1, 0] } else { [0, 1] }.map(|i| &shots[self.index + i]);
+        let mut other = second.picture.crop(at, size);
+        for (channel, [gain, offset]) in self.light.iter().enumerate() {
+            for x in other.plane_mut(channel) {
+                *x = if swapped {
+                    gain * *x + offset
+                } else {
+                    (*x - offset) / gain
+                };
+            }
+        }
+        [
+            first.picture.crop(at, size),
+            other,
+            self.mask.crop(at, size),
+            Image::filled(1, 1, 1, first.level),
+        ]
+    }
+}
+
+/// The gain and offset between two planes of the same scene, from mean and deviation: noise is in both alike.
+fn light(a: &[f32], b: &[f32]) -> [f32; 2] {
+    let moments = |plane: &[f32]| {
+        let n = plane.len() as f64;
+        let mean = plane.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+        (
+            mean,
+            (plane.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n).sqrt(),
+        )
+    };
+    let ((mean_a, deviation_a), (mean_b, deviation_b)) = (moments(a), moments(b));
+    let gain = if deviation_a > 0.0 {
+        (deviation_b / deviation_a).clamp(0.5, 2.0)
+    } else {
+        1.0
+    };
+    [gain as f32, (mean_b - gain * mean_a) as f32]
+}
+
+/// Standard deviation of what is mostly normal, by its median: a moving part does not change it.
+fn deviation(values: &[f32]) -> f32 {
+    let mut sizes: Vec<f32> = values.iter().map(|x| x.abs()).collect();
+    let middle = sizes.len() / 2;
+    let (_, median, _) = sizes.select_nth_unstable_by(middle, f32::total_cmp);
+    *median / 0.6745
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::noise::add_gaussian;
+    use crate::data::random::stream;
+
+    const LEVEL: f32 = 0.06;
+
+    /// Texture, with a bright square at `left`, in the light of `gain`, noisy.
+    fn shot(left: usize, gain: f32, number: u64) -> Shot {
+        let (width, height) = (96, 64);
+        let value = |i: usize| {
+            let (x, y) = (i % width, i / width);
+            let texture = 0.4 + 0.1 * (x as f32 * 0.9).sin() * (y as f32 * 0.7).cos();
+            let inside = (left..left + 20).contains(&x) && (20..40).contains(&y);
+            gain * if inside { 0.8 } else { texture }
+        };
+        let mut image = Image {
+            channels: 1,
+            height,
+            width,
+            data: (0..width * height).map(value).collect(),
+        };
+        add_gaussian(&mut image, LEVEL, &mut stream(2, number, 0));
+        Shot {
+            picture: Packed::new(&image),
+            level: LEVEL,
+        }
+    }
+
+    #[test]
+    fn what_moves_is_left_out_and_light_is_made_equal() {
+        let still = Pair::new(0, &shot(30, 1.0, 0), &shot(30, 1.0, 1));
+        assert!(still.still > 0.9, "{}", still.still);
+        let pair = Pair::new(0, &shot(20, 1.0, 2), &shot(50, 0.9, 3));
+        assert!((0.6..0.9).contains(&pair.still), "{}", pair.still);
+        assert!(
+            pair.share([22, 22], 16) < 0.1 && pair.share([52, 22], 16) < 0.1,
+            "the square has left, and come"
+        );
+        assert!(pair.share([0, 44], 20) > 0.9, "the ground is still");
+        let shots = [shot(20, 1.0, 2), shot(50, 0.9, 3)];
+        for swapped in [false, true] {
+            let [first, other, mask, level] = pair.cut(&shots, [0, 0], [96, 64], swapped);
+            let difference = first
+                .data
+                .iter()
+                .zip(&other.data)
+                .zip(&mask.data)
+                .map(|((a, b), m)| m * (a - b));
+            let mean = difference.sum::<f32>() / mask.data.iter().sum::<f32>();
+            assert!(mean.abs() < 0.02, "swapped {swapped}: {mean}");
+            assert_eq!(level.data, [LEVEL]);
+        }
+        // Another picture altogether is no pair.
+        let blocks = |i: usize| {
+            if (i % 96 / 24 + i / 96 / 16).is_multiple_of(2) {
+                0.2
+            } else {
+                0.8
+            }
+        };
+        let data = (0..96 * 64).map(blocks).collect();
+        let picture = Packed::new(&Image {
+            channels: 1,
+            height: 64,
+            width: 96,
+            data,
+        });
+        let still = Pair::new(0, &shots[0], &Shot { picture, level: LEVEL }).still;
+        assert!(still < LEAST_STILL, "{still}");
+    }
+}

@@ -1,0 +1,425 @@
+//! Learning from noisy frames alone.
+//!
+//! Where a camera stands still, a frame and the next show the same scene with noise of their own: one predicts the other, and what is
+//! best at that is the clean scene (Noise2Noise, Lehtinen 2018). Else each picture is split into two of half the size, cell by cell
+//! (Neighbor2Neighbor, Huang 2021).
+
+use candle_core::{Device, Tensor};
+use rand::RngExt;
+use rand_pcg::Pcg64;
+
+use super::motion::Pair;
+use super::{Options, inputs, misjudged};
+use crate::data::augment;
+use crate::data::layout::Dataset;
+use crate::data::random::stream;
+use crate::exec::Session;
+use crate::exec::candle::Network;
+use crate::graph::Array;
+use crate::model::{Color, InputSpec, Model};
+use crate::pixels::{Image, estimate_noise};
+use crate::train::arrays::{first_output, infer, stack, to_images};
+use crate::train::card::purpose;
+use crate::train::feed::Batch;
+use crate::train::packed::{self, Packed};
+use crate::train::run::{Metrics, Objective, Settings};
+use crate::train::samples::draw;
+use crate::{Error, Result};
+
+/// Weight of Neighbor2Neighbor's second term, which keeps detail that the two halves do not share.
+const GAMMA: f64 = 1.0;
+/// Places that are tried for a patch of which enough stands still.
+const TRIES: usize = 8;
+/// The share of a patch that must.
+const STILL: f32 = 0.5;
+/// Most frames or pairs of a validation.
+const VAL_ITEMS: usize = 12;
+/// Frames or pairs that show what bf16 loses: few, because a CPU without AMX takes a second for each.
+const BF16_ITEMS: usize = 4;
+/// Largest side of what it looks at.
+const VAL_SIDE: usize = 256;
+/// Least squared error that is told from none, of full scale: 60 dB.
+const LEAST_ERROR: f64 = 1e-6;
+
+/// A noisy frame and its noise level, 0..1.
+pub(super) struct Shot {
+    pub(super) picture: Packed,
+    pub(super) level: f32,
+}
+
+/// All frames of a data set in `color`, or in the colour that they have.
+pub(super) fn load(data: &Dataset, color: Option<Color>) -> Result<(Vec<Shot>, Color)> {
+    let mut pictures = packed::load(data, &data.samples, |image| image)?;
+    let color = color.unwrap_or(packed::color_of(&pictures));
+    packed::to_color(&mut pictures, color);
+    let shot = |picture: Packed| Shot {
+        level: estimate_noise(&picture.image()),
+        picture,
+    };
+    Ok((pictures.into_iter().map(shot).collect(), color))
+}
+
+/// Noisy frames, and pairs of them where they stand still.
+pub(super) struct NoisyOnly {
+    train: Set,
+    held_out: Set,
+    /// Side of what the network sees.
+    side: usize,
+    input: InputSpec,
+    batch: usize,
+    seed: u64,
+    device: Device,
+}
+
+/// Frames, and pairs of them; where there are pairs, they are what is learned from.
+struct Set {
+    shots: Vec<Shot>,
+    pairs: Vec<Pair>,
+}
+
+impl Set {
+    fn new(data: &Dataset, shots: Vec<Shot>) -> Self {
+        let pairs = Pair::all(data, &shots);
+        Self { shots, pairs }
+    }
+}
+
+impl NoisyOnly {
+    /// Finds out how the frames of the data to train and to hold out can be learned from, and says so.
+    pub(super) fn new(
+        options: &Options,
+        [data, held_out]: [&Dataset; 2],
+        [shots, held_out_shots]: [Vec<Shot>; 2],
+        input: &InputSpec,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let smallest = shots.iter().flat_map(|shot| shot.picture.size()).min().unwrap_or(0);
+        let (mut train, mut held_out) = (Set::new(data, shots), Set::new(held_out, held_out_shots));
+        // A pair for half of the frames at least: else what little stands still is not what the camera sees.
+        if 2 * (train.pairs.len() + 1) < train.shots.len() || train.pairs.is_empty() {
+            train.pairs.clear();
+        }
+        if train.pairs.is_empty() {
+            held_out.pairs.clear();
+        }
+        let multiple = input.multiple_of;
+        let room = if train.pairs.is_empty() { smallest / 2 } else { smallest };
+        let side = options.patch.min(room / multiple * multiple);
+        if side < multiple.max(16) {
+            return Err(Error::Invalid(format!(
+                "frames of {smallest} pixels a side are too small to learn from without clean ones"
+            )));
+        }
+        let count = train.shots.len();
+        eprintln!(
+            "{}",
+            match train.pairs.len() {
+                0 => format!(
+                    "learning from {count} single pictures: no camera that stands still is seen in them (Neighbor2Neighbor)"
+                ),
+                pairs => {
+                    let still = train.pairs.iter().map(|pair| pair.still).sum::<f32>() / pairs as f32;
+                    format!(
+                        "learning from {pairs} pairs of frames in time, {:.0} % of each stands still (Noise2Noise)",
+                        100.0 * still
+                    )
+                }
+            }
+        );
+        Ok(Self {
+            train,
+            held_out,
+            side,
+            input: input.clone(),
+            batch: settings.batch,
+            seed: settings.seed,
+            device: settings.device.clone(),
+        })
+    }
+
+    /// A patch of a frame, the same of its neighbour, and what of it stands still.
+    fn in_time(&self, pair: &Pair, rng: &mut Pcg64) -> [Image; 4] {
+        let [width, height] = pair.size();
+        let side = self.side;
+        let mut at = || [rng.random_range(0..=width - side), rng.random_range(0..=height - side)];
+        let mut best = at();
+        for _ in 1..TRIES {
+            if pair.share(best, side) >= STILL {
+                break;
+            }
+            let other = at();
+            if pair.share(other, side) > pair.share(best, side) {
+                best = other;
+            }
+        }
+        let [first, second, mask, level] = pair.cut(&self.train.shots, best, [side, side], rng.random());
+        let (turns, flip) = (rng.random_range(0..4u8), rng.random::<bool>());
+        let [first, second, mask] = [first, second, mask].map(|image| augment::turn(&image, turns, flip));
+        [
+            first,
+            second,
+            mask,
+            Image {
+                data: level.data.into_iter().map(|level| misjudged(level, rng)).collect(),
+                ..level
+            },
+        ]
+    }
+
+    /// A patch of twice the side, and for each 2x2 cell of it which two neighbours of the cell are taken.
+    fn in_place(&self, shot: &Shot, rng: &mut Pcg64) -> (Image, Image, f32) {
+        let side = 2 * self.side;
+        let [width, height] = shot.picture.size();
+        let at = [rng.random_range(0..=width - side), rng.random_range(0..=height - side)];
+        let whole = augment::turn(
+            &shot.picture.crop(at, [side; 2]),
+            rng.random_range(0..4u8),
+            rng.random(),
+        );
+        (whole, picks(self.side, self.side, rng), misjudged(shot.level, rng))
+    }
+
+    /// What the model loses in bf16, in dB, as far as that can be told without a clean frame.
+    pub(super) fn bf16_loss(&self, model: &Model) -> Result<f64> {
+        let [f32, bf16] = [Session::in_f32(model)?, Session::in_bf16(model)?]
+            .map(|mut session| self.judge(BF16_ITEMS, |inputs| Ok(session.run(inputs)?.swap_remove(0))));
+        Ok(mean_psnr(&f32?) - mean_psnr(&bf16?))
+    }
+
+    /// Validation without a clean frame: the squared error against another look at the same scene, less the noise of that look, is an
+    /// estimate of the error against the clean scene.
+    fn judge(&self, items: usize, mut output: impl FnMut(&[Array]) -> Result<Array>) -> Result<Vec<Judged>> {
+        // One clip has nothing held out beside it, and is better than none.
+        let by_time = !self.train.pairs.is_empty();
+        let empty = if by_time {
+            self.held_out.pairs.is_empty()
+        } else {
+            self.held_out.shots.is_empty()
+        };
+        let set = if empty { &self.train } else { &self.held_out };
+        let multiple = self.input.multiple_of;
+        let mut output = |noisy: &Image, level: f32| -> Result<Image> {
+            let data = output(&inputs(&self.input, std::slice::from_ref(noisy), &[level]))?.data;
+            Ok(Image { data, ..*noisy })
+        };
+        if by_time {
+            let every = set.pairs.len().div_ceil(items);
+            return set
+                .pairs
+                .iter()
+                .step_by(every)
+                .map(|pair| {
+                    let size = pair.size().map(|side| side.min(VAL_SIDE) / multiple * multiple);
+                    let at = [0, 1].map(|axis| (pair.size()[axis] - size[axis]) / 2);
+                    let [noisy, other, mask, level] = pair.cut(&set.shots, at, size, false);
+                    let clean = output(&noisy, level.data[0])?;
+                    // Both looks have the same noise.
+                    Ok(Judged::new(
+                        &noisy,
+                        &clean,
+                        &other,
+                        &mask,
+                        mean_square(&noisy, &other, &mask) / 2.0,
+                    ))
+                })
+                .collect();
+        }
+        let every = set.shots.len().div_ceil(items);
+        set.shots
+            .iter()
+            .step_by(every)
+            .enumerate()
+            .map(|(i, shot)| {
+                let size = shot
+                    .picture
+                    .size()
+                    .map(|side| side.min(2 * VAL_SIDE) / (2 * multiple) * 2 * multiple);
+                let at = [0, 1].map(|axis| (shot.picture.size()[axis] - size[axis]) / 2);
+                let whole = shot.picture.crop(at, size);
+                let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
+                let picks = picks(size[0] / 2, size[1] / 2, &mut rng);
+                let [noisy, mut other] = split(&whole, &picks);
+                let [first, second] = split(&output(&whole, shot.level)?, &picks);
+                let clean = output(&noisy, shot.level)?;
+                // What the two halves of the scene itself differ by is no error.
+                for ((other, first), second) in other.data.iter_mut().zip(&first.data).zip(&second.data) {
+                    *other += first - second;
+                }
+                let everywhere = Image::filled(1, noisy.height, noisy.width, 1.0);
+                Ok(Judged::new(
+                    &noisy,
+                    &clean,
+                    &other,
+                    &everywhere,
+                    f64::from(shot.level).powi(2),
+                ))
+            })
+            .collect()
+    }
+}
+
+fn mean_psnr(judged: &[Judged]) -> f64 {
+    judged.iter().map(|j| -10.0 * j.error.log10()).sum::<f64>() / judged.len() as f64
+}
+
+/// How well one frame was denoised, as far as that can be told without a clean one.
+struct Judged {
+    /// Mean squared error, of full scale.
+    error: f64,
+    /// The same before.
+    error_before: f64,
+    /// Correlation of neighbouring pixels in what was taken away: 0 for white noise, positive where detail went with it.
+    correlation: f64,
+}
+
+impl Judged {
+    /// `other` is another look with noise of variance `variance`.
+    fn new(noisy: &Image, clean: &Image, other: &Image, mask: &Image, variance: f64) -> Self {
+        let (mut product, mut square) = (0.0, 0.0);
+        for channel in 0..noisy.channels {
+            let residual: Vec<f64> = noisy
+                .plane(channel)
+                .iter()
+                .zip(clean.plane(channel))
+                .map(|(a, b)| f64::from(a - b))
+                .collect();
+            square += residual.iter().map(|x| x * x).sum::<f64>();
+            product += residual.windows(2).map(|x| x[0] * x[1]).sum::<f64>();
+        }
+        Self {
+            error: (mean_square(clean, other, mask) - variance).max(LEAST_ERROR),
+            error_before: variance,
+            correlation: product / square.max(f64::MIN_POSITIVE),
+        }
+    }
+}
+
+/// Mean squared difference where `mask` is 1.
+fn mean_square(a: &Image, b: &Image, mask: &Image) -> f64 {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for channel in 0..a.channels {
+        for ((a, b), mask) in a.plane(channel).iter().zip(b.plane(channel)).zip(&mask.data) {
+            sum += f64::from(mask * (a - b) * (a - b));
+            count += f64::from(*mask);
+        }
+    }
+    sum / f64::max(count, 1.0)
+}
+
+/// For each cell of 2x2 pixels the two that are taken: 0..8, a side of the cell and which of its ends comes first.
+fn picks(width: usize, height: usize, rng: &mut Pcg64) -> Image {
+    Image {
+        data: (0..width * height).map(|_| rng.random_range(0..8u8).into()).collect(),
+        ..Image::filled(1, height, width, 0.0)
+    }
+}
+
+/// Two pictures of half the size.
+fn split(whole: &Image, picks: &Image) -> [Image; 2] {
+    /// `[x, y]` of both ends.
+    const ENDS: [[[usize; 2]; 2]; 4] = [[[0, 0], [1, 0]], [[0, 1], [1, 1]], [[0, 0], [0, 1]], [[1, 0], [1, 1]]];
+    let (width, height) = (picks.width, picks.height);
+    let mut halves = [0, 1].map(|_| Image::filled(whole.channels, height, width, 0.0));
+    for channel in 0..whole.channels {
+        let plane = whole.plane(channel);
+        for (i, pick) in picks.data.iter().enumerate() {
+            let ends = ENDS[*pick as usize / 2];
+            for (which, half) in halves.iter_mut().enumerate() {
+                let [x, y] = ends[(which + *pick as usize) % 2];
+                let at = (i / width * 2 + y) * whole.width + i % width * 2 + x;
+                half.plane_mut(channel)[i] = plane[at];
+            }
+        }
+    }
+    halves
+}
+
+impl Objective for NoisyOnly {
+    /// Patches that cover the frames once.
+    fn epoch_items(&self) -> u64 {
+        let pixels: usize = self
+            .train
+            .shots
+            .iter()
+            .map(|shot| shot.picture.size().iter().product::<usize>())
+            .sum();
+        pixels.div_ceil(self.side.pow(2)) as u64
+    }
+
+    /// The network's inputs; then the other frame's patches and what of them stands still; or the other halves, the whole patches as the
+    /// network's inputs, and the picks.
+    fn batch(&self, step: u64) -> Result<Batch> {
+        let Set { shots, pairs } = &self.train;
+        if !pairs.is_empty() {
+            let patches = draw(self.seed, step, self.batch, pairs.len(), |index, rng| {
+                self.in_time(&pairs[index], rng)
+            });
+            let level: Vec<f32> = patches.iter().map(|[.., level]| level.data[0]).collect();
+            let [noisy, other, mask] =
+                [0, 1, 2].map(|i| patches.iter().map(|patch| patch[i].clone()).collect::<Vec<_>>());
+            let mut batch = inputs(&self.input, &noisy, &level);
+            batch.extend([stack(&other), stack(&mask)]);
+            return Ok(batch);
+        }
+        let patches = draw(self.seed, step, self.batch, shots.len(), |index, rng| {
+            self.in_place(&shots[index], rng)
+        });
+        let levels: Vec<f32> = patches.iter().map(|(.., level)| *level).collect();
+        let (first, second): (Vec<_>, Vec<_>) = patches
+            .iter()
+            .map(|(whole, picks, _)| split(whole, picks))
+            .map(|[a, b]| (a, b))
+            .unzip();
+        let (whole, picks): (Vec<_>, Vec<_>) = patches.into_iter().map(|(whole, picks, _)| (whole, picks)).unzip();
+        let mut batch = inputs(&self.input, &first, &levels);
+        batch.push(stack(&second));
+        batch.extend(inputs(&self.input, &whole, &levels));
+        batch.push(stack(&picks));
+        Ok(batch)
+    }
+
+    fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
+        let (inputs, rest) = batch.split_at(1 + self.input.extra.len());
+        let output = first_output(network, inputs, true)?;
+        let (other, rest) = rest.split_first().expect("a batch has targets");
+        let difference = (output - other)?;
+        if let [mask] = rest {
+            return Ok(difference.sqr()?.broadcast_mul(mask)?.mean_all()?);
+        }
+        let (picks, whole) = rest.split_last().expect("a batch of halves has picks");
+        let whole = to_images(&first_output(network, whole, false)?)?;
+        let picks = to_images(picks)?;
+        let gaps: Vec<Image> = whole
+            .iter()
+            .zip(&picks)
+            .map(|(whole, picks)| {
+                let [mut first, second] = split(whole, picks);
+                first.data.iter_mut().zip(&second.data).for_each(|(a, b)| *a -= b);
+                first
+            })
+            .collect();
+        let Array { shape, data } = stack(&gaps);
+        let gap = Tensor::from_vec(data, shape, &self.device)?;
+        let regular = (&difference - gap)?.sqr()?.mean_all()?;
+        Ok((difference.sqr()?.mean_all()? + (regular * GAMMA)?)?)
+    }
+
+    fn validate(&self, network: &Network) -> Result<Metrics> {
+        let judged = self.judge(VAL_ITEMS, |inputs| {
+            let output = infer(network, inputs, &self.device)?;
+            Ok(Array {
+                shape: output.dims().to_vec(),
+                data: output.flatten_all()?.to_vec1()?,
+            })
+        })?;
+        let mean = |figure: fn(&Judged) -> f64| judged.iter().map(figure).sum::<f64>() / judged.len() as f64;
+        Ok(vec![
+            ("val_psnr_estimated", mean_psnr(&judged)),
+            (
+                "val_psnr_noisy_estimated",
+                mean(|j| -10.0 * j.error_before.max(LEAST_ERROR).log10()),
+            ),
+            ("val_residual_correlation", mean(|j| j.correlation)),
+        ])
+    }
+}

@@ -1,0 +1,87 @@
+//! Pictures to learn from, with their clean ones.
+
+use rand_pcg::Pcg64;
+use rayon::prelude::*;
+
+use crate::data::layout::{Dataset, Layout, Sample};
+use crate::data::noise::{Noise, Noisy};
+use crate::data::pictures;
+use crate::model::Color;
+use crate::pixels::{Image, estimate_noise};
+use crate::train::packed::{self, Packed};
+use crate::{Error, Result};
+
+/// A clean picture and, in pairs, the noisy one and its noise level in 0..1.
+pub(super) struct Scene {
+    pub(super) clean: Packed,
+    /// Whether the next scene is the next frame of the same video.
+    pub(super) goes_on: bool,
+    noisy: Option<(Packed, f32)>,
+}
+
+/// All pictures of a data set, enlarged where they are smaller than a patch.
+pub(super) fn load(data: &Dataset, patch: usize) -> Result<Vec<Scene>> {
+    let enlarge = |image: Image| {
+        let (width, height) = (image.width.max(patch), image.height.max(patch));
+        if (width, height) == (image.width, image.height) {
+            image
+        } else {
+            image.resize(width, height)
+        }
+    };
+    if data.layout != Layout::Pairs {
+        let clean = packed::load(data, &data.samples, enlarge)?;
+        let next = data.samples.iter().skip(1).map(Some).chain([None]);
+        let scenes = clean.into_iter().zip(data.samples.iter().zip(next));
+        let scene = |(clean, (now, next)): (Packed, (&Sample, Option<&Sample>))| Scene {
+            clean,
+            goes_on: next.is_some_and(|next| next.source.follows(&now.source)),
+            noisy: None,
+        };
+        return Ok(scenes.map(scene).collect());
+    }
+    let pair = |sample: &Sample| {
+        let noisy = data.read(sample)?;
+        let path = sample.clean.as_ref();
+        let path =
+            path.ok_or_else(|| Error::Invalid(format!("{:?}: it has no clean picture beside it", sample.source)))?;
+        let clean = pictures::read(path)?;
+        if (noisy.width, noisy.height) != (clean.width, clean.height) {
+            let reason = format!(
+                "{}x{} pixels, but the noisy picture has {}x{}",
+                clean.width, clean.height, noisy.width, noisy.height
+            );
+            return Err(Error::data(path, reason));
+        }
+        // The live elements estimate on the whole frame, too.
+        let level = estimate_noise(&noisy);
+        Ok(Scene {
+            clean: Packed::new(&enlarge(clean)),
+            goes_on: false,
+            noisy: Some((Packed::new(&enlarge(noisy)), level)),
+        })
+    };
+    data.samples.par_iter().map(pair).collect()
+}
+
+impl Scene {
+    pub(super) fn recolor(&mut self, color: Color) {
+        packed::to_color(std::slice::from_mut(&mut self.clean), color);
+        if let Some((noisy, _)) = &mut self.noisy {
+            packed::to_color(std::slice::from_mut(noisy), color);
+        }
+    }
+
+    /// The same part of the noisy and the clean picture, and the noise level; noise is made where there is no noisy picture.
+    pub(super) fn part(&self, at: [usize; 2], size: [usize; 2], noise: Noise, sigma: f32, rng: &mut Pcg64) -> Noisy {
+        let clean = self.clean.crop(at, size);
+        match &self.noisy {
+            Some((noisy, level)) => Noisy {
+                noisy: noisy.crop(at, size),
+                clean,
+                level: *level,
+            },
+            None => noise.apply(clean, sigma / 255.0, rng),
+        }
+    }
+}

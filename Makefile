@@ -9,7 +9,7 @@ export GST_CANDLE := $(CURDIR)/target/release/gst-candle
 PREFIX ?= /usr/local
 PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
 
-.PHONY: demo test test-checked build lint deny install models bench-peers bench-train clean
+.PHONY: demo test test-checked build lint deny install models bench-peers bench-train bench-denoisers clean
 
 ## demo: build, then the test source through denoise, anomaly, classify and overlay; leaves out/
 demo: build
@@ -66,6 +66,13 @@ bench-train:
 	target/peers/bin/pip install --quiet torch
 	cargo bench --locked --no-run --bench training
 	target/peers/bin/python benches/peers/training.py
+
+## bench-denoisers: denoisers that people use, and the shipped ones, on the same frames (downloads OpenCV from PyPI, needs ffmpeg)
+bench-denoisers: build
+	command -v ffmpeg >/dev/null || apt-get install -y --no-install-recommends ffmpeg
+	python3 -m venv target/peers
+	target/peers/bin/pip install --quiet numpy matplotlib opencv-python-headless
+	target/peers/bin/python benches/peers/denoisers.py $${GST_CANDLE_DATA:-../shared/data} models docs
 
 clean:
 	cargo clean

@@ -53,6 +53,10 @@ struct DenoiseArgs {
     /// Side of the square training patches in pixels
     #[arg(long, default_value_t = 64, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(16..=512))]
     patch: u16,
+    /// A network of luma at full and chroma at half size, which takes I420 and NV12 as they are; in colour at less than a colour network's
+    /// work
+    #[arg(long, conflicts_with_all = ["color", "noisy_only"])]
+    yuv420: bool,
     /// Frames of a training clip, for a recurrent network
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=64))]
     clip_frames: u8,
@@ -308,6 +312,7 @@ impl CommonArgs {
             code_size,
             classes: 0,
             color: self.color,
+            chroma: false,
             size,
         };
         let common = Common {
@@ -343,7 +348,8 @@ pub fn main(args: Args) -> Result<ExitCode> {
     catch_ctrl_c()?;
     let (common, product) = match args.task {
         TaskArgs::Denoise(args) => {
-            let (common, exec) = args.common.prepare(None, None)?;
+            let (mut common, exec) = args.common.prepare(None, None)?;
+            common.net.chroma = args.yuv420;
             let options = denoise::Options {
                 sigma: args.sigma,
                 sigma_max: args.sigma_max,

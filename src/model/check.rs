@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{AnomalyCalibration, Calibration, ClassCalibration, ExtraInput, InputSpec, MapKind, Model, Normalization};
+use super::{
+    AnomalyCalibration, Calibration, ClassCalibration, Color, ExtraInput, InputSpec, MapKind, Model, Normalization,
+};
 use super::{Task, Training};
 use crate::{Error, Result};
 
@@ -83,16 +85,21 @@ impl Model {
         let outputs = &self.graph.outputs;
         let mut kept = HashSet::from([0]);
         for (extra, shape) in self.input.extra.iter().zip(&inputs[1..]) {
-            let ExtraInput::State { output, .. } = *extra else {
-                continue;
+            let output = match *extra {
+                ExtraInput::NoiseLevel { .. } => continue,
+                ExtraInput::Chroma => 1,
+                ExtraInput::State { output, .. } => output,
             };
             if self.task != Task::Denoise {
-                return Err(format!("a network for {} keeps nothing from frame to frame", self.task));
+                return Err(format!(
+                    "only networks for denoise give an extra input back, not those for {}",
+                    self.task
+                ));
             }
             let given = outputs.get(output).map(|name| &shapes[name]);
             if given != Some(shape) {
                 return Err(format!(
-                    "its state of shape {shape:?} is output {output}, which is {given:?}"
+                    "its extra input of shape {shape:?} is output {output}, which is {given:?}"
                 ));
             }
             kept.insert(output);
@@ -100,7 +107,7 @@ impl Model {
         let single = matches!(self.task, Task::Denoise | Task::Anomaly | Task::Classify);
         if single && outputs.len() != kept.len() {
             return Err(format!(
-                "a network for {} has one output beside its states, not {}",
+                "a network for {} has one output beside those of its extra inputs, not {}",
                 self.task,
                 outputs.len() + 1 - kept.len()
             ));
@@ -221,6 +228,11 @@ fn check_input(input: &InputSpec) -> Checked {
         if !mean.iter().chain(std).all(|value| value.is_finite()) || !std.iter().all(|&value| value > 0.0) {
             return Err("normalization: means are finite, stds finite and above 0".into());
         }
+    }
+    if input.extra.contains(&ExtraInput::Chroma)
+        && (input.color, &input.normalization) != (Color::Gray, &Normalization::None)
+    {
+        return Err("beside chroma the picture is luma, `gray`, without normalization".into());
     }
     for extra in &input.extra {
         let divide = extra.divide();

@@ -89,6 +89,9 @@ pub enum ExtraInput {
         /// The plane's sides are the picture's divided by this.
         divide: usize,
     },
+    /// The frame's two planes of chroma, blue and red, 0..1 around 0.5, its sides half of the picture's, which is luma then. The
+    /// network's second output gives them back.
+    Chroma,
     /// What the network gave as one of its outputs for the frame before; zeros where there is none.
     State {
         /// Number of the output.
@@ -105,6 +108,7 @@ impl ExtraInput {
     pub fn channels(self) -> usize {
         match self {
             Self::NoiseLevel { .. } => 1,
+            Self::Chroma => 2,
             Self::State { channels, .. } => channels,
         }
     }
@@ -112,6 +116,7 @@ impl ExtraInput {
     /// What the picture's sides are divided by.
     pub fn divide(self) -> usize {
         match self {
+            Self::Chroma => 2,
             Self::NoiseLevel { divide } | Self::State { divide, .. } => divide,
         }
     }

@@ -39,7 +39,7 @@ const MEMORY: usize = 8;
 /// is the old one, the frame and a correction, each pixel of the first two in shares that it learns: a scene that stands still becomes
 /// a mean over time.
 pub(super) fn recurrent(o: &Checked) -> Result<Net> {
-    o.without(&["code size", "size"])?;
+    o.without(&["code size", "size", "yuv420"])?;
     let (width, depth, color) = (o.width(32)?, o.depth(8, DEPTHS)?, o.color());
     let mut b = Builder::new();
     let input = b.input("input", color.channels());
@@ -93,10 +93,10 @@ pub(super) fn recurrent(o: &Checked) -> Result<Net> {
 /// it came to 28.46 dB on BSD68 at sigma 25 with a width of 32, `fast` of 5/8 of the operations to 28.38 dB after 1,500 steps.
 pub(super) fn unet(o: &Checked) -> Result<Net> {
     o.without(&["code size", "size"])?;
-    let (width, depth, color) = (o.width(64)?, o.depth(3, 1..=5)?, o.color());
+    let (width, depth) = (o.width(64)?, o.depth(3, 1..=5)?);
     let mut b = Builder::new();
-    let [input, cells] = cells(&mut b, color);
-    let mut x = b.conv("head", &cells, width, 3, true);
+    let seen = Seen::new(&mut b, o);
+    let mut x = b.conv("head", &seen.cells, width, 3, true);
     let mut skips = Vec::new();
     for level in 0..depth {
         if level > 0 {
@@ -112,14 +112,7 @@ pub(super) fn unet(o: &Checked) -> Result<Net> {
         x = b.node(format!("skip{level}"), Op::Add, &[skip, &x]);
         x = residual_block(&mut b, &format!("decode{level}"), &x, width);
     }
-    x = b.conv("tail", &x, 4 * color.channels(), 3, true);
-    x = b.node("shuffle", Op::PixelShuffle { factor: 2 }, &[&x]);
-    x = b.node("output", Op::Sub, &[&input, &x]);
-    Ok(Net {
-        graph: b.finish(&[&x]),
-        input: any_size(color, 1 << depth, vec![CELLS_NOISE]),
-        given: Weights::new(),
-    })
+    Ok(seen.finish(b, &x, "tail", true, 1 << depth))
 }
 
 /// What two convolutions of `width` channels add to `x`.
@@ -133,42 +126,73 @@ fn residual_block(b: &mut Builder, name: &str, x: &str, width: usize) -> String 
 /// The noise level beside pixels taken two by two.
 const CELLS_NOISE: ExtraInput = ExtraInput::NoiseLevel { divide: 2 };
 
-/// The picture, and its pixels taken two by two with a plane of the noise level.
-fn cells(b: &mut Builder, color: Color) -> [String; 2] {
-    let input = b.input("input", color.channels());
-    let noise = b.input("noise", 1);
-    let cells = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
-    let cells = b.node("join", Op::Concat, &[&cells, &noise]);
-    [input, cells]
+/// What a network of pixels taken two by two sees.
+struct Seen {
+    color: Color,
+    input: String,
+    chroma: Option<String>,
+    /// The pixels, two by two, the noise level, and the chroma, where it comes by itself.
+    cells: String,
+}
+
+impl Seen {
+    fn new(b: &mut Builder, o: &Checked) -> Self {
+        let color = o.color();
+        let input = b.input("input", color.channels());
+        let noise = b.input("noise", 1);
+        let chroma = o.options.chroma.then(|| b.input("chroma", 2));
+        let cells = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
+        let joined: Vec<&str> = [&cells, &noise]
+            .into_iter()
+            .chain(&chroma)
+            .map(String::as_str)
+            .collect();
+        let cells = b.node("join", Op::Concat, &joined);
+        #[rustfmt::skip]
+        return Self { color, input, chroma, cells };
+    }
+
+    /// The network that makes its picture, or with `residual` the noise in it, of `x` by one more convolution, and so the chroma.
+    fn finish(&self, mut b: Builder, x: &str, name: &str, residual: bool, multiple_of: usize) -> Net {
+        let picture = b.conv(name, x, 4 * self.color.channels(), 3, true);
+        let mut picture = b.node("shuffle", Op::PixelShuffle { factor: 2 }, &[&picture]);
+        if residual {
+            picture = b.node("output", Op::Sub, &[&self.input, &picture]);
+        }
+        let mut extra = vec![CELLS_NOISE];
+        let chroma = self.chroma.as_ref().map(|chroma| {
+            extra.push(ExtraInput::Chroma);
+            let noise = b.conv(format!("{name}.chroma"), x, 2, 3, true);
+            b.node("output.chroma", Op::Sub, &[chroma, &noise])
+        });
+        let outputs: Vec<&str> = [&picture].into_iter().chain(&chroma).map(String::as_str).collect();
+        Net {
+            graph: b.finish(&outputs),
+            input: any_size(self.color, multiple_of, extra),
+            given: Weights::new(),
+        }
+    }
 }
 
 /// `depth` convolutions of `width` channels at half size, on the picture's pixels taken two by two and a plane of the
 /// noise level.
 fn shuffled(o: &Checked, width: usize, depth: usize, residual: bool) -> Result<Net> {
     o.without(&["code size", "size"])?;
-    let (width, depth, color) = (o.width(width)?, o.depth(depth, DEPTHS)?, o.color());
+    let (width, depth) = (o.width(width)?, o.depth(depth, DEPTHS)?);
     let mut b = Builder::new();
-    let [input, mut x] = cells(&mut b, color);
+    let seen = Seen::new(&mut b, o);
+    let mut x = seen.cells.clone();
     for i in 1..depth {
         x = b.conv(format!("conv{i}"), &x, width, 3, true);
         x = b.node(format!("relu{i}"), Op::Relu, &[&x]);
     }
-    x = b.conv(format!("conv{depth}"), &x, 4 * color.channels(), 3, true);
-    x = b.node("shuffle", Op::PixelShuffle { factor: 2 }, &[&x]);
-    if residual {
-        x = b.node("output", Op::Sub, &[&input, &x]);
-    }
-    Ok(Net {
-        graph: b.finish(&[&x]),
-        input: any_size(color, 2, vec![CELLS_NOISE]),
-        given: Weights::new(),
-    })
+    Ok(seen.finish(b, &x, &format!("conv{depth}"), residual, 2))
 }
 
 /// DnCNN (Zhang 2017): 17 convolutions of 64 channels with batch norm, predicts the noise; blind to its level. The
 /// published blind network has a depth of 20.
 pub(super) fn dncnn(o: &Checked) -> Result<Net> {
-    o.without(&["code size", "size"])?;
+    o.without(&["code size", "size", "yuv420"])?;
     let (width, depth, color) = (o.width(64)?, o.depth(17, DEPTHS)?, o.color());
     let mut b = Builder::new();
     let input = b.input("input", color.channels());

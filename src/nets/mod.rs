@@ -26,6 +26,8 @@ pub struct NetOptions {
     pub classes: usize,
     /// Colour of the pictures; every architecture's own is grey.
     pub color: Option<Color>,
+    /// Whether the picture is luma and its chroma comes beside it, at half size: for networks that denoise, and grey.
+    pub chroma: bool,
     /// `[width, height]` of the network's input, for fixed-size networks.
     pub size: Option<[usize; 2]>,
 }
@@ -146,6 +148,7 @@ impl Checked<'_> {
             "depth" => self.options.depth.is_some(),
             "code size" => self.options.code_size.is_some(),
             "size" => self.options.size.is_some(),
+            "yuv420" => self.options.chroma,
             _ => false,
         };
         match options.iter().find(given) {

@@ -199,7 +199,8 @@ impl Codes {
         };
         let (black, luma_range, chroma_range, wide) = match colorimetry.range {
             Range::Limited => (16.0, 219.0, 224.0, 256),
-            Range::Full => (0.0, 255.0, 255.0, 257),
+            // 257 where every code is used.
+            range => (0.0, 255.0, 255.0, i64::from(range.largest16() / 255).max(1)),
         };
         let weights = [kr, 1.0 - kr - kb, kb];
         let factors = |range: f64, rgb: [f64; 3], offset: f64| {

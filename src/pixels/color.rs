@@ -30,7 +30,7 @@ impl Coding {
     pub fn luma(range: Range, bytes: usize) -> Self {
         let step = if bytes == 2 { 256.0 } else { 1.0 };
         match range {
-            Range::Full => Self::unit(if bytes == 2 { 65535 } else { 255 }),
+            Range::Full | Range::Codes(_) => Self::unit(if bytes == 2 { range.largest16() } else { 255 }),
             Range::Limited => Self {
                 zero: 16.0 * step,
                 scale: 219.0 * step,
@@ -43,7 +43,7 @@ impl Coding {
     /// Colour differences, -0.5..0.5 around code 128. In full range both ends fall between two codes; the inner one is taken.
     pub fn chroma(range: Range) -> Self {
         match range {
-            Range::Full => Self {
+            Range::Full | Range::Codes(_) => Self {
                 zero: 128.0,
                 scale: 255.0,
                 low: -127.0 / 255.0,

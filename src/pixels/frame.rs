@@ -84,7 +84,7 @@ impl<'a> Frame<'a> {
         let [width, height] = self.format.component_size(component, self.width, self.height);
         image.reshape(1, height, width);
         let largest = if self.format == PixelFormat::Gray16Le {
-            65535
+            self.colorimetry.range.largest16()
         } else {
             255
         };

@@ -101,7 +101,7 @@ impl<'a> FrameMut<'a> {
             "the picture must have the component's size"
         );
         let largest = if self.format == PixelFormat::Gray16Le {
-            65535
+            self.colorimetry.range.largest16()
         } else {
             255
         };

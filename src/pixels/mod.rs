@@ -18,6 +18,7 @@ mod resize;
 pub(crate) mod separable;
 #[cfg(test)]
 mod tests;
+mod yuv420;
 
 pub(crate) use color::luma_of;
 pub use filter::{box_mean, gaussian};
@@ -27,6 +28,7 @@ pub use noise_level::estimate_noise;
 #[cfg(feature = "train")]
 pub(crate) use noise_level::{dct_basis, noise_of_residual};
 pub use placement::Placement;
+pub use yuv420::Yuv420;
 
 use crate::model::Color;
 
@@ -87,6 +89,18 @@ pub enum Range {
     Limited,
     /// 0..255; 16 bits: 0..65535.
     Full,
+    /// 16 bits: 0 to this code, such as 4095 for a camera of 12 bits; 8 bits: 0..255.
+    Codes(u16),
+}
+
+impl Range {
+    /// The largest code of 16 bits in use.
+    fn largest16(self) -> u16 {
+        match self {
+            Self::Codes(white) => white.max(1),
+            Self::Limited | Self::Full => 65535,
+        }
+    }
 }
 
 /// How values of a frame are to be read.

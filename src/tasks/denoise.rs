@@ -6,7 +6,7 @@ use self::memory::{Kept, Memory};
 use crate::exec::{Options, Rows, Session};
 use crate::kernels::parts::{Claims, RowsMut};
 use crate::model::{Color, ExtraInput, InputSpec, Model, Task};
-use crate::pixels::{Frame, FrameMut, Image, estimate_noise, luma_of, reflect};
+use crate::pixels::{Frame, FrameMut, Image, PixelFormat, Yuv420, estimate_noise, luma_of, reflect};
 use crate::{Error, Result};
 
 use super::input::Scaling;
@@ -22,13 +22,15 @@ pub struct Denoiser {
     /// Memory for pictures.
     noisy: Image,
     clean: Image,
+    yuv: [Yuv420; 2],
 }
 
 /// The network, and what it takes.
 struct Network {
     session: Session,
     input: InputSpec,
-    claims: Claims,
+    /// For the picture, and for its chroma.
+    claims: [Claims; 2],
 }
 
 impl Denoiser {
@@ -46,12 +48,13 @@ impl Denoiser {
                 "this model takes {extra} inputs beside the picture; {MOST_EXTRA} at most are known here"
             )));
         }
-        let (session, input, claims) = (Session::new(model, options)?, model.input.clone(), Claims::default());
+        let (session, input, claims) = (Session::new(model, options)?, model.input.clone(), Default::default());
         Ok(Self {
             network: Network { session, input, claims },
             memories: Vec::new(),
             noisy: Image::default(),
             clean: Image::default(),
+            yuv: Default::default(),
         })
     }
 
@@ -63,7 +66,9 @@ impl Denoiser {
     pub fn denoise(&mut self, image: &Image, noise_level: Option<f32>) -> Result<(Image, f32)> {
         let mut clean = image.clone();
         let memory = memory(&mut self.memories, 0);
-        let level = self.network.denoise(image, noise_level, 1.0, memory, &mut clean)?;
+        let level = self
+            .network
+            .denoise_picture(image, noise_level, 1.0, memory, &mut clean)?;
         Ok((clean, level))
     }
 
@@ -79,9 +84,9 @@ impl Denoiser {
         self.memories.iter_mut().for_each(Memory::forget);
     }
 
-    /// Denoises `input` into `output` (same format and size). A grey model runs on each component without going through RGB.
-    /// `strength` 0..1 blends from the noisy to the denoised values. Returns the noise level used, 0..255: the largest
-    /// of the components'.
+    /// Denoises `input` into `output` (same format and size). A grey model runs on each component, and one of luma and chroma on those of
+    /// I420 and NV12, without going through RGB. `strength` 0..1 blends from the noisy to the denoised values. Returns the noise level used,
+    /// 0..255: the largest of the components', or that of luma.
     pub fn process(
         &mut self,
         input: &Frame<'_>,
@@ -89,23 +94,29 @@ impl Denoiser {
         noise_level: Option<f32>,
         strength: f32,
     ) -> Result<f32> {
+        let format = input.format;
         let Self {
             network,
             memories,
             noisy,
             clean,
+            yuv: [before, after],
         } = self;
         let mut used = 0.0f32;
-        if network.input.color == Color::Gray || strength <= 0.0 {
-            for component in 0..input.format.components() {
+        if network.takes_chroma() && matches!(format, PixelFormat::I420 | PixelFormat::Nv12) && strength > 0.0 {
+            before.read(input, noisy);
+            used = network.denoise_yuv(before, noise_level, strength, memory(memories, 0), after)?;
+            after.write(output, noisy);
+        } else if (network.input.color == Color::Gray && !network.takes_chroma()) || strength <= 0.0 {
+            for component in 0..format.components() {
                 input.read_component(component, noisy);
                 let memory = memory(memories, component);
-                used = used.max(network.denoise(noisy, noise_level, strength, memory, clean)?);
+                used = used.max(network.denoise(noisy, None, noise_level, strength, memory, clean)?);
                 output.write_component(component, clean);
             }
         } else {
-            input.read(input.format.color(), noisy);
-            used = network.denoise(noisy, noise_level, strength, memory(memories, 0), clean)?;
+            input.read(format.color(), noisy);
+            used = network.denoise_picture(noisy, noise_level, strength, memory(memories, 0), clean)?;
             output.write(clean);
         }
         output.copy_alpha(input);
@@ -122,10 +133,53 @@ fn memory(memories: &mut Vec<Memory>, part: usize) -> &mut Memory {
 }
 
 impl Network {
-    /// `strength` of the denoised picture, the rest of the noisy one, into `clean`. Returns the noise level used.
+    /// Whether chroma comes beside the picture, which is luma then.
+    fn takes_chroma(&self) -> bool {
+        self.input.extra.contains(&ExtraInput::Chroma)
+    }
+
+    /// [`Network::denoise`] of a picture in grey or RGB, whatever the network takes.
+    fn denoise_picture(
+        &mut self,
+        noisy: &Image,
+        noise_level: Option<f32>,
+        strength: f32,
+        memory: &mut Memory,
+        clean: &mut Image,
+    ) -> Result<f32> {
+        if !self.takes_chroma() {
+            return self.denoise(noisy, None, noise_level, strength, memory, clean);
+        }
+        let mut denoised = Yuv420::default();
+        let level = self.denoise_yuv(&Yuv420::of(noisy), noise_level, 1.0, memory, &mut denoised)?;
+        *clean = match noisy.channels {
+            1 => denoised.luma,
+            _ => denoised.to_rgb(),
+        };
+        for (clean, noisy) in clean.data.iter_mut().zip(&noisy.data) {
+            *clean = noisy + strength * (*clean - noisy);
+        }
+        Ok(level)
+    }
+
+    /// [`Network::denoise`] of luma and chroma.
+    fn denoise_yuv(
+        &mut self,
+        noisy: &Yuv420,
+        noise_level: Option<f32>,
+        strength: f32,
+        memory: &mut Memory,
+        clean: &mut Yuv420,
+    ) -> Result<f32> {
+        let chroma = Some((&noisy.chroma, &mut clean.chroma));
+        self.denoise(&noisy.luma, chroma, noise_level, strength, memory, &mut clean.luma)
+    }
+
+    /// `strength` of the denoised picture, the rest of the noisy one, into `clean`, and so the chroma. Returns the noise level used.
     fn denoise(
         &mut self,
         noisy: &Image,
+        chroma: Option<(&Image, &mut Image)>,
         noise_level: Option<f32>,
         strength: f32,
         memory: &mut Memory,
@@ -157,13 +211,20 @@ impl Network {
             1 => Scaling::of(&self.input, &noisy.data),
             _ => Scaling::of(&self.input, noisy.plane(item)),
         };
+        let [claims, chroma_claims] = &mut self.claims;
+        let chroma_input = 1 + extra
+            .iter()
+            .position(|extra| *extra == ExtraInput::Chroma)
+            .unwrap_or(extra.len());
         let picture = Picture {
-            noisy,
+            planes: Planes::new(noisy, clean, strength, claims),
             color: self.input.color,
             scalings: (0..items).map(scaling).collect(),
+            chroma: chroma.map(|(noisy, clean)| {
+                clean.reshape(noisy.channels, noisy.height, noisy.width);
+                (chroma_input, Planes::new(noisy, clean, strength, chroma_claims))
+            }),
             level: level / 255.0,
-            strength,
-            clean: RowsMut::new(&mut clean.data, width, &mut self.claims),
             kept: memory.kept(),
         };
         self.session.run_rows(&shapes[..1 + extra.len()], &picture)?;
@@ -173,17 +234,67 @@ impl Network {
     }
 }
 
-/// A picture on its way through the network: reflected to the right and below as far as the network needs.
-struct Picture<'a> {
+/// Planes on their way through the network: reflected to the right and below as far as the network needs.
+struct Planes<'a> {
     noisy: &'a Image,
+    clean: RowsMut<'a>,
+    strength: f32,
+}
+
+impl<'a> Planes<'a> {
+    fn new(noisy: &'a Image, clean: &'a mut Image, strength: f32, claims: &'a mut Claims) -> Self {
+        let clean = RowsMut::new(&mut clean.data, noisy.width, claims);
+        #[rustfmt::skip]
+        return Self { noisy, clean, strength };
+    }
+
+    fn row(&self, plane: usize, row: usize) -> &[f32] {
+        let width = self.noisy.width;
+        &self.noisy.plane(plane)[row * width..(row + 1) * width]
+    }
+
+    /// A row of plane `plane` as channel `channel` of `channels`.
+    fn read(
+        &self,
+        plane: usize,
+        row: usize,
+        (mean, std): (f32, f32),
+        [channel, channels]: [usize; 2],
+        out: &mut [f32],
+    ) {
+        let width = self.noisy.width;
+        let row = self.row(plane, reflect(row, self.noisy.height));
+        let mut out = out[channel..].iter_mut().step_by(channels);
+        out.by_ref().zip(row).for_each(|(out, x)| *out = (x - mean) / std);
+        out.zip(width..)
+            .for_each(|(out, x)| *out = (row[reflect(x, width)] - mean) / std);
+    }
+
+    /// A row of plane `plane` from the network's values.
+    fn write(&self, plane: usize, row: usize, values: impl Iterator<Item = f32>) {
+        let (noisy, height) = (self.row(plane, row), self.noisy.height);
+        let clean = self.clean.take(plane * height + row..plane * height + row + 1);
+        for ((clean, noisy), value) in clean.iter_mut().zip(noisy).zip(values) {
+            *clean = if self.strength < 1.0 {
+                noisy + self.strength * (value - noisy)
+            } else {
+                value
+            };
+        }
+    }
+}
+
+/// A picture on its way through the network.
+struct Picture<'a> {
+    planes: Planes<'a>,
     /// Of the network.
     color: Color,
     /// One for each item of the batch.
     scalings: Vec<Scaling>,
+    /// The chroma, and which input it is.
+    chroma: Option<(usize, Planes<'a>)>,
     /// 0..1.
     level: f32,
-    strength: f32,
-    clean: RowsMut<'a>,
     /// States of a recurrent network.
     kept: Vec<Kept<'a>>,
 }
@@ -193,68 +304,58 @@ impl Picture<'_> {
     fn plane(&self, item: usize, channel: usize) -> usize {
         match self.color {
             Color::Gray => item,
-            Color::Rgb => channel.min(self.noisy.channels - 1),
+            Color::Rgb => channel.min(self.planes.noisy.channels - 1),
         }
-    }
-
-    fn row(&self, plane: usize, row: usize) -> &[f32] {
-        let width = self.noisy.width;
-        &self.noisy.plane(plane)[row * width..(row + 1) * width]
     }
 }
 
 impl Rows for Picture<'_> {
     fn read(&self, input: usize, item: usize, row: usize, out: &mut [f32]) {
-        if input > 0 {
-            return match self.kept.iter().find(|kept| kept.input == input) {
-                Some(kept) => out.copy_from_slice(kept.row(item, row)),
-                None => out.fill(self.level),
-            };
-        }
-        let (channels, width) = (self.color.channels(), self.noisy.width);
-        for channel in 0..channels {
-            let row = self.row(self.plane(item, channel), reflect(row, self.noisy.height));
-            let (mean, std) = self.scalings[item].channel(channel);
-            let mut out = out[channel..].iter_mut().step_by(channels);
-            out.by_ref().zip(row).for_each(|(out, x)| *out = (x - mean) / std);
-            out.zip(width..)
-                .for_each(|(out, x)| *out = (row[reflect(x, width)] - mean) / std);
+        if input == 0 {
+            let channels = self.color.channels();
+            for channel in 0..channels {
+                let scaling = self.scalings[item].channel(channel);
+                let plane = self.plane(item, channel);
+                self.planes.read(plane, row, scaling, [channel, channels], out);
+            }
+        } else if let Some((_, chroma)) = self.chroma.as_ref().filter(|(chroma, _)| *chroma == input) {
+            for plane in 0..2 {
+                chroma.read(plane, row, (0.0, 1.0), [plane, 2], out);
+            }
+        } else if let Some(kept) = self.kept.iter().find(|kept| kept.input == input) {
+            out.copy_from_slice(kept.row(item, row));
+        } else {
+            out.fill(self.level);
         }
     }
 
     fn write(&self, output: usize, item: usize, row: usize, values: &[f32]) {
-        let Image { channels, height, .. } = *self.noisy;
         let kept = self.kept.iter().filter(|kept| kept.output == output);
         kept.for_each(|kept| kept.keep(item, row, values));
+        if let Some((_, chroma)) = self.chroma.as_ref().filter(|_| output == 1) {
+            if row < chroma.noisy.height {
+                (0..2).for_each(|plane| chroma.write(plane, row, values[plane..].iter().step_by(2).copied()));
+            }
+        }
+        let Image { channels, height, .. } = *self.planes.noisy;
         if output > 0 || row >= height {
             return;
         }
-        let network_channels = self.color.channels();
-        let of_item = if self.color == Color::Gray {
-            item..item + 1
-        } else {
-            0..channels
+        let pixels = values.chunks_exact(self.color.channels());
+        let restored = |pixel: &[f32], channel: usize| {
+            let (mean, std) = self.scalings[item].channel(channel);
+            pixel[channel] * std + mean
         };
-        for plane in of_item {
-            let noisy = self.row(plane, row);
-            let clean = self.clean.take(plane * height + row..plane * height + row + 1);
-            let restored = |pixel: &[f32], channel: usize| {
-                let (mean, std) = self.scalings[item].channel(channel);
-                pixel[channel] * std + mean
-            };
-            let pixels = clean.iter_mut().zip(noisy).zip(values.chunks_exact(network_channels));
-            for ((clean, noisy), pixel) in pixels {
-                let value = match (self.color, channels) {
-                    (Color::Gray, _) => restored(pixel, 0),
-                    (Color::Rgb, 1) => luma_of([0, 1, 2].map(|channel| restored(pixel, channel))),
-                    (Color::Rgb, _) => restored(pixel, plane),
-                };
-                *clean = if self.strength < 1.0 {
-                    noisy + self.strength * (value - noisy)
-                } else {
-                    value
-                };
+        match (self.color, channels) {
+            (Color::Gray, _) => self.planes.write(item, row, pixels.map(|pixel| restored(pixel, 0))),
+            (Color::Rgb, 1) => {
+                let luma = pixels.map(|pixel| luma_of([0, 1, 2].map(|channel| restored(pixel, channel))));
+                self.planes.write(0, row, luma);
             }
+            (Color::Rgb, _) => (0..channels).for_each(|plane| {
+                let values = pixels.clone().map(|pixel| restored(pixel, plane));
+                self.planes.write(plane, row, values);
+            }),
         }
     }
 }

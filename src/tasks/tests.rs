@@ -3,7 +3,7 @@ use crate::exec::{Options, Session};
 use crate::graph::Array;
 use crate::model::{AnomalyCalibration, Calibration, Color, MapKind};
 use crate::nets::{self, NetOptions};
-use crate::pixels::Image;
+use crate::pixels::{Colorimetry, Frame, FrameMut, Image, PixelFormat, Yuv420};
 
 /// A small untrained model, every bias of which is `bias`.
 fn model(task: Task, name: &str, options: &NetOptions, bias: f32) -> Model {
@@ -141,5 +141,108 @@ fn a_recurrent_denoiser_goes_on_from_the_frame_before() {
             close(&went_on, &denoiser.denoise(image, Some(10.0)).unwrap().0)
         };
         assert!(anew(&dark.crop(0, 0, 16, 16)), "another size");
+    }
+}
+
+/// A denoiser of luma and chroma gives I420's planes what its network gives for them, and pictures in RGB and grey as well.
+#[test]
+fn luma_and_chroma_are_denoised_as_they_are() {
+    let options = NetOptions {
+        width: Some(8),
+        depth: Some(3),
+        chroma: true,
+        ..Default::default()
+    };
+    let model = model(Task::Denoise, "fast", &options, 0.02);
+    let mut denoiser = Denoiser::new(&model, &Options::default()).unwrap();
+    let mut session = Session::in_f32(&model).unwrap();
+    let mut run = |yuv: &Yuv420| {
+        let [luma, chroma] = [&yuv.luma, &yuv.chroma];
+        let padded = luma.pad_to_multiple(2);
+        let level = Array {
+            shape: vec![1, 1, padded.height / 2, padded.width / 2],
+            data: vec![10.0 / 255.0; padded.data.len() / 4],
+        };
+        let outputs = session
+            .run(&[input::batch(&[&padded]), level, input::batch(&[chroma])])
+            .unwrap();
+        Yuv420 {
+            luma: input::item(&outputs[0], 0).crop(0, 0, luma.width, luma.height),
+            chroma: input::item(&outputs[1], 0),
+        }
+    };
+    let (width, height) = (13, 10);
+    let code = |i: usize| (60 + (i * 29) % 131) as u8;
+    let codes: Vec<u8> = (0..width * height + 2 * 7 * 5).map(code).collect();
+    let planes = |codes: &[u8]| {
+        let (luma, rest) = codes.split_at(width * height);
+        let (blue, red) = rest.split_at(7 * 5);
+        [luma.to_vec(), blue.to_vec(), red.to_vec()]
+    };
+    let [luma, blue, red] = planes(&codes);
+    let unit = |codes: &[u8]| codes.iter().map(|code| f32::from(*code) / 255.0).collect::<Vec<_>>();
+    let before = Yuv420 {
+        luma: Image {
+            channels: 1,
+            height,
+            width,
+            data: unit(&luma),
+        },
+        chroma: Image {
+            channels: 2,
+            height: 5,
+            width: 7,
+            data: [unit(&blue), unit(&red)].concat(),
+        },
+    };
+    let expected = run(&before);
+    let colorimetry = Colorimetry::default();
+    let strides = vec![width, 7, 7];
+    let frame = Frame::new(
+        PixelFormat::I420,
+        width,
+        height,
+        vec![&luma, &blue, &red],
+        strides.clone(),
+        colorimetry,
+    )
+    .unwrap();
+    for strength in [1.0, 0.5] {
+        let mut out = codes.clone();
+        let (out_luma, rest) = out.split_at_mut(width * height);
+        let (out_blue, out_red) = rest.split_at_mut(7 * 5);
+        let written = vec![out_luma, out_blue, out_red];
+        let mut written =
+            FrameMut::new(PixelFormat::I420, width, height, written, strides.clone(), colorimetry).unwrap();
+        denoiser.process(&frame, &mut written, Some(10.0), strength).unwrap();
+        let wanted = |before: f32, after: f32| 255.0 * (before + strength * (after - before));
+        let all = |yuv: &Yuv420| [&yuv.luma.data[..], &yuv.chroma.data[..]].concat();
+        for ((code, before), after) in out.iter().zip(all(&before)).zip(all(&expected)) {
+            let wanted = wanted(before, after).clamp(0.0, 255.0);
+            assert!(
+                (f32::from(*code) - wanted).abs() < 0.51,
+                "strength {strength}: {code}, not {wanted}"
+            );
+        }
+    }
+    for channels in [1, 3] {
+        let value = |i: usize| 0.2 + ((i * 31) % 57) as f32 / 100.0;
+        let picture = Image {
+            channels,
+            height,
+            width,
+            data: (0..channels * width * height).map(value).collect(),
+        };
+        let expected = run(&Yuv420::of(&picture));
+        let expected = if channels == 1 {
+            expected.luma
+        } else {
+            expected.to_rgb()
+        };
+        let got = denoiser.denoise(&picture, Some(10.0)).unwrap().0;
+        assert!(
+            got.data.iter().zip(&expected.data).all(|(a, b)| (a - b).abs() < 1e-5),
+            "{channels} channels"
+        );
     }
 }

@@ -31,6 +31,21 @@ pub fn to_images(tensor: &Tensor) -> Result<Vec<Image>> {
     Ok(data.chunks(channels * height * width).map(image).collect())
 }
 
+/// All outputs of the network for these inputs, batch norms in inference.
+pub fn infer_all(network: &Network, inputs: &[Array], device: &Device) -> Result<Vec<Array>> {
+    let inputs = inputs
+        .iter()
+        .map(|a| to_tensor(a, device))
+        .collect::<Result<Vec<_>>>()?;
+    let array = |tensor: &Tensor| {
+        Ok(Array {
+            shape: tensor.dims().to_vec(),
+            data: tensor.flatten_all()?.to_vec1()?,
+        })
+    };
+    network.forward(&inputs, false)?.iter().map(array).collect()
+}
+
 /// First output of the network for these pictures (and extra inputs), batch norms in inference.
 pub fn infer(network: &Network, inputs: &[Array], device: &Device) -> Result<Tensor> {
     let inputs = inputs

@@ -141,7 +141,7 @@ impl Common {
         };
         let identity = json!({
             "task": task, "arch": self.arch(task), "width": self.net.width, "depth": self.net.depth,
-            "code-size": self.net.code_size, "size": self.net.size, "color": self.net.color, "batch": batch,
+            "code-size": self.net.code_size, "size": self.net.size, "color": self.net.color, "yuv420": self.net.chroma, "batch": batch,
             "lr": learning_rate, "optimizer": method.name(), "weight-decay": weight_decay, "from": self.from.as_deref().map(sha256).transpose()?, "seed": self.seed, "length": budget, "data": data.digest,
             "precision": if self.precision == Precision::Bf16 { "bf16" } else { "f32" },
         });
@@ -190,6 +190,9 @@ impl Common {
             if let Some(value) = value {
                 arch.push_str(&format!(" {name}={value}"));
             }
+        }
+        if self.net.chroma {
+            arch.push_str(" yuv420");
         }
         let training = Training {
             arch,

@@ -32,7 +32,7 @@ use crate::exec::{self, BF16_LOSS};
 use crate::graph::Array;
 use crate::model::{Color, ExtraInput, InputSpec, Model, Task};
 use crate::nets::Net;
-use crate::pixels::Image;
+use crate::pixels::{Image, Yuv420};
 use crate::score::metrics;
 use crate::{Error, Result};
 
@@ -96,8 +96,9 @@ pub fn train(common: &Common, options: &Options, exec: &exec::Options, stop: &At
     let color = common.net.color.unwrap_or(packed::color_of(&clean));
     drop(clean);
     for scene in scenes.iter_mut().chain(&mut held_out) {
-        scene.recolor(color);
+        scene.recolor(if common.net.chroma { Color::Rgb } else { color });
     }
+    let color = if common.net.chroma { Color::Gray } else { color };
     let common = &fit_budget(common, options, color, exec)?;
     let (net, settings) = prepare(common, options, color, &data)?;
     if is_recurrent(&net) {
@@ -118,7 +119,7 @@ pub fn train(common: &Common, options: &Options, exec: &exec::Options, stop: &At
     let objective = Clean {
         options: options.clone(),
         teacher: teacher
-            .map(|path| Teacher::load(path, color, options.patch))
+            .map(|path| Teacher::load(path, &net.input, options.patch))
             .transpose()?,
         scenes,
         held_out,
@@ -246,11 +247,17 @@ fn misjudged(level: f32, rng: &mut Pcg64) -> f32 {
     level * (MISJUDGED * normal).exp()
 }
 
-/// The network's inputs: the pictures, and for each extra input planes of the noise levels, or zeros: nothing was before.
+/// The network's inputs: the pictures, and for each extra input planes of the noise levels, the pictures' chroma, or zeros: nothing was
+/// before.
 fn inputs(spec: &InputSpec, noisy: &[Image], levels: &[f32]) -> Vec<Array> {
     let (height, width) = (noisy[0].height, noisy[0].width);
-    let mut inputs = vec![stack(noisy)];
+    let mut inputs = split_chroma(spec, noisy);
+    let chroma = (inputs.len() > 1).then(|| inputs.swap_remove(1));
     for extra in &spec.extra {
+        if let (ExtraInput::Chroma, Some(chroma)) = (extra, &chroma) {
+            inputs.push(chroma.clone());
+            continue;
+        }
         let (channels, height, width) = (extra.channels(), height / extra.divide(), width / extra.divide());
         let plane = |&level: &f32| {
             let value = if matches!(extra, ExtraInput::State { .. }) {
@@ -266,4 +273,17 @@ fn inputs(spec: &InputSpec, noisy: &[Image], levels: &[f32]) -> Vec<Array> {
         });
     }
     inputs
+}
+
+/// What the network takes of pictures, or gives back: as they are, or their luma and their chroma.
+fn split_chroma(spec: &InputSpec, pictures: &[Image]) -> Vec<Array> {
+    if !spec.extra.contains(&ExtraInput::Chroma) {
+        return vec![stack(pictures)];
+    }
+    let (luma, chroma): (Vec<_>, Vec<_>) = pictures
+        .iter()
+        .map(Yuv420::of)
+        .map(|yuv| (yuv.luma, yuv.chroma))
+        .unzip();
+    vec![stack(&luma), stack(&chroma)]
 }

@@ -1,55 +1,79 @@
 //! Ways to learn to denoise, beside clean pictures.
 
-use gst_candle::data::noise::add_gaussian;
+use std::process::Output;
+
+use gst_candle::data::noise::{NAMES, add_gaussian};
 use gst_candle::data::random::stream;
+use gst_candle::model::Color;
+use gst_candle::pixels::Image;
 use serde_json::Value;
 
-use super::errors::assert_fails;
-use super::{Folder, assert_same, figures, part, parts, run, succeed, write};
+use super::{Folder, assert_same, figures, part, parts, run, write};
 
-/// A part before a camera that stands still, each frame with white noise of deviation `sigma` of full scale.
-fn noisy_frames(folder: &Folder, name: &str, count: u64, moves: bool, sigma: f32) {
-    for number in 0..count {
-        let mut frame = part(if moves { number } else { 0 }, 64, 64, false);
-        add_gaussian(&mut frame, sigma, &mut stream(8, number, 0));
-        write(&folder.path(&format!("{name}/{number:03}.png")), &frame);
-    }
+/// Runs a command line, without the program's name; no word of it has a space.
+fn run_line(line: &str) -> Output {
+    run(&line.split_whitespace().collect::<Vec<_>>())
+}
+
+/// Runs it and returns what it said on standard error.
+fn succeed(line: &str) -> String {
+    let output = run_line(line);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{line}: {said}");
+    said
+}
+
+/// Runs it and expects an error with these words in it.
+fn assert_refused(line: &str, words: &[&str]) {
+    let output = run_line(line);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{line}: {said}");
+    assert!(words.iter().all(|word| said.contains(word)), "{line}: {said}");
+}
+
+fn figure(line: &str, key: &str) -> f64 {
+    value(&figures(&line.split_whitespace().collect::<Vec<_>>()), key)
 }
 
 fn value(figures: &Value, key: &str) -> f64 {
     figures[key].as_f64().unwrap_or_else(|| panic!("{key} in {figures}"))
 }
 
+/// Something to see everywhere.
+fn scene() -> Image {
+    let mut image = part(0, 256, 256, false);
+    for (i, value) in image.data.iter_mut().enumerate() {
+        let (x, y) = ((i % 256) as f32, (i / 256) as f32);
+        *value = 0.3 + 0.3 * *value + 0.25 * (x * 0.21).sin() * (y * 0.17 + x * 0.05).sin();
+    }
+    image
+}
+
+/// That before a camera, each frame with white noise of deviation `sigma` of full scale; it jumps from frame to frame where it `moves`.
+fn noisy_frames(folder: &Folder, name: &str, count: u64, moves: bool, sigma: f32) {
+    let scene = scene();
+    for number in 0..count {
+        let at = if moves { number as usize * 29 % 128 } else { 64 };
+        let mut frame = scene.crop(at, 128 - at, 128, 128);
+        add_gaussian(&mut frame, sigma, &mut stream(8, number, 0));
+        write(&folder.path(&format!("{name}/{number:03}.png")), &frame);
+    }
+}
+
 /// Both ways to learn from noisy frames alone come near the clean picture, and the estimate of how near is true.
 #[test]
 fn noisy_frames_alone_are_enough() {
     let folder = Folder::new();
-    parts(&folder.path("clean"), 4, [64, 64]);
-    for (name, moves, said) in [("still", false, "in time"), ("single", true, "Neighbor2Neighbor")] {
+    write(&folder.path("clean/a.png"), &scene().crop(64, 64, 128, 128));
+    let clean = folder.text("clean");
+    for (name, moves, way) in [("still", false, "in time"), ("single", true, "Neighbor2Neighbor")] {
         noisy_frames(&folder, name, 12, moves, 0.08);
         let (data, model) = (folder.text(name), folder.text(&format!("{name}.safetensors")));
-        let arguments = [
-            "train",
-            "denoise",
-            &data,
-            "--noisy-only",
-            "--arch",
-            "micro",
-            "--steps",
-            "200",
-            "--batch",
-            "4",
-            "--patch",
-            "32",
-            "-o",
-            &model,
-        ];
-        let output = run(&arguments);
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && errors.contains(said), "{errors}");
-        let judged = figures(&["eval", &model, &folder.text("clean"), "--sigma", "20"]);
-        let (psnr, noisy) = (value(&judged, "psnr"), value(&judged, "psnr_noisy"));
-        assert!(psnr > noisy + 3.0, "{name}: {judged}");
+        let train = "--noisy-only --arch micro --steps 250 --batch 4 --patch 32";
+        let said = succeed(&format!("train denoise {data} {train} -o {model}"));
+        assert!(said.contains(way), "{said}");
+        let psnr = figure(&format!("eval {model} {clean} --sigma 20.4"), "psnr");
+        assert!(psnr > 21.9 + 3.0, "{name}: {psnr}");
         let card = figures(&["info", &model]);
         let estimated = value(&card["training"]["metrics"], "val_psnr_estimated");
         assert!(
@@ -57,17 +81,9 @@ fn noisy_frames_alone_are_enough() {
             "{name}: {estimated} estimated, {psnr} true"
         );
     }
-    assert_fails(
-        &run(&[
-            "train",
-            "denoise",
-            &folder.text("still"),
-            "--noisy-only",
-            "--sigma",
-            "5",
-            "-o",
-            &folder.text("x.safetensors"),
-        ]),
+    let (still, out) = (folder.text("still"), folder.text("x.safetensors"));
+    assert_refused(
+        &format!("train denoise {still} --noisy-only --sigma 5 -o {out}"),
         &["--noisy-only", "--sigma"],
     );
 }
@@ -75,91 +91,62 @@ fn noisy_frames_alone_are_enough() {
 #[test]
 fn a_recurrent_network_gains_by_what_it_saw_before() {
     let folder = Folder::new();
-    parts(&folder.path("clean"), 4, [64, 64]);
-    let data = folder.text("clean");
-    let train = [
-        "train",
-        "denoise",
-        &data,
-        "--arch",
-        "recurrent",
-        "--width",
-        "16",
-        "--depth",
-        "4",
-        "--sigma",
-        "25",
-    ];
-    let length = ["--steps", "250", "--patch", "32", "--clip-frames", "6"];
-    let model = folder.text("a.safetensors");
-    succeed(&[&train[..], &length, &["-o", &model]].concat());
-    succeed(&[&train[..], &length, &["-o", &folder.text("b.safetensors")]].concat());
-    assert_same(&folder.path("a.safetensors"), &folder.path("b.safetensors"));
-    let psnr = |more: &[&str]| {
-        value(
-            &figures(&[&["eval", &model, &data, "--sigma", "25"], more].concat()),
-            "psnr",
-        )
-    };
-    let (first, later) = (psnr(&["--repeat", "1"]), psnr(&["--repeat", "12"]));
+    for number in 0..3 {
+        // Grain that nothing but another look tells from noise.
+        let mut scene = scene().crop(60 * number, 40, 96, 96);
+        add_gaussian(&mut scene, 0.1, &mut stream(6, number as u64, 0));
+        write(&folder.path(&format!("clean/{number:03}.png")), &scene);
+    }
+    let (data, picture) = (folder.text("clean"), folder.text("clean/001.png"));
+    let [a, b] = ["a.safetensors", "b.safetensors"];
+    for model in [a, b] {
+        let train = "--arch recurrent --width 16 --depth 4 --sigma 25 --steps 500 --patch 32 --clip-frames 6";
+        succeed(&format!("train denoise {data} {train} -o {}", folder.text(model)));
+    }
+    assert_same(&folder.path(a), &folder.path(b));
+    let eval = format!("eval {} {picture} --sigma 25", folder.text(a));
+    let (first, later) = (figure(&eval, "psnr"), figure(&format!("{eval} --repeat 12"), "psnr"));
     assert!(
-        later > first + 1.0,
+        later > first + 0.3,
         "{first} dB at first, {later} dB of a scene that stands still"
     );
-    assert_fails(
-        &run(&[
-            "train",
-            "denoise",
-            &data,
-            "--arch",
-            "recurrent",
-            "--noisy-only",
-            "-o",
-            &model,
-        ]),
+    assert_refused(
+        &format!(
+            "train denoise {data} --arch recurrent --noisy-only -o {}",
+            folder.text(a)
+        ),
         &["recurrent", "--noisy-only"],
     );
 }
 
 #[test]
-fn a_run_begins_with_another_models_weights() {
+fn a_run_begins_with_another_models_weights_or_learns_from_it() {
     let folder = Folder::new();
     parts(&folder.path("clean"), 3, [48, 48]);
     let (data, first) = (folder.text("clean"), folder.text("first.safetensors"));
-    let train = |arch: &str, more: &[&str], output: &str| {
-        let own = [
-            "train", "denoise", &data, "--arch", arch, "--batch", "4", "--patch", "32", "--sigma", "25",
-        ];
-        [&own[..], more, &["-o", output]]
-            .concat()
-            .iter()
-            .map(|s| s.to_string())
-            .collect::<Vec<_>>()
+    let train = |more: &str, name: &str| {
+        let model = folder.text(name);
+        format!("train denoise {data} --batch 4 --patch 32 --sigma 25 {more} -o {model}")
     };
-    let attempt = |arguments: Vec<String>| run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    let run_it = |arguments: Vec<String>| succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    run_it(train("micro", &["--steps", "150"], &first));
-    let second = folder.text("second.safetensors");
+    let psnr = |name: &str| figure(&format!("eval {} {data} --sigma 25", folder.text(name)), "psnr");
+    succeed(&train("--arch micro --steps 150", "first.safetensors"));
     // With so small a rate nothing is learned: what it can it has from the first.
-    run_it(train(
-        "micro",
-        &["--steps", "2", "--lr", "1e-9", "--from", &first],
-        &second,
+    succeed(&train(
+        &format!("--arch micro --steps 2 --lr 1e-9 --from {first}"),
+        "second.safetensors",
     ));
-    let psnr = |model: &str| value(&figures(&["eval", model, &data, "--sigma", "25"]), "psnr");
-    assert!((psnr(&first) - psnr(&second)).abs() < 0.01);
-    let other = train("fast", &["--from", &first], &second);
-    assert_fails(&attempt(other), &["first.safetensors", "--arch"]);
-    let taught = folder.text("taught.safetensors");
-    run_it(train(
-        "micro",
-        &["--steps", "150", "--width", "16", "--teacher", &first],
-        &taught,
+    assert!((psnr("first.safetensors") - psnr("second.safetensors")).abs() < 0.01);
+    let refused = |more: &str, words: &[&str]| assert_refused(&train(more, "x.safetensors"), words);
+    refused(&format!("--arch fast --from {first}"), &["first.safetensors", "--arch"]);
+    succeed(&train(
+        &format!("--arch micro --width 16 --steps 150 --teacher {first}"),
+        "taught.safetensors",
     ));
-    assert!(psnr(&taught) > 20.17 + 3.0);
-    parts(&folder.path("color"), 2, [48, 48]);
-    let wrong = train("micro", &["--color", "rgb", "--teacher", &first], &taught);
-    assert_fails(&attempt(wrong), &["first.safetensors", "--color"]);
+    assert!(psnr("taught.safetensors") > 20.17 + 3.0);
+    refused(
+        &format!("--arch micro --color rgb --teacher {first}"),
+        &["first.safetensors", "--color"],
+    );
 }
 
 #[test]
@@ -167,37 +154,13 @@ fn a_budget_chooses_the_width() {
     let folder = Folder::new();
     parts(&folder.path("clean"), 3, [48, 48]);
     let (data, model) = (folder.text("clean"), folder.text("m.safetensors"));
-    let train = |ms: &str, size: &str| {
-        run(&[
-            "train",
-            "denoise",
-            &data,
-            "--arch",
-            "micro",
-            "--steps",
-            "1",
-            "--batch",
-            "1",
-            "--budget",
-            ms,
-            "--budget-size",
-            size,
-            "-o",
-            &model,
-        ])
-    };
-    let output = train("100000", "32x32");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && errors.contains("--width 192: a frame of 32x32 takes"),
-        "{errors}"
-    );
+    let train = format!("train denoise {data} --arch micro --steps 1 --batch 1 -o {model}");
+    let said = succeed(&format!("{train} --budget 100000 --budget-size 32x32"));
+    assert!(said.contains("--width 192: a frame of 32x32 takes"), "{said}");
     assert_eq!(figures(&["info", &model])["training"]["arch"], "micro width=192");
-    let output = train("0.1", "1920x1080");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        !output.status.success() && errors.contains("--budget 0.1: with 8 channels"),
-        "{errors}"
+    assert_refused(
+        &format!("{train} --budget 0.1 --budget-size 1920x1080"),
+        &["--budget 0.1: with 8 channels"],
     );
 }
 
@@ -206,28 +169,36 @@ fn every_kind_of_noise_is_learned_from() {
     let folder = Folder::new();
     write(
         &folder.path("clean/a.png"),
-        &part(1, 48, 48, false).to_color(gst_candle::model::Color::Rgb),
+        &part(1, 48, 48, false).to_color(Color::Rgb),
     );
-    let data = folder.text("clean");
-    for (noise, _) in gst_candle::data::noise::NAMES {
+    let (data, model) = (folder.text("clean"), folder.text("m.safetensors"));
+    for (noise, _) in NAMES {
         for color in ["gray", "rgb"] {
-            let model = folder.text(&format!("{noise}.safetensors"));
-            succeed(&[
-                "train", "denoise", &data, "--arch", "micro", "--width", "4", "--color", color, "--noise", noise,
-                "--steps", "2", "--batch", "4", "--patch", "32", "-o", &model,
-            ]);
+            let net = format!("--arch micro --width 4 --color {color}");
+            succeed(&format!(
+                "train denoise {data} {net} --noise {noise} --steps 2 --batch 4 --patch 32 -o {model}"
+            ));
         }
     }
-    assert_fails(
-        &run(&[
-            "train",
-            "denoise",
-            &data,
-            "--noise",
-            "pink",
-            "-o",
-            &folder.text("x.safetensors"),
-        ]),
-        &["pink", "correlated"],
+    assert_refused(
+        &format!("train denoise {data} --noise pink -o {model}"),
+        &["`pink`", "correlated"],
     );
+}
+
+#[test]
+fn luma_and_chroma_are_learned_as_they_are() {
+    let folder = Folder::new();
+    for number in 0..3 {
+        let mut picture = part(number, 48, 48, false).to_color(Color::Rgb);
+        picture.plane_mut(0).iter_mut().for_each(|x| *x *= 0.7);
+        write(&folder.path(&format!("clean/{number}.png")), &picture);
+    }
+    let (data, model) = (folder.text("clean"), folder.text("m.safetensors"));
+    let train = format!("train denoise {data} --yuv420 --batch 4 --patch 32 --sigma 25");
+    succeed(&format!("{train} --arch micro --steps 200 -o {model}"));
+    assert_eq!(figures(&["info", &model])["training"]["arch"], "micro yuv420");
+    let psnr = figure(&format!("eval {model} {data} --sigma 25"), "psnr");
+    assert!(psnr > 20.17 + 3.0, "{psnr}");
+    assert_refused(&format!("{train} --arch dncnn -o {model}"), &["dncnn", "yuv420"]);
 }

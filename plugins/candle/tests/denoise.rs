@@ -36,6 +36,36 @@ fn every_format_and_odd_size_is_denoised_and_alpha_kept() {
     }
 }
 
+/// A model sees a 12-bit camera's white as white: half of every code comes out, and codes beyond white are cut to it.
+#[test]
+fn the_white_of_sixteen_bits_can_be_set() {
+    init();
+    let model = halving();
+    let caps = "format=GRAY16_LE,width=8,height=4";
+    let info = info_of(caps);
+    let (mut harness, _) = harness("candledenoise", &model, "gray16-white=4095", caps);
+    let mut input = busy(&info, 0);
+    {
+        let mut data = input.get_mut().unwrap().map_writable().unwrap();
+        let (codes, _) = data.as_chunks_mut::<2>();
+        codes
+            .iter_mut()
+            .zip([0u16, 100, 4000, 4095, 8000].into_iter().cycle())
+            .for_each(|(code, value)| *code = value.to_le_bytes());
+    }
+    let output = harness.push_and_pull(input).unwrap();
+    let data = output.map_readable().unwrap();
+    let codes: Vec<u16> = data
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|code| u16::from_le_bytes(*code))
+        .collect();
+    for (code, expected) in codes.iter().zip([0u16, 50, 2000, 2048, 2048].into_iter().cycle()) {
+        assert!(code.abs_diff(expected) <= 1, "{code}, not {expected}");
+    }
+}
+
 #[test]
 fn strength_blends_and_zero_copies_without_inference() {
     init();

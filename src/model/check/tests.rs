@@ -89,7 +89,7 @@ fn graph_takes_the_input_and_gives_what_the_task_wants() {
         "{text}"
     );
     let two = |m: &mut Model| m.graph.outputs.push("input".into());
-    assert!(fault(fast(), "key `graph`: ", two).contains("one output beside its states, not 2"));
+    assert!(fault(fast(), "key `graph`: ", two).contains("one output beside those of its extra inputs, not 2"));
     assert!(fault(fast(), "key `graph`: ", |m| m.task = Task::Classify).contains("classify wants [N, classes]"));
     let mut lenet = model(Task::Classify, "lenet", &["a", "b"]);
     lenet.input.size = None;

@@ -37,7 +37,7 @@ fn slow_rgb(memory: &Memory, colorimetry: Colorimetry, x: usize, y: usize) -> ([
     let code = |i| f64::from(memory.code(i, x, y));
     let (black, luma, chroma) = match colorimetry.range {
         Range::Limited => (16.0, 219.0, 224.0),
-        Range::Full => (0.0, 255.0, 255.0),
+        Range::Full | Range::Codes(_) => (0.0, 255.0, 255.0),
     };
     let unit = |v: f64| v.clamp(0.0, 1.0);
     match memory.format {

@@ -49,7 +49,7 @@ impl Memory {
             .enumerate()
             .filter_map(|(i, (extra, &shape))| match *extra {
                 ExtraInput::State { output, .. } => Some((i + 1, output, shape)),
-                ExtraInput::NoiseLevel { .. } => None,
+                ExtraInput::NoiseLevel { .. } | ExtraInput::Chroma => None,
             });
         if !states
             .clone()

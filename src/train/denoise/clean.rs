@@ -6,7 +6,7 @@ use rand_pcg::Pcg64;
 
 use super::scenes::Scene;
 use super::teacher::Teacher;
-use super::{Options, inputs, misjudged, psnr_cut};
+use super::{Options, inputs, misjudged, psnr_cut, split_chroma};
 use crate::Result;
 use crate::data::augment;
 use crate::data::noise::Noisy;
@@ -14,10 +14,10 @@ use crate::data::random::stream;
 use crate::exec::Session;
 use crate::exec::candle::Network;
 use crate::graph::Array;
-use crate::model::{InputSpec, Model};
-use crate::pixels::Image;
+use crate::model::{Color, ExtraInput, InputSpec, Model};
+use crate::pixels::{Image, Yuv420, noise_of_residual};
 use crate::score::metrics;
-use crate::train::arrays::{first_output, infer, stack, to_images};
+use crate::train::arrays::infer_all;
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
 use crate::train::run::{Metrics, Objective};
@@ -29,6 +29,8 @@ const VAL_SIDE: usize = 256;
 const VAL_PICTURES: usize = 12;
 /// Noise of the validation where training draws it at random, 0..255.
 const VAL_SIGMA: f32 = 25.0;
+/// Weight of chroma's loss against luma's: it has half as many values.
+const CHROMA_WEIGHT: f64 = 0.5;
 /// Pictures that show what bf16 loses: few, because a CPU without AMX takes a second for each.
 const BF16_PICTURES: usize = 4;
 
@@ -54,11 +56,46 @@ impl Clean {
             .options
             .sigma
             .unwrap_or_else(|| rng.random::<f32>() * self.options.sigma_max);
-        let part = scene.part(at, [side, side], self.options.noise, sigma, rng);
+        let part = self.part(scene, at, [side, side], sigma, rng);
         Noisy {
             noisy: augment::turn(&part.noisy, turns, flip),
             clean: augment::turn(&part.clean, turns, flip),
             level: misjudged(part.level, rng),
+        }
+    }
+
+    /// A part of a scene, and the noise level that an estimate would find in what the network calls the picture.
+    fn part(&self, scene: &Scene, at: [usize; 2], size: [usize; 2], sigma: f32, rng: &mut Pcg64) -> Noisy {
+        let mut part = scene.part(at, size, self.options.noise, sigma, rng);
+        if self.input.extra.contains(&ExtraInput::Chroma) {
+            let mut noise = part.noisy.clone();
+            noise
+                .data
+                .iter_mut()
+                .zip(&part.clean.data)
+                .for_each(|(x, clean)| *x -= clean);
+            let [all, luma] = [
+                noise_of_residual(&noise),
+                noise_of_residual(&noise.to_color(Color::Gray)),
+            ];
+            part.level *= luma / all.max(f32::MIN_POSITIVE);
+        }
+        part
+    }
+
+    /// PSNR of the network's picture against the clean one, cut to 0..1; that of luma and chroma is compared as such.
+    fn psnr(&self, outputs: Vec<Array>, clean: &Image) -> f64 {
+        let picture = |array: Array| Image {
+            channels: array.shape[1],
+            height: array.shape[2],
+            width: array.shape[3],
+            data: array.data,
+        };
+        let mut outputs = outputs.into_iter().map(picture);
+        let first = outputs.next().expect("a network has an output");
+        match outputs.next() {
+            None => psnr_cut(first, clean),
+            Some(chroma) => psnr_cut(Yuv420 { luma: first, chroma }.to_rgb(), &Yuv420::of(clean).to_rgb()),
         }
     }
 
@@ -79,7 +116,7 @@ impl Clean {
                 .size()
                 .map(|side| side.min(VAL_SIDE.max(multiple)) / multiple * multiple);
             let at = [0, 1].map(|axis| (scene.clean.size()[axis] - size[axis]) / 2);
-            scene.part(at, size, self.options.noise, sigma, &mut rng)
+            self.part(scene, at, size, sigma, &mut rng)
         })
     }
 
@@ -88,10 +125,9 @@ impl Clean {
         let mut sessions = [Session::in_f32(model)?, Session::in_bf16(model)?];
         let (mut psnr, mut count) = ([0.0; 2], 0.0);
         for Noisy { noisy, clean, level } in self.validation_parts().take(BF16_PICTURES) {
-            let inputs = inputs(&self.input, &[noisy], &[level]);
+            let inputs = inputs(&self.input, std::slice::from_ref(&noisy), &[level]);
             for (session, psnr) in sessions.iter_mut().zip(&mut psnr) {
-                let Array { data, .. } = session.run(&inputs)?.swap_remove(0);
-                *psnr += psnr_cut(Image { data, ..clean }, &clean);
+                *psnr += self.psnr(session.run(&inputs)?, &clean);
             }
             count += 1.0;
         }
@@ -117,30 +153,37 @@ impl Objective for Clean {
         let levels: Vec<f32> = patches.iter().map(|patch| patch.level).collect();
         let (noisy, clean): (Vec<_>, Vec<_>) = patches.into_iter().map(|patch| (patch.noisy, patch.clean)).unzip();
         let mut batch = inputs(&self.input, &noisy, &levels);
-        let mut target = stack(&clean);
+        let mut targets = split_chroma(&self.input, &clean);
         if let Some(teacher) = &self.teacher {
-            let taught = teacher.denoise(&noisy, &levels)?;
-            target
-                .data
-                .iter_mut()
-                .zip(taught.data)
-                .for_each(|(x, taught)| *x = 0.5 * (*x + taught));
+            for (target, taught) in targets.iter_mut().zip(teacher.denoise(&noisy, &levels)?) {
+                let values = target.data.iter_mut().zip(taught.data);
+                values.for_each(|(x, taught)| *x = 0.5 * (*x + taught));
+            }
         }
-        batch.push(target);
+        batch.append(&mut targets);
         Ok(batch)
     }
 
     fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
-        let (clean, inputs) = batch.split_last().expect("a batch ends with the clean patches");
-        self.options.loss.compute(&first_output(network, inputs, true)?, clean)
+        let (inputs, targets) = batch.split_at(1 + self.input.extra.len());
+        let outputs = network.forward(inputs, true)?;
+        let mut loss = self.options.loss.compute(&outputs[0], &targets[0])?;
+        for (output, target) in outputs.iter().zip(targets).skip(1) {
+            loss = (loss + (self.options.loss.compute(output, target)? * CHROMA_WEIGHT)?)?;
+        }
+        Ok(loss)
     }
 
     fn validate(&self, network: &Network) -> Result<Metrics> {
         let (mut psnr, mut before, mut count) = (0.0, 0.0, 0.0);
         for Noisy { noisy, clean, level } in self.validation_parts() {
             before += metrics::psnr(&noisy, &clean);
-            let output = infer(network, &inputs(&self.input, &[noisy], &[level]), &self.device)?;
-            psnr += psnr_cut(to_images(&output)?.swap_remove(0), &clean);
+            let outputs = infer_all(
+                network,
+                &inputs(&self.input, std::slice::from_ref(&noisy), &[level]),
+                &self.device,
+            )?;
+            psnr += self.psnr(outputs, &clean);
             count += 1.0;
         }
         Ok(vec![("val_psnr", psnr / count), ("val_psnr_noisy", before / count)])

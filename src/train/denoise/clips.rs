@@ -15,7 +15,7 @@ use crate::exec::candle::Network;
 use crate::graph::Array;
 use crate::model::{ExtraInput, InputSpec, Model};
 use crate::pixels::Image;
-use crate::train::arrays::{stack, to_tensor};
+use crate::train::arrays::{infer_all, stack};
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
 use crate::train::run::{Metrics, Objective};
@@ -279,7 +279,7 @@ impl Objective for Clips {
                 .zip(inputs.drain(1..))
                 .map(|(extra, before)| match *extra {
                     ExtraInput::State { output, .. } => outputs[output].clone(),
-                    ExtraInput::NoiseLevel { .. } => before,
+                    ExtraInput::NoiseLevel { .. } | ExtraInput::Chroma => before,
                 })
                 .collect();
         }
@@ -287,19 +287,7 @@ impl Objective for Clips {
     }
 
     fn validate(&self, network: &Network) -> Result<Metrics> {
-        let run = |inputs: &[Array]| -> Result<Vec<Array>> {
-            let inputs = inputs
-                .iter()
-                .map(|input| to_tensor(input, &self.device))
-                .collect::<Result<Vec<_>>>()?;
-            let array = |tensor: &Tensor| {
-                Ok(Array {
-                    shape: tensor.dims().to_vec(),
-                    data: tensor.flatten_all()?.to_vec1()?,
-                })
-            };
-            network.forward(&inputs, false)?.iter().map(array).collect()
-        };
+        let run = |inputs: &[Array]| infer_all(network, inputs, &self.device);
         let mut psnr = [Vec::new(), Vec::new()];
         for (i, scene) in self.judged() {
             let clip = self.held_out(i, scene, VAL_FRAMES);

@@ -12,8 +12,8 @@ use crate::train::packed::Packed;
 const BLUR: f32 = 2.0;
 /// Blurred differences beyond so many deviations of the noise are motion.
 const DEVIATIONS: f32 = 3.0;
-/// Noise with this many times the deviation of white noise after the blur is still noise: it is correlated.
-const CORRELATED: f32 = 4.0;
+/// Noise, unless it is white, is less than this share of the scene's own deviation.
+const CONTRAST: f32 = 0.3;
 /// Side in pixels of the surroundings of motion that count as moving.
 const MARGIN: usize = 9;
 /// The least share of a frame that must stand still for a pair.
@@ -64,12 +64,12 @@ impl Pair {
             plane.for_each(|(b, a)| *b -= gain * a + offset);
         }
         let difference = gaussian(&difference.to_color(Color::Gray), BLUR);
-        // White noise of both frames after the blur, whose weights' squares sum to 1 / (4 pi BLUR²).
+        // White noise of both frames after the blur, whose weights' squares sum to 1 / (4 pi BLUR²). Correlated noise is more, but motion
+        // may look like it: it differs by as much as the scene does.
         let white = (first.level.powi(2) + second.level.powi(2)).sqrt() / (BLUR * (4.0 * std::f32::consts::PI).sqrt());
-        let threshold = DEVIATIONS
-            * deviation(&difference.data)
-                .clamp(0.5 * white, CORRELATED * white)
-                .max(0.5 / 255.0);
+        let most = CONTRAST * contrast(&gaussian(&a.to_color(Color::Gray), BLUR).data);
+        let noise = deviation(&difference.data).clamp(0.5 * white, most.max(white));
+        let threshold = (DEVIATIONS * noise).max(0.5 / 255.0);
         let moving = Image {
             data: difference.data.iter().map(|x| f32::from(x.abs() > threshold)).collect(),
             ..difference
@@ -140,12 +140,21 @@ fn light(a: &[f32], b: &[f32]) -> [f32; 2] {
     [gain as f32, (mean_b - gain * mean_a) as f32]
 }
 
-/// Standard deviation of what is mostly normal, by its median: a moving part does not change it.
+/// Standard deviation of noise around zero, by the lowest quarter of its sizes: what moves does not change it.
 fn deviation(values: &[f32]) -> f32 {
+    /// Quantile of sizes of a normal value, in deviations.
+    const QUARTER: f32 = 0.318_6;
     let mut sizes: Vec<f32> = values.iter().map(|x| x.abs()).collect();
-    let middle = sizes.len() / 2;
-    let (_, median, _) = sizes.select_nth_unstable_by(middle, f32::total_cmp);
-    *median / 0.6745
+    let at = sizes.len() / 4;
+    let (_, quarter, _) = sizes.select_nth_unstable_by(at, f32::total_cmp);
+    *quarter / QUARTER
+}
+
+/// Standard deviation.
+fn contrast(values: &[f32]) -> f32 {
+    let n = values.len() as f32;
+    let mean = values.iter().sum::<f32>() / n;
+    (values.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / n).sqrt()
 }
 
 #[cfg(test)]

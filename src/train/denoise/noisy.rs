@@ -18,7 +18,7 @@ use crate::exec::candle::Network;
 use crate::graph::Array;
 use crate::model::{Color, InputSpec, Model};
 use crate::pixels::{Image, estimate_noise};
-use crate::train::arrays::{first_output, infer, stack, to_images};
+use crate::train::arrays::{first_output, infer_all, stack, to_images};
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
 use crate::train::packed::{self, Packed};
@@ -40,6 +40,8 @@ const BF16_ITEMS: usize = 4;
 const VAL_SIDE: usize = 256;
 /// Least squared error that is told from none, of full scale: 60 dB.
 const LEAST_ERROR: f64 = 1e-6;
+/// What the picture is changed by to see how the output follows, of full scale.
+const PROBE: f32 = 1e-3;
 
 /// A noisy frame and its noise level, 0..1.
 pub(super) struct Shot {
@@ -186,75 +188,86 @@ impl NoisyOnly {
         Ok(mean_psnr(&f32?) - mean_psnr(&bf16?))
     }
 
-    /// Validation without a clean frame: the squared error against another look at the same scene, less the noise of that look, is an
-    /// estimate of the error against the clean scene.
-    fn judge(&self, items: usize, mut output: impl FnMut(&[Array]) -> Result<Array>) -> Result<Vec<Judged>> {
-        // One clip has nothing held out beside it, and is better than none.
-        let by_time = !self.train.pairs.is_empty();
-        let empty = if by_time {
-            self.held_out.pairs.is_empty()
-        } else {
-            self.held_out.shots.is_empty()
-        };
-        let set = if empty { &self.train } else { &self.held_out };
-        let multiple = self.input.multiple_of;
+    /// Validation without a clean frame, on some frames.
+    fn judge(&self, items: usize, mut run: impl FnMut(&[Array]) -> Result<Array>) -> Result<Vec<Judged>> {
         let mut output = |noisy: &Image, level: f32| -> Result<Image> {
-            let data = output(&inputs(&self.input, std::slice::from_ref(noisy), &[level]))?.data;
+            let data = run(&inputs(&self.input, std::slice::from_ref(noisy), &[level]))?.data;
             Ok(Image { data, ..*noisy })
         };
-        if by_time {
-            let every = set.pairs.len().div_ceil(items);
-            return set
-                .pairs
-                .iter()
-                .step_by(every)
-                .map(|pair| {
-                    let size = pair.size().map(|side| side.min(VAL_SIDE) / multiple * multiple);
-                    let at = [0, 1].map(|axis| (pair.size()[axis] - size[axis]) / 2);
-                    let [noisy, other, mask, level] = pair.cut(&set.shots, at, size, false);
-                    let clean = output(&noisy, level.data[0])?;
-                    // Both looks have the same noise.
-                    Ok(Judged::new(
-                        &noisy,
-                        &clean,
-                        &other,
-                        &mask,
-                        mean_square(&noisy, &other, &mask) / 2.0,
-                    ))
-                })
-                .collect();
+        // One clip has nothing held out beside it, and is better than none.
+        let by_time = !self.train.pairs.is_empty();
+        let count = |set: &Set| if by_time { set.pairs.len() } else { set.shots.len() };
+        let set = if count(&self.held_out) == 0 {
+            &self.train
+        } else {
+            &self.held_out
+        };
+        let mut judged = Vec::new();
+        for i in (0..count(set)).step_by(count(set).div_ceil(items)) {
+            judged.push(match by_time {
+                true => self.judge_pair(set, i, &mut output)?,
+                false => self.judge_shot(set, i, &mut output)?,
+            });
         }
-        let every = set.shots.len().div_ceil(items);
-        set.shots
+        Ok(judged)
+    }
+
+    /// The squared error against the other frame, less the noise of that frame, is an estimate of the error against the clean scene.
+    fn judge_pair(&self, set: &Set, i: usize, mut output: impl FnMut(&Image, f32) -> Result<Image>) -> Result<Judged> {
+        let pair = &set.pairs[i];
+        let [at, size] = self.middle(pair.size());
+        let [noisy, other, mask, level] = pair.cut(&set.shots, at, size, false);
+        let clean = output(&noisy, level.data[0])?;
+        // Both frames have the same noise.
+        let variance = mean_square(&noisy, &other, &mask) / 2.0;
+        Ok(Judged::new(
+            &noisy,
+            &clean,
+            mean_square(&clean, &other, &mask) - variance,
+            variance,
+        ))
+    }
+
+    /// Stein's unbiased estimate of the squared error under white Gaussian noise (Stein 1981), the divergence by one probe (Ramani 2008).
+    fn judge_shot(&self, set: &Set, i: usize, mut output: impl FnMut(&Image, f32) -> Result<Image>) -> Result<Judged> {
+        let Shot { picture, level } = &set.shots[i];
+        let [at, size] = self.middle(picture.size());
+        let noisy = picture.crop(at, size);
+        let clean = output(&noisy, *level)?;
+        let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
+        let signs: Vec<f32> = noisy
+            .data
             .iter()
-            .step_by(every)
-            .enumerate()
-            .map(|(i, shot)| {
-                let size = shot
-                    .picture
-                    .size()
-                    .map(|side| side.min(2 * VAL_SIDE) / (2 * multiple) * 2 * multiple);
-                let at = [0, 1].map(|axis| (shot.picture.size()[axis] - size[axis]) / 2);
-                let whole = shot.picture.crop(at, size);
-                let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
-                let picks = picks(size[0] / 2, size[1] / 2, &mut rng);
-                let [noisy, mut other] = split(&whole, &picks);
-                let [first, second] = split(&output(&whole, shot.level)?, &picks);
-                let clean = output(&noisy, shot.level)?;
-                // What the two halves of the scene itself differ by is no error.
-                for ((other, first), second) in other.data.iter_mut().zip(&first.data).zip(&second.data) {
-                    *other += first - second;
-                }
-                let everywhere = Image::filled(1, noisy.height, noisy.width, 1.0);
-                Ok(Judged::new(
-                    &noisy,
-                    &clean,
-                    &other,
-                    &everywhere,
-                    f64::from(shot.level).powi(2),
-                ))
-            })
-            .collect()
+            .map(|_| if rng.random() { 1.0 } else { -1.0 })
+            .collect();
+        let probe = Image {
+            data: noisy
+                .data
+                .iter()
+                .zip(&signs)
+                .map(|(x, sign)| x + PROBE * sign)
+                .collect(),
+            ..noisy
+        };
+        let moved = output(&probe, *level)?;
+        let moved = moved
+            .data
+            .iter()
+            .zip(&clean.data)
+            .zip(&signs)
+            .map(|((a, b), sign)| f64::from((a - b) * sign));
+        let divergence = moved.sum::<f64>() / f64::from(PROBE) / signs.len() as f64;
+        let everywhere = Image::filled(1, noisy.height, noisy.width, 1.0);
+        let variance = f64::from(*level).powi(2);
+        let error = mean_square(&clean, &noisy, &everywhere) + (2.0 * divergence - 1.0) * variance;
+        Ok(Judged::new(&noisy, &clean, error, variance))
+    }
+
+    /// Corner and size of the middle part of a frame of `size`.
+    fn middle(&self, size: [usize; 2]) -> [[usize; 2]; 2] {
+        let multiple = self.input.multiple_of;
+        let part = size.map(|side| side.min(VAL_SIDE) / multiple * multiple);
+        [[0, 1].map(|axis| (size[axis] - part[axis]) / 2), part]
     }
 }
 
@@ -273,22 +286,17 @@ struct Judged {
 }
 
 impl Judged {
-    /// `other` is another look with noise of variance `variance`.
-    fn new(noisy: &Image, clean: &Image, other: &Image, mask: &Image, variance: f64) -> Self {
+    fn new(noisy: &Image, clean: &Image, error: f64, error_before: f64) -> Self {
         let (mut product, mut square) = (0.0, 0.0);
         for channel in 0..noisy.channels {
-            let residual: Vec<f64> = noisy
-                .plane(channel)
-                .iter()
-                .zip(clean.plane(channel))
-                .map(|(a, b)| f64::from(a - b))
-                .collect();
+            let planes = noisy.plane(channel).iter().zip(clean.plane(channel));
+            let residual: Vec<f64> = planes.map(|(a, b)| f64::from(a - b)).collect();
             square += residual.iter().map(|x| x * x).sum::<f64>();
             product += residual.windows(2).map(|x| x[0] * x[1]).sum::<f64>();
         }
         Self {
-            error: (mean_square(clean, other, mask) - variance).max(LEAST_ERROR),
-            error_before: variance,
+            error: error.max(LEAST_ERROR),
+            error_before: error_before.max(LEAST_ERROR),
             correlation: product / square.max(f64::MIN_POSITIVE),
         }
     }
@@ -406,19 +414,12 @@ impl Objective for NoisyOnly {
 
     fn validate(&self, network: &Network) -> Result<Metrics> {
         let judged = self.judge(VAL_ITEMS, |inputs| {
-            let output = infer(network, inputs, &self.device)?;
-            Ok(Array {
-                shape: output.dims().to_vec(),
-                data: output.flatten_all()?.to_vec1()?,
-            })
+            Ok(infer_all(network, inputs, &self.device)?.swap_remove(0))
         })?;
         let mean = |figure: fn(&Judged) -> f64| judged.iter().map(figure).sum::<f64>() / judged.len() as f64;
         Ok(vec![
             ("val_psnr_estimated", mean_psnr(&judged)),
-            (
-                "val_psnr_noisy_estimated",
-                mean(|j| -10.0 * j.error_before.max(LEAST_ERROR).log10()),
-            ),
+            ("val_psnr_noisy_estimated", mean(|j| -10.0 * j.error_before.log10())),
             ("val_residual_correlation", mean(|j| j.correlation)),
         ])
     }

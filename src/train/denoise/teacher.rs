@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::inputs;
 use crate::exec::Session;
 use crate::graph::Array;
-use crate::model::{Color, InputSpec, Model, Task};
+use crate::model::{ExtraInput, InputSpec, Model, Task};
 use crate::pixels::Image;
 use crate::{Error, Result};
 
@@ -17,16 +17,23 @@ pub(super) struct Teacher {
 }
 
 impl Teacher {
-    /// The model at `path`, which must denoise patches of `side` pixels in `color`.
-    pub(super) fn load(path: &Path, color: Color, side: usize) -> Result<Self> {
+    /// The model at `path`, which must denoise patches of `side` pixels of what `student` takes.
+    pub(super) fn load(path: &Path, student: &InputSpec, side: usize) -> Result<Self> {
         let model = Model::load(path)?;
         let input = model.input.clone();
+        let colors = |input: &InputSpec| (input.color, input.extra.contains(&ExtraInput::Chroma));
         let reason = if model.task != Task::Denoise {
             Some(format!(
                 "a teacher must be a denoiser; this model is for `{}`",
                 model.task
             ))
-        } else if input.color != color {
+        } else if input
+            .extra
+            .iter()
+            .any(|extra| matches!(extra, ExtraInput::State { .. }))
+        {
+            Some("a recurrent model cannot be the teacher".to_owned())
+        } else if colors(&input) != colors(student) {
             Some("the teacher's colour is not that of the network to train: give --color".to_owned())
         } else if !side.is_multiple_of(input.multiple_of) {
             Some(format!(
@@ -45,9 +52,9 @@ impl Teacher {
         })
     }
 
-    /// The patches denoised, `[N, C, H, W]`.
-    pub(super) fn denoise(&self, noisy: &[Image], levels: &[f32]) -> Result<Array> {
+    /// The patches denoised: all outputs.
+    pub(super) fn denoise(&self, noisy: &[Image], levels: &[f32]) -> Result<Vec<Array>> {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(session.run(&inputs(&self.input, noisy, levels))?.swap_remove(0))
+        session.run(&inputs(&self.input, noisy, levels))
     }
 }

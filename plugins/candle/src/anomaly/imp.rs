@@ -140,7 +140,9 @@ impl CandleAnomaly {
         let begin = Instant::now();
         let finding = engine::run(|| {
             let mapped = frame::map(buffer, info)?;
-            state.inspector.inspect(&frame::frame(&mapped)?, settings)
+            state
+                .inspector
+                .inspect(&frame::frame(&mapped, settings.common.gray16_white)?, settings)
         })?;
         lock(&self.stats).record(begin.elapsed());
         let alarm = AlarmSettings {

@@ -128,7 +128,7 @@ impl CandleClassify {
         let size = [info.width() as i32, info.height() as i32];
         let (labels, regions) = engine::run(|| {
             let mapped = frame::map(buffer, info)?;
-            let frame = frame::frame(&mapped)?;
+            let frame = frame::frame(&mapped, settings.common.gray16_white)?;
             match settings.regions {
                 Regions::Frame => {
                     let time_ns = times.running.map_or(0, gst::ClockTime::nseconds);

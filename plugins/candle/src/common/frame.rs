@@ -60,8 +60,8 @@ pub fn progressive_by_default(caps: &gst::Caps) -> gst::Caps {
     caps
 }
 
-/// A mapped frame for the library to read.
-pub fn frame<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>) -> gst_candle::Result<Frame<'a>> {
+/// A mapped frame for the library to read; `white` as in [`colorimetry`].
+pub fn frame<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>, white: u16) -> gst_candle::Result<Frame<'a>> {
     let info = frame.info();
     let planes = frame
         .planes_data()
@@ -69,12 +69,23 @@ pub fn frame<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>) -> gst_candle::Resul
         .take(frame.n_planes() as usize)
         .collect();
     let (width, height) = (info.width() as usize, info.height() as usize);
-    Frame::new(format(info)?, width, height, planes, strides(frame)?, colorimetry(info))
+    Frame::new(
+        format(info)?,
+        width,
+        height,
+        planes,
+        strides(frame)?,
+        colorimetry(info, white),
+    )
 }
 
-/// A mapped frame for the library to write to.
-pub fn frame_mut<'a>(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>) -> gst_candle::Result<FrameMut<'a>> {
-    let (format, strides, colorimetry) = (format(frame.info())?, strides(frame)?, colorimetry(frame.info()));
+/// A mapped frame for the library to write to; `white` as in [`colorimetry`].
+pub fn frame_mut<'a>(
+    frame: &'a mut VideoFrameRef<&mut gst::BufferRef>,
+    white: u16,
+) -> gst_candle::Result<FrameMut<'a>> {
+    let colorimetry = colorimetry(frame.info(), white);
+    let (format, strides) = (format(frame.info())?, strides(frame)?);
     let (width, height) = (frame.width() as usize, frame.height() as usize);
     let n_planes = frame.n_planes() as usize;
     let planes = frame.planes_data_mut().into_iter().take(n_planes).collect();
@@ -102,7 +113,7 @@ pub fn draw(
     info: &VideoInfo,
     draw: impl FnOnce(&mut FrameMut<'_>),
 ) -> gst_candle::Result<()> {
-    draw(&mut frame_mut(&mut map_mut(buffer, info)?)?);
+    draw(&mut frame_mut(&mut map_mut(buffer, info)?, 0)?);
     Ok(())
 }
 
@@ -119,8 +130,8 @@ fn strides(frame: &impl VideoFrameExt) -> gst_candle::Result<Vec<usize>> {
 }
 
 /// How the values are to be read; where the caps leave it open, grey is full range and YUV limited, by BT.601 up to
-/// 576 rows and BT.709 above.
-pub fn colorimetry(info: &VideoInfo) -> Colorimetry {
+/// 576 rows and BT.709 above. `white` is the code of GRAY16_LE that is white, 0 what the caps say.
+pub fn colorimetry(info: &VideoInfo, white: u16) -> Colorimetry {
     let given = info.colorimetry();
     let matrix = match given.matrix() {
         VideoColorMatrix::Bt601 | VideoColorMatrix::Fcc => Matrix::Bt601,
@@ -130,6 +141,7 @@ pub fn colorimetry(info: &VideoInfo) -> Colorimetry {
         _ => Matrix::Bt601,
     };
     let range = match given.range() {
+        _ if white > 0 && info.format() == VideoFormat::Gray16Le => Range::Codes(white),
         VideoColorRange::Range0_255 => Range::Full,
         VideoColorRange::Range16_235 => Range::Limited,
         _ if info.format_info().is_gray() => Range::Full,
@@ -145,7 +157,7 @@ mod tests {
     fn of(caps: &str) -> Colorimetry {
         gst::init().expect("GStreamer starts");
         let caps: gst::Caps = format!("video/x-raw,framerate=1/1,{caps}").parse().expect("valid caps");
-        colorimetry(&VideoInfo::from_caps(&caps).expect("fixed caps"))
+        colorimetry(&VideoInfo::from_caps(&caps).expect("fixed caps"), 4095)
     }
 
     #[test]
@@ -180,6 +192,7 @@ mod tests {
             Range::Limited
         );
         assert_eq!(of("format=RGB,width=64,height=48").range, Range::Full);
+        assert_eq!(of("format=GRAY16_LE,width=64,height=48").range, Range::Codes(4095));
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub struct Settings {
     pub device: String,
     pub precision: Precision,
     pub threads: u32,
+    pub gray16_white: u16,
     pub inference_interval: u32,
     pub max_lag: gst::ClockTime,
     pub post_messages: PostMessages,
@@ -56,6 +57,7 @@ impl Default for Settings {
             device: "auto".into(),
             precision: Precision::default(),
             threads: 0,
+            gray16_white: 0,
             inference_interval: 1,
             max_lag: gst::ClockTime::ZERO,
             post_messages: PostMessages::default(),
@@ -95,6 +97,15 @@ impl Settings {
                 .nick("Threads")
                 .blurb("How many CPU threads the model may use; 0 stands for all cores.")
                 .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt::builder("gray16-white")
+                .nick("White of GRAY16_LE")
+                .blurb(
+                    "The code that is white in frames of GRAY16_LE, such as 4095 for a camera of 12 bits; \
+                     0 stands for what the caps say, 65535 where they say nothing.",
+                )
+                .maximum(65535)
+                .mutable_playing()
                 .build(),
         ]
     }
@@ -154,6 +165,7 @@ impl Settings {
             "device" => self.device = get::<Option<String>>(value).unwrap_or_else(|| "auto".into()),
             "precision" => self.precision = get(value),
             "threads" => self.threads = get(value),
+            "gray16-white" => self.gray16_white = get::<u32>(value) as u16,
             "inference-interval" => self.inference_interval = get(value),
             "max-lag" => self.max_lag = nanoseconds(value),
             "post-messages" => self.post_messages = get(value),
@@ -171,6 +183,7 @@ impl Settings {
             "device" => self.device.to_value(),
             "precision" => self.precision.to_value(),
             "threads" => self.threads.to_value(),
+            "gray16-white" => u32::from(self.gray16_white).to_value(),
             "inference-interval" => self.inference_interval.to_value(),
             "max-lag" => self.max_lag.nseconds().to_value(),
             "post-messages" => self.post_messages.to_value(),

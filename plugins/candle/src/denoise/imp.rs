@@ -133,7 +133,8 @@ impl CandleDenoise {
         let begin = Instant::now();
         let level = engine::run(|| {
             let (input, mut output) = (frame::map(input, &info)?, frame::map_mut(output, &info)?);
-            let (input, mut output) = (frame::frame(&input)?, frame::frame_mut(&mut output)?);
+            let white = settings.common.gray16_white;
+            let (input, mut output) = (frame::frame(&input, white)?, frame::frame_mut(&mut output, white)?);
             state
                 .denoiser
                 .process(&input, &mut output, noise_level, settings.strength)

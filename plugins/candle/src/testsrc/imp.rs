@@ -350,7 +350,7 @@ fn write(
     if info.is_rgb() && info.comp_pstride(0) == 4 {
         frame.plane_data_mut(0)?.fill(255);
     }
-    frame_mut(&mut frame)?.write(image);
+    frame_mut(&mut frame, 0)?.write(image);
     Ok(())
 }
 

@@ -1,0 +1,173 @@
+"""Denoisers that people use, and ours, on the same noisy frames: `make bench-denoisers`.
+
+Grey: the pictures of bsd68, turned to landscape, with white noise of sigma 25, rounded to 8 bits and clipped as a camera's frames
+are. Colour: the frames of a video with sigma 30. A peer that has a strength gets the one, of a few, with which it does best on these
+very frames; ours estimates the noise. PSNR is the mean over frames. Milliseconds a frame: the time of the whole program on all frames,
+less that of the same program passing them on as they are; each is run several times by turns, and the median counts.
+
+Writes docs/denoisers.svg (PSNR against time), docs/denoisers.png (parts of frames at pixel scale) and prints the table.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import time
+
+import cv2
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plot
+import numpy
+
+ROUNDS = 3
+
+
+def psnr(a, b):
+    error = numpy.mean((a.astype(numpy.float64) - b.astype(numpy.float64)) ** 2, axis=tuple(range(1, a.ndim)))
+    return float(numpy.mean(10 * numpy.log10(255.0**2 / error)))
+
+
+class Frames:
+    """Clean and noisy frames of one size, uint8, [N, H, W] or [N, H, W, 3] in RGB."""
+
+    def __init__(self, clean, sigma):
+        self.clean = numpy.stack(clean)
+        noise = numpy.random.default_rng(1).normal(0, sigma, self.clean.shape)
+        self.noisy = numpy.clip(numpy.rint(self.clean + noise), 0, 255).astype(numpy.uint8)
+        self.height, self.width = self.clean.shape[1:3]
+        self.color = self.clean.ndim == 4
+        self.raw = tempfile.NamedTemporaryFile(suffix=".raw")
+        self.noisy.tofile(self.raw.name)
+
+    def read(self, data):
+        return numpy.frombuffer(data, numpy.uint8).reshape(self.clean.shape)
+
+
+def seconds(run):
+    begun = time.perf_counter()
+    result = run()
+    return time.perf_counter() - begun, result
+
+
+def ffmpeg(frames, graph):
+    pixels = "rgb24" if frames.color else "gray"
+    command = ["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", pixels, "-s", f"{frames.width}x{frames.height}", "-i", frames.raw.name]
+    command += ["-filter_complex", graph, "-f", "rawvideo", "-pix_fmt", pixels, "-"]
+    return frames.read(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def gstreamer(frames, element):
+    pixels = "rgb" if frames.color else "gray8"
+    parse = f"rawvideoparse format={pixels} width={frames.width} height={frames.height} framerate=25/1"
+    with tempfile.NamedTemporaryFile() as out:
+        line = f"filesrc location={frames.raw.name} ! {parse} ! {element} ! filesink location={out.name}"
+        subprocess.run(["gst-launch-1.0", "-q", *line.split()], check=True, capture_output=True)
+        return frames.read(out.read())
+
+
+def opencv(frames, strength):
+    if frames.color:
+        return numpy.stack([cv2.fastNlMeansDenoisingColored(f, None, strength, strength) for f in frames.noisy])
+    return numpy.stack([cv2.fastNlMeansDenoising(f, None, strength) for f in frames.noisy])
+
+
+def bm3d(sigma):
+    first, second = "block=8:bstep=4:group=8:range=8:mstep=2", "block=8:bstep=4:group=8:range=8:mstep=2"
+    return (
+        f"split=3[a][b][c];[a]bm3d=sigma={sigma}:{first}:estim=basic[basic];[b][basic]bm3d=sigma={sigma}:{second}:estim=final:ref=1[d];"
+        "[c]nullsink;[d]null"
+    )
+
+
+def contenders(frames, sigma, models, ours):
+    """Name, whose it is, the runs to choose from, and what passes frames on as they are."""
+    best = lambda make, values: [(value, lambda value=value: make(value)) for value in values]
+    copy = lambda: ffmpeg(frames, "null")
+    spatial = 0 if not frames.color else 6
+    yield "hqdn3d", "FFmpeg", best(lambda s: ffmpeg(frames, f"hqdn3d={s}:{s}:{spatial}:{spatial}"), [8, 12, 16, 24, 32]), copy
+    yield "nlmeans", "FFmpeg", best(lambda s: ffmpeg(frames, f"nlmeans=s={s}:p=7:r=15"), [8, 12, 16, 20]), copy
+    yield "bm3d", "FFmpeg", best(lambda s: ffmpeg(frames, bm3d(s)), [sigma, 1.5 * sigma]), copy
+    yield "fastNlMeans", "OpenCV", best(lambda s: opencv(frames, s), [15, 20, 25, 30] if not frames.color else [10, 15, 20]), lambda: frames.noisy.copy()
+    plain = lambda: gstreamer(frames, "identity")
+    for model in ours:
+        path = models / f"{model}.safetensors"
+        if path.exists():
+            run = lambda path=path: gstreamer(frames, f"candledenoise model-file={path}")
+            yield model, "gst-candle", [("estimated", run)], plain
+
+
+def measure(frames, sigma, models, ours):
+    entries = []
+    for name, whose, choices, plain in contenders(frames, sigma, models, ours):
+        strength, run = max(choices, key=lambda choice: psnr(choice[1](), frames.clean)) if len(choices) > 1 else choices[0]
+        entries.append((name, whose, strength, run, plain, []))
+    for _ in range(ROUNDS):
+        for *_, run, plain, times in entries:
+            times.append(seconds(run)[0] - seconds(plain)[0])
+    rows = [("noisy", "", "", psnr(frames.noisy, frames.clean), 0.0, frames.noisy)]
+    for name, whose, strength, run, _, times in entries:
+        out = run()
+        rows.append((name, whose, strength, psnr(out, frames.clean), 1e3 * statistics.median(times) / len(frames.clean), out))
+    return rows
+
+
+def panel(frames, rows, index, at, side=128):
+    """One frame's part in every version, names above."""
+    x, y = at
+    tiles = []
+    for name, *_, out in [*rows, ("clean", frames.clean)]:
+        tile = out[index][y : y + side, x : x + side]
+        tile = tile if frames.color else numpy.repeat(tile[..., None], 3, axis=2)
+        tile = cv2.resize(tile, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+        band = numpy.full((24, tile.shape[1], 3), 255, numpy.uint8)
+        cv2.putText(band, name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        tiles.append(numpy.pad(numpy.vstack([band, tile]), ((0, 4), (0, 4), (0, 0)), constant_values=255))
+    columns = 4
+    tiles += [numpy.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    return numpy.vstack([numpy.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=pathlib.Path, help="folder with denoise/bsd68 and video/tennis")
+    parser.add_argument("models", type=pathlib.Path)
+    parser.add_argument("docs", type=pathlib.Path)
+    arguments = parser.parse_args()
+
+    grey = []
+    for path in sorted((arguments.data / "denoise/bsd68").glob("*.png")):
+        picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        grey.append((picture if picture.shape[1] > picture.shape[0] else numpy.rot90(picture))[:320, :480].copy())
+    tennis = [cv2.imread(str(path))[..., ::-1] for path in sorted((arguments.data / "video/tennis").glob("*.png"))]
+    sets = [
+        ("bsd68, grey, sigma 25", Frames(grey, 25), 25, ["denoise-fast-gray", "denoise-accurate-gray"], 20, (170, 100)),
+        ("tennis, colour, sigma 30", Frames(tennis, 30), 30, ["denoise-fast-rgb", "denoise-accurate-rgb", "denoise-recurrent-rgb"], 40, (150, 60)),
+    ]
+    figure, axes = plot.subplots(1, len(sets), figsize=(5.5 * len(sets), 4.2), squeeze=False)
+    panels = []
+    for axis, (title, frames, sigma, ours, index, at) in zip(axes[0], sets):
+        rows = measure(frames, sigma, arguments.models, ours)
+        print(f"\n{title}, {frames.width}x{frames.height}, {os.cpu_count()} threads\n")
+        print("| denoiser | | strength | PSNR, dB | ms a frame |\n|---|---|---|---|---|")
+        for name, whose, strength, value, ms, _ in rows:
+            print(f"| `{name}` | {whose} | {strength} | {value:.2f} | {ms:.1f} |" if whose else f"| {name} | | | {value:.2f} | |")
+        for name, whose, _, value, ms, _ in rows[1:]:
+            axis.scatter(max(ms, 0.1), value, marker="o" if whose == "gst-candle" else "x", color="tab:red" if whose == "gst-candle" else "tab:blue")
+            axis.annotate(f"{name} ({whose})" if whose != "gst-candle" else name, (max(ms, 0.1), value), textcoords="offset points", xytext=(5, 4), fontsize=8)
+        axis.set(xscale="log", xlabel="milliseconds a frame", ylabel="PSNR, dB", title=title)
+        axis.margins(x=0.35, y=0.12)
+        axis.grid(alpha=0.3)
+        panels.append(panel(frames, rows, index, at))
+    figure.tight_layout()
+    figure.savefig(arguments.docs / "denoisers.svg")
+    width = max(p.shape[1] for p in panels)
+    panels = [numpy.pad(p, ((0, 8), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in panels]
+    cv2.imwrite(str(arguments.docs / "denoisers.png"), numpy.vstack(panels)[..., ::-1])
+
+
+if __name__ == "__main__":
+    main()

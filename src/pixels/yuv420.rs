@@ -32,8 +32,10 @@ impl Yuv420 {
                 let (x, y) = (2 * (i % half), 2 * (i / half));
                 let (mut sum, mut count) = (0.0, 0.0);
                 for row in y..(y + 2).min(height) {
-                    for at in row * width + x..row * width + (x + 2).min(width) {
-                        sum += color[at] - luma.data[at];
+                    let pair = row * width + x..row * width + (x + 2).min(width);
+                    let differences = color[pair.clone()].iter().zip(&luma.data[pair]);
+                    for (color, luma) in differences {
+                        sum += color - luma;
                         count += 1.0;
                     }
                 }

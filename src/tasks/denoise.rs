@@ -332,10 +332,11 @@ impl Rows for Picture<'_> {
     fn write(&self, output: usize, item: usize, row: usize, values: &[f32]) {
         let kept = self.kept.iter().filter(|kept| kept.output == output);
         kept.for_each(|kept| kept.keep(item, row, values));
-        if let Some((_, chroma)) = self.chroma.as_ref().filter(|_| output == 1) {
-            if row < chroma.noisy.height {
-                (0..2).for_each(|plane| chroma.write(plane, row, values[plane..].iter().step_by(2).copied()));
-            }
+        if let Some((_, chroma)) = &self.chroma
+            && output == 1
+            && row < chroma.noisy.height
+        {
+            (0..2).for_each(|plane| chroma.write(plane, row, values[plane..].iter().step_by(2).copied()));
         }
         let Image { channels, height, .. } = *self.planes.noisy;
         if output > 0 || row >= height {

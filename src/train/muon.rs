@@ -21,7 +21,7 @@ const COEFFICIENTS: [f64; 3] = [3.4445, -4.7750, 2.0315];
 pub fn matrix(dims: &[usize]) -> Option<[usize; 2]> {
     let (rows, rest) = dims.split_first()?;
     let columns = rest.iter().product();
-    (rest.len() > 0 && *rows.min(&columns) >= LEAST).then_some([*rows, columns])
+    (!rest.is_empty() && *rows.min(&columns) >= LEAST).then_some([*rows, columns])
 }
 
 /// What a weight changes by at a learning rate of 1: the nearest matrix to `momentum` (and a last look at `gradient`, after Nesterov)

@@ -55,8 +55,15 @@ classify-testsrc() {
 }
 
 denoise-fast-gray() {
-    "$candle" train denoise DATA/denoise/bsd400 --batch 16 --steps 40000 \
-        --license "BSDS (Martin 2001), research use" -o "$here/denoise-fast-gray.safetensors"
+    local bsd=(DATA/denoise/bsd400 --license "BSDS (Martin 2001), research use")
+    "$candle" train denoise "${bsd[@]}" --batch 16 --steps 40000 -o first.safetensors
+    "$candle" train denoise "${bsd[@]}" --batch 64 --lr 2e-3 --steps 4000 --from first.safetensors \
+        -o "$here/denoise-fast-gray.safetensors"
+}
+
+denoise-accurate-gray() {
+    "$candle" train denoise DATA/denoise/bsd400 --arch unet --batch 16 --steps 6000 \
+        --license "BSDS (Martin 2001), research use" -o "$here/denoise-accurate-gray.safetensors"
 }
 
 anomaly-magnetic-tile() {
@@ -69,7 +76,7 @@ classify-neu() {
         --license "NEU-DET (Song 2013), cite" -o "$here/classify-neu.safetensors"
 }
 
-all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray anomaly-magnetic-tile classify-neu)
+all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-accurate-gray anomaly-magnetic-tile classify-neu)
 for name in "${@:-${all[@]}}"; do
     "$name"
 done

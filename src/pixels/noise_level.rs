@@ -14,6 +14,8 @@ const FEWEST: usize = 32;
 /// Median of a mean of 21 squares of normal values (Wilson and Hilferty 1931): so many frequencies tell noise. The median of blocks,
 /// because some that look flat have fine texture.
 const MEDIAN: f64 = 0.968_6;
+/// Times that the blocks are chosen anew by what was found.
+const REFINEMENTS: usize = 2;
 /// Pixels at 0 or 1 that make a block useless: noise that is cut off looks weaker than it is.
 const CLIPPED: usize = SIDE * SIDE / 10;
 /// DCT coefficients with the sum of their two frequencies in this range tell texture ...
@@ -85,15 +87,29 @@ fn plane_level(plane: &[f32], width: usize, height: usize) -> f64 {
         .max(FEWEST)
         .min(blocks.len());
     blocks.select_nth_unstable_by(count - 1, |a, b| a.texture.total_cmp(&b.texture));
-    let flat = &mut blocks[..count];
-    let (_, median, _) = flat.select_nth_unstable_by(count / 2, |a, b| a.noise.total_cmp(&b.noise));
-    let variance = f64::from(median.noise) / MEDIAN;
-    if variance.is_finite() { variance.sqrt() } else { 0.0 }
+    let mut level = median_noise(&mut blocks[..count]);
+    // Where there is more noise, texture drowns in it: blocks that have no more energy in the lower frequencies than the noise alone
+    // would give them count as well.
+    for _ in 0..REFINEMENTS {
+        blocks.sort_unstable_by(|a, b| a.texture.total_cmp(&b.texture));
+        let flat = blocks.partition_point(|block| f64::from(block.texture) <= level);
+        if flat > count {
+            level = median_noise(&mut blocks[..flat]);
+        }
+    }
+    if level.is_finite() { level.sqrt() } else { 0.0 }
+}
+
+/// The variance of white noise, by the median block.
+fn median_noise(blocks: &mut [Block]) -> f64 {
+    let middle = blocks.len() / 2;
+    let (_, median, _) = blocks.select_nth_unstable_by(middle, |a, b| a.noise.total_cmp(&b.noise));
+    f64::from(median.noise) / MEDIAN
 }
 
 /// What is known of a block.
 struct Block {
-    /// Energy in the lower frequencies.
+    /// Mean square of the lower frequencies.
     texture: f32,
     /// Mean square of the high frequencies.
     noise: f32,
@@ -122,10 +138,10 @@ fn measure(corner: &[f32], stride: usize, basis: &[[f32; SIDE]; SIDE]) -> Option
     })
 }
 
-/// A block's energy in the lower frequencies, and the mean square of its high ones.
+/// Mean squares of a block's lower frequencies and of its high ones.
 fn energies(block: &[[f32; SIDE]; SIDE], basis: &[[f32; SIDE]; SIDE]) -> (f32, f32) {
     // Down the columns, then along the rows: `dct[v][u] = sum over y, x of basis[v][y] · basis[u][x] · block[y][x]`.
-    let (mut texture, mut noise, mut count) = (0.0, 0.0, 0.0);
+    let (mut texture, mut noise, mut counts) = (0.0, 0.0, [0.0; 2]);
     for (v, down) in basis.iter().enumerate() {
         let mut mixed = [0.0f32; SIDE];
         for (weight, row) in down.iter().zip(block) {
@@ -137,13 +153,14 @@ fn energies(block: &[[f32; SIDE]; SIDE], basis: &[[f32; SIDE]; SIDE]) -> (f32, f
             let value: f32 = along.iter().zip(&mixed).map(|(weight, value)| weight * value).sum();
             if TEXTURE.contains(&(u + v)) {
                 texture += value * value;
+                counts[0] += 1.0;
             } else if u + v >= NOISE {
                 noise += value * value;
-                count += 1.0;
+                counts[1] += 1.0;
             }
         }
     }
-    (texture, noise / count)
+    (texture / counts[0], noise / counts[1])
 }
 
 /// The orthonormal DCT-II of `N` values: `[frequency][position]`.

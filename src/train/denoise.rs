@@ -37,7 +37,7 @@ use crate::score::metrics;
 use crate::{Error, Result};
 
 /// Deviation of the logarithm of an estimated noise level.
-const MISJUDGED: f32 = 0.08;
+const MISJUDGED: f32 = 0.04;
 
 /// Default learning rate.
 const LEARNING_RATE: f64 = 4e-3;

@@ -1,8 +1,7 @@
 //! Steps of equal size in every direction.
 
-use candle_core::{Device, Tensor};
-
-use crate::Result;
+use crate::kernels::conv::{Conv, conv2d};
+use crate::kernels::{Arithmetic, Nhwc};
 
 /// Decay of the mean of gradients.
 pub const MOMENTUM: f32 = 0.95;
@@ -10,11 +9,13 @@ pub const MOMENTUM: f32 = 0.95;
 const LEAST: usize = 16;
 /// Root mean square of a step's values at a learning rate of 1: about Adam's, so that both take the same rates (Liu et al., "Muon is
 /// scalable for LLM training", 2025).
-const RMS: f64 = 0.2;
+const RMS: f32 = 0.2;
 /// Steps of the iteration, and the coefficients of x, x³ and x⁵ in each (Jordan 2024): singular values come to 0.7..1.2, which serves
 /// as well as exactly 1.
 const STEPS: usize = 5;
-const COEFFICIENTS: [f64; 3] = [3.4445, -4.7750, 2.0315];
+const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
+/// Most rows of pixels that a product is cut into.
+const ROWS: usize = 16;
 
 /// Rows and columns of the matrix that a weight of shape `dims` is: `[out, in · taps]`. `None` where it is too small to gain by it, such as
 /// biases, norms and layers between pixels and channels.
@@ -28,33 +29,85 @@ pub fn matrix(dims: &[usize]) -> Option<[usize; 2]> {
 /// whose singular values are all alike, scaled. The mean of gradients in `momentum` is moved on first.
 ///
 /// K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).
-pub fn step(momentum: &mut [f32], gradient: &[f32], [rows, columns]: [usize; 2]) -> Result<Vec<f32>> {
+pub fn step(momentum: &mut [f32], gradient: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
     let mut ahead = vec![0.0; gradient.len()];
     for ((mean, ahead), &now) in momentum.iter_mut().zip(&mut ahead).zip(gradient) {
         *mean += (1.0 - MOMENTUM) * (now - *mean);
         *ahead = *mean + (1.0 - MOMENTUM) * (now - *mean);
     }
-    let matrix = Tensor::from_vec(ahead, (rows, columns), &Device::Cpu)?;
-    let scale = RMS * (rows.max(columns) as f64).sqrt();
-    let step = if rows > columns {
-        orthogonal(&matrix.t()?.contiguous()?)?.t()?
+    let mut step = if rows > columns {
+        transposed(&orthogonal(transposed(&ahead, columns), columns), rows)
     } else {
-        orthogonal(&matrix)?
+        orthogonal(ahead, rows)
     };
-    Ok((step * scale)?.flatten_all()?.to_vec1()?)
+    let scale = RMS * (rows.max(columns) as f32).sqrt();
+    step.iter_mut().for_each(|x| *x *= scale);
+    step
 }
 
-/// A matrix with no more rows than columns, its singular values brought near 1.
-fn orthogonal(matrix: &Tensor) -> Result<Tensor> {
-    let norm = f64::from(matrix.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()?);
-    let mut x = (matrix / (norm + f64::from(f32::MIN_POSITIVE)))?;
+/// A matrix of `rows` rows, no more than it has columns, its singular values brought near 1.
+///
+/// Each step of the iteration multiplies from the left by a polynomial of the matrix times its transpose. These polynomials are symmetric and
+/// commute, so they are worked out on that square alone, which is smaller than the matrix, and their product is applied once.
+fn orthogonal(mut x: Vec<f32>, rows: usize) -> Vec<f32> {
+    let norm = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt() as f32;
+    x.iter_mut().for_each(|x| *x /= norm + f32::MIN_POSITIVE);
     let [a, b, c] = COEFFICIENTS;
-    for _ in 0..STEPS {
-        let square = x.matmul(&x.t()?)?;
-        let mixed = ((&square * b)? + (square.matmul(&square)? * c)?)?;
-        x = ((&x * a)? + mixed.matmul(&x)?)?;
+    let mut square = product(&x, &x, rows);
+    let mut left: Option<Vec<f32>> = None;
+    for step in 0..STEPS {
+        let mut polynomial = product(&square, &square, rows);
+        for (i, (p, square)) in polynomial.iter_mut().zip(&square).enumerate() {
+            let one = f32::from(i % (rows + 1) == 0);
+            *p = a * one + b * square + c * *p;
+        }
+        if step + 1 < STEPS {
+            square = product(&product(&polynomial, &square, rows), &polynomial, rows);
+        }
+        left = Some(match left {
+            Some(left) => product(&polynomial, &left, rows),
+            None => polynomial,
+        });
     }
-    Ok(x)
+    let left = left.expect("there is a step");
+    product(&left, &transposed(&x, x.len() / rows), rows)
+}
+
+/// `a` of `rows` rows times the transpose of `b`, by the convolution of one tap, each row of `a` a pixel.
+fn product(a: &[f32], b: &[f32], rows: usize) -> Vec<f32> {
+    let depth = a.len() / rows;
+    let outs = b.len() / depth;
+    // Rows of pixels are what the threads share.
+    let h = (1..=ROWS).rev().find(|h| rows.is_multiple_of(*h)).unwrap_or(1);
+    let pixels = |c| Nhwc {
+        n: 1,
+        h,
+        w: rows / h,
+        c,
+    };
+    let mut out = vec![0.0; rows * outs];
+    #[rustfmt::skip]
+    let conv = Conv { kernel: 1, stride: 1, padding: 0, dilation: 1, groups: 1 };
+    conv2d(
+        Arithmetic::in_f32(),
+        &conv,
+        (a, pixels(depth)),
+        b,
+        None,
+        false,
+        (&mut out, pixels(outs)),
+    );
+    out
+}
+
+/// A matrix of `columns` columns, turned.
+fn transposed(x: &[f32], columns: usize) -> Vec<f32> {
+    let rows = x.len() / columns;
+    let mut out = Vec::with_capacity(x.len());
+    for column in 0..columns {
+        out.extend((0..rows).map(|row| x[row * columns + column]));
+    }
+    out
 }
 
 #[cfg(test)]
@@ -76,13 +129,17 @@ mod tests {
                     normal * 10f32.powf(-3.0 * (i / columns) as f32 / rows as f32)
                 })
                 .collect();
-            let step = step(&mut vec![0.0; gradient.len()], &gradient, [rows, columns]).unwrap();
-            let scale = RMS * (rows.max(columns) as f64).sqrt();
-            let step = Tensor::from_vec(step, (rows, columns), &Device::Cpu).unwrap();
-            let step = if rows > columns { step.t().unwrap() } else { step };
-            let product = (step.matmul(&step.t().unwrap()).unwrap() / (scale * scale)).unwrap();
-            let product: Vec<Vec<f32>> = product.to_vec2().unwrap();
-            for (i, row) in product.iter().enumerate() {
+            let step = step(&mut vec![0.0; gradient.len()], &gradient, [rows, columns]);
+            let scale = RMS * (rows.max(columns) as f32).sqrt();
+            let step: Vec<f32> = step.iter().map(|x| x / scale).collect();
+            let least = rows.min(columns);
+            let step = if rows > columns {
+                transposed(&step, columns)
+            } else {
+                step
+            };
+            let square = product(&step, &step, least);
+            for (i, row) in square.chunks(least).enumerate() {
                 assert!((0.2..1.6).contains(&row[i]), "{rows}x{columns}: {}", row[i]);
                 let others = row.iter().enumerate().filter(|(j, _)| *j != i);
                 assert!(others.map(|(_, v)| v.abs()).fold(0.0, f32::max) < 0.5);
@@ -91,14 +148,21 @@ mod tests {
     }
 
     #[test]
+    fn products_are_sums_over_the_row() {
+        let (a, b) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 0.0, -1.0, 2.0, 2.0, 2.0]);
+        assert_eq!(product(&a, &b, 2), [-2.0, 12.0, -2.0, 30.0]);
+        assert_eq!(transposed(&a, 3), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+
+    #[test]
     fn momentum_is_the_mean_of_gradients() {
         let mut momentum = vec![0.0; 256];
         let gradient: Vec<f32> = (0..256).map(|i| (i % 17) as f32 - 8.0).collect();
         for _ in 0..200 {
-            step(&mut momentum, &gradient, [16, 16]).unwrap();
+            step(&mut momentum, &gradient, [16, 16]);
         }
         assert!(momentum.iter().zip(&gradient).all(|(m, g)| (m - g).abs() < 1e-3));
-        let nothing = step(&mut vec![0.0; 256], &vec![0.0; 256], [16, 16]).unwrap();
+        let nothing = step(&mut vec![0.0; 256], &vec![0.0; 256], [16, 16]);
         assert!(nothing.iter().all(|v| *v == 0.0), "no gradient, no step");
     }
 

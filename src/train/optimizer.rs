@@ -123,7 +123,7 @@ impl Optimizer {
                 1.0
             };
             if let Some(matrix) = slot.matrix {
-                let step = muon::step(&mut slot.first, &gradient, matrix)?;
+                let step = muon::step(&mut slot.first, &gradient, matrix);
                 for (w, step) in slot.value.iter_mut().zip(step) {
                     *w = keep * *w - rate as f32 * step;
                 }

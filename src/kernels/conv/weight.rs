@@ -11,7 +11,11 @@ use crate::kernels::{Isa, Nhwc};
 /// Tasks that the pictures are shared out over, where the sums of so many fit into memory.
 const SHARES: usize = 16;
 /// f32 values of sums of all tasks together.
-const SUMS: usize = 16 << 20;
+const SUMS: usize = 8 << 20;
+/// Values that are summed up by one task.
+const CHUNK: usize = 8 << 10;
+/// Outputs whose sums lie in one cache line.
+const TOGETHER: usize = 16;
 /// Positions whose values stay in the L1 cache while all taps and channels use them.
 const STRETCH: usize = 96;
 
@@ -71,26 +75,49 @@ pub fn conv2d_grad_weight(arithmetic: Arithmetic, conv: &Conv, x: (&[f32], Nhwc)
             sums
         })
         .collect();
+    let sums = total(sums);
     let pitch = Outer::pitch(outs);
-    dw.par_chunks_exact_mut(ins * conv.area())
-        .enumerate()
-        .for_each(|(out, dw)| {
-            let (group, out) = (out / outs, out % outs);
-            let sum = |tap: usize, i: usize| -> f32 {
-                let at = ((group * taps + tap) * ins + i) * pitch + out;
-                sums.iter().map(|sums| sums[at]).sum()
-            };
-            for (i, dw) in dw.chunks_exact_mut(conv.area()).enumerate() {
-                if is_winograd {
-                    for (row, dw) in dw.chunks_exact_mut(conv.kernel).enumerate() {
-                        let products = std::array::from_fn(|product| sum(product * 3 + row, i));
-                        dw.copy_from_slice(&rows::taps_gradient(products));
-                    }
-                } else {
-                    dw.iter_mut().enumerate().for_each(|(tap, dw)| *dw = sum(tap, i));
+    let per_out = ins * conv.area();
+    let some = dw.chunks_exact_mut(outs * per_out).enumerate().flat_map(|(group, dw)| {
+        let some = dw.chunks_mut(TOGETHER * per_out).enumerate();
+        some.map(move |(i, dw)| (group, i * TOGETHER, dw))
+    });
+    let some: Vec<_> = some.collect();
+    some.into_par_iter().for_each(|(group, first, dw)| {
+        let count = dw.len() / per_out;
+        let sums = |tap: usize, i: usize| &sums[((group * taps + tap) * ins + i) * pitch + first..][..count];
+        for i in 0..ins {
+            let at = |out: usize| (out * ins + i) * conv.area();
+            if !is_winograd {
+                for tap in 0..conv.area() {
+                    let sums = sums(tap, i).iter().enumerate();
+                    sums.for_each(|(out, sum)| dw[at(out) + tap] = *sum);
+                }
+                continue;
+            }
+            for row in 0..conv.kernel {
+                let products: [&[f32]; PRODUCTS] = std::array::from_fn(|product| sums(product * 3 + row, i));
+                for out in 0..count {
+                    let taps = rows::taps_gradient(products.map(|sums| sums[out]));
+                    dw[at(out) + row * conv.kernel..][..conv.kernel].copy_from_slice(&taps);
                 }
             }
-        });
+        }
+    });
+}
+
+/// The sums of all tasks, in their order.
+fn total(sums: Vec<Vec<f32>>) -> Vec<f32> {
+    let mut sums = sums.into_iter();
+    let mut total = sums.next().unwrap_or_default();
+    let rest: Vec<Vec<f32>> = sums.collect();
+    total.par_chunks_mut(CHUNK).enumerate().for_each(|(i, total)| {
+        for sums in &rest {
+            let sums = &sums[i * CHUNK..][..total.len()];
+            total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+        }
+    });
+    total
 }
 
 /// Some rows of the output of one picture.

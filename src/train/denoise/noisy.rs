@@ -183,15 +183,23 @@ impl NoisyOnly {
 
     /// What the model loses in bf16, in dB, as far as that can be told without a clean frame.
     pub(super) fn bf16_loss(&self, model: &Model) -> Result<f64> {
-        let [f32, bf16] = [Session::in_f32(model)?, Session::in_bf16(model)?]
-            .map(|mut session| self.judge(BF16_ITEMS, |inputs| Ok(session.run(inputs)?.swap_remove(0))));
-        Ok(mean_psnr(&f32?) - mean_psnr(&bf16?))
+        let [mut f32, mut bf16] = [Session::in_f32(model)?, Session::in_bf16(model)?];
+        let (mut square, mut count) = (0.0, 0);
+        let judged = self.judge(BF16_ITEMS, |inputs| {
+            let [exact, rounded] = [f32.run(inputs)?.swap_remove(0), bf16.run(inputs)?.swap_remove(0)];
+            let differences = exact.data.iter().zip(&rounded.data);
+            square += differences.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+            count += exact.data.len();
+            Ok(exact)
+        })?;
+        Ok(psnr(mean_error(&judged)) - psnr(mean_error(&judged) + square / count as f64))
     }
 
     /// Validation without a clean frame, on some frames.
     fn judge(&self, items: usize, mut run: impl FnMut(&[Array]) -> Result<Array>) -> Result<Vec<Judged>> {
         let mut output = |noisy: &Image, level: f32| -> Result<Image> {
-            let data = run(&inputs(&self.input, std::slice::from_ref(noisy), &[level]))?.data;
+            let mut data = run(&inputs(&self.input, std::slice::from_ref(noisy), &[level]))?.data;
+            data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
             Ok(Image { data, ..*noisy })
         };
         // One clip has nothing held out beside it, and is better than none.
@@ -250,16 +258,15 @@ impl NoisyOnly {
             ..noisy
         };
         let moved = output(&probe, *level)?;
-        let moved = moved
-            .data
-            .iter()
-            .zip(&clean.data)
-            .zip(&signs)
-            .map(|((a, b), sign)| f64::from((a - b) * sign));
-        let divergence = moved.sum::<f64>() / f64::from(PROBE) / signs.len() as f64;
-        let everywhere = Image::filled(1, noisy.height, noisy.width, 1.0);
+        let inside = inside(&clean, *level);
+        let (mut divergence, mut count) = (0.0, 0.0);
+        for (i, (moved, clean)) in moved.data.iter().zip(&clean.data).enumerate() {
+            let weight = inside.data[i % inside.data.len()];
+            divergence += f64::from(weight * (moved - clean) * signs[i] / PROBE);
+            count += f64::from(weight);
+        }
         let variance = f64::from(*level).powi(2);
-        let error = mean_square(&clean, &noisy, &everywhere) + (2.0 * divergence - 1.0) * variance;
+        let error = mean_square(&clean, &noisy, &inside) + (2.0 * divergence / count - 1.0) * variance;
         Ok(Judged::new(&noisy, &clean, error, variance))
     }
 
@@ -271,8 +278,28 @@ impl NoisyOnly {
     }
 }
 
-fn mean_psnr(judged: &[Judged]) -> f64 {
-    judged.iter().map(|j| -10.0 * j.error.log10()).sum::<f64>() / judged.len() as f64
+/// 1 where the noise is not cut off at black or white, or everywhere where that is nearly nowhere.
+fn inside(clean: &Image, level: f32) -> Image {
+    let mut inside = Image::filled(1, clean.height, clean.width, 1.0);
+    let within = 2.5 * level..=1.0 - 2.5 * level;
+    for channel in 0..clean.channels {
+        for (inside, value) in inside.data.iter_mut().zip(clean.plane(channel)) {
+            *inside *= f32::from(within.contains(value));
+        }
+    }
+    if inside.data.iter().sum::<f32>() < 0.05 * inside.data.len() as f32 {
+        inside.data.fill(1.0);
+    }
+    inside
+}
+
+fn mean_error(judged: &[Judged]) -> f64 {
+    let mean = judged.iter().map(|judged| judged.error).sum::<f64>() / judged.len() as f64;
+    mean.max(LEAST_ERROR)
+}
+
+fn psnr(error: f64) -> f64 {
+    -10.0 * error.log10()
 }
 
 /// How well one frame was denoised, as far as that can be told without a clean one.
@@ -295,8 +322,8 @@ impl Judged {
             product += residual.windows(2).map(|x| x[0] * x[1]).sum::<f64>();
         }
         Self {
-            error: error.max(LEAST_ERROR),
-            error_before: error_before.max(LEAST_ERROR),
+            error,
+            error_before,
             correlation: product / square.max(f64::MIN_POSITIVE),
         }
     }
@@ -418,8 +445,11 @@ impl Objective for NoisyOnly {
         })?;
         let mean = |figure: fn(&Judged) -> f64| judged.iter().map(figure).sum::<f64>() / judged.len() as f64;
         Ok(vec![
-            ("val_psnr_estimated", mean_psnr(&judged)),
-            ("val_psnr_noisy_estimated", mean(|j| -10.0 * j.error_before.log10())),
+            ("val_psnr_estimated", psnr(mean_error(&judged))),
+            (
+                "val_psnr_noisy_estimated",
+                psnr(mean(|j| j.error_before).max(LEAST_ERROR)),
+            ),
             ("val_residual_correlation", mean(|j| j.correlation)),
         ])
     }

@@ -155,11 +155,14 @@ fn denoise_pictures(args: &Args, model: &Model, options: &Options) -> Result<()>
     let mut denoiser = Denoiser::new(model, options).with_context(|| args.model.display().to_string())?;
     make_folder(&args.output)?;
     let mut names = Names::default();
+    let mut before: Option<&Source> = None;
     for sample in &data.samples {
         unless_interrupted()?;
-        if data.layout != Layout::Video && !denoiser.is_recurrent() {
+        let goes_on = before.is_some_and(|before| sample.source.follows(before));
+        if !goes_on && (data.layout == Layout::Video || !denoiser.is_recurrent()) {
             denoiser.reset();
         }
+        before = Some(&sample.source);
         let (output, _) = denoiser.denoise(&data.read(sample)?, args.sigma)?;
         pictures::write(&args.output.join(names.take(&sample.source) + ".png"), &output)?;
     }

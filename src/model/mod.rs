@@ -285,6 +285,17 @@ impl Model {
 }
 
 impl InputSpec {
+    /// Whether the network keeps something from frame to frame.
+    pub fn is_recurrent(&self) -> bool {
+        let is_state = |extra: &ExtraInput| matches!(extra, ExtraInput::State { .. });
+        self.extra.iter().any(is_state)
+    }
+
+    /// Whether chroma comes beside the picture, which is luma then.
+    pub fn takes_chroma(&self) -> bool {
+        self.extra.contains(&ExtraInput::Chroma)
+    }
+
     /// Shapes of the network's inputs for one picture of `width` x `height`: the picture, then the extra inputs.
     pub fn shapes(&self, width: usize, height: usize) -> Vec<Vec<usize>> {
         let picture = vec![1, self.color.channels().saturating_mul(self.frames), height, width];

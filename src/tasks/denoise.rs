@@ -74,8 +74,7 @@ impl Denoiser {
 
     /// Whether it keeps something from frame to frame.
     pub fn is_recurrent(&self) -> bool {
-        let extra = &self.network.input.extra;
-        extra.iter().any(|extra| matches!(extra, ExtraInput::State { .. }))
+        self.network.input.is_recurrent()
     }
 
     /// Forgets the frames so far: what comes next has nothing to do with them. A recurrent model finds out by itself where a scene is cut
@@ -103,11 +102,11 @@ impl Denoiser {
             yuv: [before, after],
         } = self;
         let mut used = 0.0f32;
-        if network.takes_chroma() && matches!(format, PixelFormat::I420 | PixelFormat::Nv12) && strength > 0.0 {
+        if network.input.takes_chroma() && matches!(format, PixelFormat::I420 | PixelFormat::Nv12) && strength > 0.0 {
             before.read(input, noisy);
             used = network.denoise_yuv(before, noise_level, strength, memory(memories, 0), after)?;
             after.write(output, noisy);
-        } else if (network.input.color == Color::Gray && !network.takes_chroma()) || strength <= 0.0 {
+        } else if (network.input.color == Color::Gray && !network.input.takes_chroma()) || strength <= 0.0 {
             for component in 0..format.components() {
                 input.read_component(component, noisy);
                 let memory = memory(memories, component);
@@ -133,11 +132,6 @@ fn memory(memories: &mut Vec<Memory>, part: usize) -> &mut Memory {
 }
 
 impl Network {
-    /// Whether chroma comes beside the picture, which is luma then.
-    fn takes_chroma(&self) -> bool {
-        self.input.extra.contains(&ExtraInput::Chroma)
-    }
-
     /// [`Network::denoise`] of a picture in grey or RGB, whatever the network takes.
     fn denoise_picture(
         &mut self,
@@ -147,7 +141,7 @@ impl Network {
         memory: &mut Memory,
         clean: &mut Image,
     ) -> Result<f32> {
-        if !self.takes_chroma() {
+        if !self.input.takes_chroma() {
             return self.denoise(noisy, None, noise_level, strength, memory, clean);
         }
         let mut denoised = Yuv420::default();

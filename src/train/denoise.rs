@@ -27,6 +27,7 @@ use super::optimizer::Method;
 use super::packed::{self, Packed};
 use super::run::{Objective, Outcome, Settings, run};
 use super::samples::{DataCard, Sets, at_least};
+use crate::data::layout::Layout;
 use crate::data::noise::Noise;
 use crate::exec::{self, BF16_LOSS};
 use crate::graph::Array;
@@ -38,9 +39,6 @@ use crate::{Error, Result};
 
 /// Deviation of the logarithm of an estimated noise level.
 const MISJUDGED: f32 = 0.04;
-
-/// Default learning rate.
-const LEARNING_RATE: f64 = 4e-3;
 
 /// Options of this task.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,7 +99,12 @@ pub fn train(common: &Common, options: &Options, exec: &exec::Options, stop: &At
     let color = if common.net.chroma { Color::Gray } else { color };
     let common = &fit_budget(common, options, color, exec)?;
     let (net, settings) = prepare(common, options, color, &data)?;
-    if is_recurrent(&net) {
+    if net.input.is_recurrent() {
+        if sets.train.layout == Layout::Pairs {
+            let reason =
+                "pairs are for networks of single frames; a recurrent one learns from clean pictures or videos";
+            return Err(Error::data(&common.sources.train[0], reason));
+        }
         let objective = Clips {
             options: options.clone(),
             scenes,
@@ -187,31 +190,33 @@ fn prepare(common: &Common, options: &Options, color: Color, data: &DataCard) ->
             options.patch
         )));
     }
-    if is_recurrent(&net) && (options.noisy_only || options.teacher.is_some()) {
+    if net.input.is_recurrent() && (options.noisy_only || options.teacher.is_some()) {
         let reason = "--noisy-only and --teacher are for networks of single frames, not for a recurrent one";
         return Err(Error::Invalid(reason.into()));
     }
+    let method = common.method.unwrap_or(Method::Muon);
     let defaults = Defaults {
-        batch: if is_recurrent(&net) { 4 } else { 16 },
-        learning_rate: LEARNING_RATE,
-        method: Method::Muon,
+        batch: if net.input.is_recurrent() { 4 } else { 16 },
+        learning_rate: learning_rate(method, common.arch(Task::Denoise)),
+        method,
         weight_decay: 0.0,
     };
     let extra = json!({
         "sigma": options.sigma, "sigma-max": options.sigma_max, "patch": options.patch, "noise": options.noise.to_string(),
-        "loss": options.loss.name(), "noisy-only": options.noisy_only, "frames": options.frames,
+        "loss": options.loss.name(), "noisy-only": options.noisy_only, "frames": net.input.is_recurrent().then_some(options.frames),
         "teacher": options.teacher.as_deref().map(sha256).transpose()?,
     });
     let settings = common.settings(Task::Denoise, &net, defaults, data, extra)?;
     Ok((net, settings))
 }
 
-/// Whether the network keeps something from frame to frame.
-fn is_recurrent(net: &Net) -> bool {
-    net.input
-        .extra
-        .iter()
-        .any(|extra| matches!(extra, ExtraInput::State { .. }))
+/// Default learning rate.
+fn learning_rate(method: Method, arch: &str) -> f64 {
+    match (method, arch) {
+        (Method::Muon, _) => 4e-3,
+        (Method::AdamW, "dncnn") => 1e-3,
+        (Method::AdamW, _) => 2e-3,
+    }
 }
 
 /// Runs, and makes the model; `bf16_loss` finds out what it loses in bf16, in dB.
@@ -277,7 +282,7 @@ fn inputs(spec: &InputSpec, noisy: &[Image], levels: &[f32]) -> Vec<Array> {
 
 /// What the network takes of pictures, or gives back: as they are, or their luma and their chroma.
 fn split_chroma(spec: &InputSpec, pictures: &[Image]) -> Vec<Array> {
-    if !spec.extra.contains(&ExtraInput::Chroma) {
+    if !spec.takes_chroma() {
         return vec![stack(pictures)];
     }
     let (luma, chroma): (Vec<_>, Vec<_>) = pictures

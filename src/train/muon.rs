@@ -18,7 +18,7 @@ const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
 const ROWS: usize = 16;
 
 /// Rows and columns of the matrix that a weight of shape `dims` is: `[out, in · taps]`. `None` where it is too small to gain by it, such as
-/// biases, norms and layers between pixels and channels.
+/// biases, norms and last layers.
 pub fn matrix(dims: &[usize]) -> Option<[usize; 2]> {
     let (rows, rest) = dims.split_first()?;
     let columns = rest.iter().product();

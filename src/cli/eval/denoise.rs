@@ -47,6 +47,9 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         }
         for (i, sample) in data.samples.iter().enumerate() {
             let picture = data.read(sample)?;
+            if data.layout == Layout::Video && i > 0 && !sample.source.follows(&data.samples[i - 1].source) {
+                judge.cut();
+            }
             match (&sample.clean, args.sigma) {
                 (Some(clean), None) => judge.pair(&picture, clean)?,
                 (clean, sigma) => {
@@ -108,7 +111,7 @@ impl Judge {
     /// A clean picture shown `repeat` times, with white noise of deviation `sigma` of full scale, each time anew; the last half counts.
     fn still(&mut self, clean: &Image, sigma: f32, repeat: u64, seed: u64, number: u64) -> Result<()> {
         if repeat > 1 {
-            self.denoiser.reset();
+            self.cut();
         } else {
             self.begin();
         }
@@ -118,6 +121,12 @@ impl Judge {
             self.frame(&noisy, clean, time >= repeat / 2)?;
         }
         Ok(())
+    }
+
+    /// What comes next has nothing to do with what was before.
+    fn cut(&mut self) {
+        self.denoiser.reset();
+        self.before = None;
     }
 
     /// Before a picture that is not a frame of the video so far.

@@ -36,7 +36,7 @@ pub struct Args {
     /// Denoise: add white noise of this standard deviation (0..255) to clean pictures
     #[arg(long, value_parser = sigma, value_name = "S")]
     sigma: Option<f32>,
-    /// Denoise: the noise level (0..255) to tell the model [default: estimated from each picture, as candledenoise does]
+    /// Denoise: the noise level (0..255) to tell the model [default: estimated as candledenoise does, from each picture, of video over time]
     #[arg(long, value_parser = sigma, value_name = "S")]
     noise_level: Option<f32>,
     /// Denoise: show each clean picture so many times, with noise of its own each time, and judge the last half: a still scene

@@ -9,7 +9,7 @@ use crate::pixels::Image;
 
 /// Of the tone curve.
 const GAMMA: f32 = 2.2;
-/// Slope of the tone curve at mid-grey, about: from noise in the picture to noise on the sensor.
+/// Light that the tone curve makes mid-grey of.
 const MID_LIGHT: f32 = 0.218;
 
 /// One camera's settings.
@@ -83,15 +83,15 @@ impl Camera {
 }
 
 /// `clean` as a camera sees it, with noise and without; the noise comes to about `sigma` of full scale at mid-grey. A grey picture
-/// becomes the luma of a colour one.
-pub fn expose(clean: &Image, sigma: f32, rng: &mut Pcg64) -> (Image, Image) {
-    let camera = Camera::draw(sigma, rng);
+/// becomes the luma of a colour one. The camera is drawn from `settings`, its noise from `rng`.
+pub fn expose(clean: &Image, sigma: f32, settings: &mut Pcg64, rng: &mut Pcg64) -> (Image, Image) {
+    let camera = Camera::draw(sigma, settings);
     let mut mosaic = camera.mosaic(clean);
     let without = camera.develop(&mosaic, clean.width, clean.height);
     camera.add_noise(&mut mosaic, rng);
     let mut noisy = camera.develop(&mosaic, clean.width, clean.height);
     if let Some(quality) = camera.quality {
-        codec::jpeg(&mut noisy, quality, rng);
+        codec::jpeg(&mut noisy, quality, settings);
     }
     let color = if clean.channels == 1 { Color::Gray } else { Color::Rgb };
     (noisy.to_color(color), without.to_color(color))

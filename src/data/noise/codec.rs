@@ -9,8 +9,8 @@ use rand_pcg::Pcg64;
 
 use crate::pixels::{Image, dct_basis, reflect};
 
-/// Side of the blocks that JPEG codes at once: chroma is at half size.
-const JPEG_BLOCK: usize = 16;
+/// Side of the blocks that JPEG codes.
+const JPEG_BLOCK: usize = 8;
 /// Side of a video codec's transform.
 const SIDE: usize = 4;
 /// Part of a quantiser's step that becomes zero beyond half of it: H.264's encoders round down by about as much.
@@ -58,12 +58,6 @@ pub fn transform(image: &mut Image, step: f32, rng: &mut Pcg64) {
     let basis = dct_basis::<SIDE>();
     let (width, height) = (image.width, image.height);
     for channel in 0..image.channels {
-        // Chroma is quantised more, as encoders do.
-        let step = if channel == 0 || image.channels == 1 {
-            step
-        } else {
-            1.5 * step
-        };
         let plane = image.plane_mut(channel);
         for y in (shift[1]..(height + 1).saturating_sub(SIDE)).step_by(SIDE) {
             for x in (shift[0]..(width + 1).saturating_sub(SIDE)).step_by(SIDE) {

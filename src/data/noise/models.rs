@@ -5,6 +5,7 @@ use rand_pcg::Pcg64;
 
 use super::{add_gaussian, camera, codec, normal};
 use crate::data::augment::gaussian_blur;
+use crate::data::random::stream;
 use crate::pixels::{Image, estimate_noise, noise_of_residual};
 
 /// What makes a training picture noisy.
@@ -22,7 +23,7 @@ pub enum Noise {
     Jpeg,
     /// White noise, then what a video codec such as H.264 leaves: a small quantised transform and a deblocking filter.
     H264,
-    /// A camera from sensor to picture: photons and read-out noise on a Bayer mosaic, demosaicing, white balance, colour matrix,
+    /// A camera from sensor to picture: photons and read-out noise on a Bayer mosaic, demosaicing, white balance, saturation,
     /// tone curve, JPEG (after Brooks 2019). The clean picture goes through the same camera without noise.
     Camera,
     /// Each patch one of the others but `Camera`.
@@ -73,6 +74,23 @@ impl std::fmt::Display for Noise {
 impl Noise {
     /// Makes `clean` noisy: `sigma` is the noise's standard deviation in 0..1 of full scale at mid-grey, before a codec.
     pub fn apply(self, clean: Image, sigma: f32, rng: &mut Pcg64) -> Noisy {
+        let camera = match self {
+            // It has nothing to draw.
+            Self::White => rng.clone(),
+            _ => stream(rng.random(), 0, 0),
+        };
+        self.of_camera(camera, clean, sigma, rng)
+    }
+
+    /// [`Noise::apply`] to the frames of a clip, all of one camera: what is drawn once for a picture is drawn once for the clip.
+    pub fn apply_to_clip(self, clean: Vec<Image>, sigma: f32, rng: &mut Pcg64) -> Vec<Noisy> {
+        let camera = stream(rng.random(), 0, 0);
+        let frame = |clean| self.of_camera(camera.clone(), clean, sigma, rng);
+        clean.into_iter().map(frame).collect()
+    }
+
+    /// `camera` gives the kind and its settings, `rng` the noise.
+    fn of_camera(self, mut camera: Pcg64, clean: Image, sigma: f32, rng: &mut Pcg64) -> Noisy {
         match self {
             Self::Mixed => {
                 let kinds = [
@@ -83,7 +101,7 @@ impl Noise {
                     Self::Jpeg,
                     Self::H264,
                 ];
-                kinds[rng.random_range(0..kinds.len())].apply(clean, sigma, rng)
+                kinds[camera.random_range(0..kinds.len())].of_camera(camera, clean, sigma, rng)
             }
             Self::White => {
                 let mut noisy = clean.clone();
@@ -95,12 +113,12 @@ impl Noise {
                 let mut noise = Image::filled(clean.channels, clean.height, clean.width, 0.0);
                 add_gaussian(&mut noise, sigma, rng);
                 match self {
-                    Self::Poisson => scale_with_light(&mut noise, &clean, rng.random_range(0.3..=1.0)),
-                    Self::Correlated => smear(&mut noise, rng.random_range(0.3..=1.0)),
+                    Self::Poisson => scale_with_light(&mut noise, &clean, camera.random_range(0.3..=1.0)),
+                    Self::Correlated => smear(&mut noise, camera.random_range(0.3..=1.0)),
                     _ => add_rows(
                         &mut noise,
-                        sigma * rng.random_range(0.2..=1.0),
-                        rng.random::<f32>() < 0.3,
+                        sigma * camera.random_range(0.2..=1.0),
+                        camera.random::<f32>() < 0.3,
                         rng,
                     ),
                 }
@@ -117,14 +135,18 @@ impl Noise {
                 let mut noisy = clean.clone();
                 add_gaussian(&mut noisy, sigma, rng);
                 match self {
-                    Self::Jpeg => codec::jpeg(&mut noisy, rng.random_range(30..=95), rng),
-                    _ => codec::transform(&mut noisy, 2f32.powf(rng.random_range(1.5..=5.0)) / 255.0, rng),
+                    Self::Jpeg => codec::jpeg(&mut noisy, camera.random_range(30..=95), &mut camera),
+                    _ => codec::transform(
+                        &mut noisy,
+                        2f32.powf(camera.random_range(1.5..=5.0)) / 255.0,
+                        &mut camera,
+                    ),
                 }
                 let level = estimate_noise(&noisy);
                 Noisy { noisy, clean, level }
             }
             Self::Camera => {
-                let (noisy, clean) = camera::expose(&clean, sigma, rng);
+                let (noisy, clean) = camera::expose(&clean, sigma, &mut camera, rng);
                 let level = estimate_noise(&noisy);
                 Noisy { noisy, clean, level }
             }
@@ -161,7 +183,6 @@ fn add_rows(noise: &mut Image, sigma: f32, columns: bool, rng: &mut Pcg64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::random::stream;
     use crate::score::metrics::psnr;
 
     const SIGMA: f32 = 0.08;
@@ -243,6 +264,22 @@ mod tests {
             .fold(0.0, f32::max);
         let down = correlation(&rows, 2 * rows.width);
         assert!(along.max(down) > 0.02, "{along} {down}");
+    }
+
+    #[test]
+    fn a_clip_is_of_one_camera() {
+        for (name, noise) in NAMES {
+            let clip = noise.apply_to_clip(vec![ramp(3); 3], SIGMA, &mut stream(9, 0, 0));
+            assert!(clip.iter().all(|frame| frame.clean == clip[0].clean), "{name}");
+            assert_ne!(clip[0].noisy, clip[1].noisy, "{name}");
+            let level = |i: usize| clip[i].level;
+            assert!(
+                (level(0) / level(1) - 1.0).abs() < 0.1,
+                "{name}: {} and {}",
+                level(0),
+                level(1)
+            );
+        }
     }
 
     #[test]

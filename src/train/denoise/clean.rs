@@ -14,7 +14,7 @@ use crate::data::random::stream;
 use crate::exec::Session;
 use crate::exec::candle::Network;
 use crate::graph::Array;
-use crate::model::{Color, ExtraInput, InputSpec, Model};
+use crate::model::{Color, InputSpec, Model};
 use crate::pixels::{Image, Yuv420, noise_of_residual};
 use crate::score::metrics;
 use crate::train::arrays::infer_all;
@@ -67,7 +67,7 @@ impl Clean {
     /// A part of a scene, and the noise level that an estimate would find in what the network calls the picture.
     fn part(&self, scene: &Scene, at: [usize; 2], size: [usize; 2], sigma: f32, rng: &mut Pcg64) -> Noisy {
         let mut part = scene.part(at, size, self.options.noise, sigma, rng);
-        if self.input.extra.contains(&ExtraInput::Chroma) {
+        if self.input.takes_chroma() {
             let mut noise = part.noisy.clone();
             noise
                 .data

@@ -130,12 +130,10 @@ impl Clips {
         let side = scene.clean.size().into_iter().fold(VAL_SIDE, usize::min) / multiple * multiple;
         let path = Path::draw(scene.clean.size(), side, if is_still(i) { 0.0 } else { 1.5 }, &mut rng);
         let sigma = self.options.sigma.unwrap_or(VAL_SIGMA.min(self.options.sigma_max));
-        let mut noisy = |frame| {
-            self.options
-                .noise
-                .apply(scene.clean.crop(path.at(frame), [side; 2]), sigma / 255.0, &mut rng)
-        };
-        (0..frames).map(&mut noisy).collect()
+        let clean = (0..frames).map(|frame| scene.clean.crop(path.at(frame), [side; 2]));
+        self.options
+            .noise
+            .apply_to_clip(clean.collect(), sigma / 255.0, &mut rng)
     }
 
     fn judged(&self) -> impl Iterator<Item = (usize, &Scene)> {
@@ -152,14 +150,15 @@ impl Clips {
     /// What the model loses in bf16, in dB, at the ends of some clips held out.
     pub(super) fn bf16_loss(&self, model: &Model) -> Result<f64> {
         let mut sessions = [Session::in_f32(model)?, Session::in_bf16(model)?];
-        let mut psnr = [0.0; 2];
+        let (mut psnr, mut count) = ([0.0; 2], 0.0);
         for (i, scene) in self.judged().take(BF16_CLIPS) {
             let clip = self.held_out(i, scene, BF16_FRAMES);
             for (session, psnr) in sessions.iter_mut().zip(&mut psnr) {
-                *psnr += self.psnr(&clip, 1, |inputs| session.run(inputs))? / BF16_CLIPS as f64;
+                *psnr += self.psnr(&clip, 1, |inputs| session.run(inputs))?;
             }
+            count += 1.0;
         }
-        Ok(psnr[0] - psnr[1])
+        Ok((psnr[0] - psnr[1]) / count)
     }
 
     /// Mean PSNR of the last `last` frames of a clip, which `run` runs frame by frame.
@@ -240,11 +239,9 @@ impl Objective for Clips {
                 .sigma
                 .unwrap_or_else(|| rng.random::<f32>() * self.options.sigma_max);
             let clean = self.clean(index, rng);
-            let clip: Vec<Noisy> = clean
-                .into_iter()
-                .map(|clean| self.options.noise.apply(clean, sigma / 255.0, rng))
-                .collect();
-            let level = misjudged(clip[0].level, rng);
+            let clip = self.options.noise.apply_to_clip(clean, sigma / 255.0, rng);
+            let level = clip.iter().map(|frame| frame.level).sum::<f32>() / clip.len() as f32;
+            let level = misjudged(level, rng);
             (clip, level)
         });
         let levels: Vec<f32> = clips.iter().map(|(_, level)| *level).collect();
@@ -254,9 +251,8 @@ impl Objective for Clips {
                 clips.iter().map(|(clip, _)| of(&clip[frame]).clone()).collect()
             };
             let (noisy, clean) = (pictures(|n| &n.noisy), pictures(|n| &n.clean));
-            let inputs = inputs(&self.input, &noisy, &levels);
             if frame == 0 {
-                batch.extend_from_slice(&inputs[1..]);
+                batch.extend_from_slice(&inputs(&self.input, &noisy, &levels)[1..]);
             }
             batch.extend([stack(&noisy), stack(&clean)]);
         }
@@ -293,12 +289,13 @@ impl Objective for Clips {
             let clip = self.held_out(i, scene, VAL_FRAMES);
             psnr[usize::from(is_still(i))].push(self.psnr(&clip, VAL_LAST, run)?);
         }
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let [moving, still] = [&psnr[0], &psnr[1]].map(|values| mean(values));
-        Ok(vec![
-            ("val_psnr", mean(&psnr.concat())),
-            ("val_psnr_still", still),
-            ("val_psnr_moving", moving),
-        ])
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let mut metrics = vec![("val_psnr", mean(&psnr.concat()))];
+        for (name, values) in ["val_psnr_moving", "val_psnr_still"].into_iter().zip(&psnr) {
+            if !values.is_empty() {
+                metrics.push((name, mean(values)));
+            }
+        }
+        Ok(metrics)
     }
 }

@@ -95,7 +95,8 @@ impl NoisyOnly {
         input: &InputSpec,
         settings: &Settings,
     ) -> Result<Self> {
-        let smallest = shots.iter().flat_map(|shot| shot.picture.size()).min().unwrap_or(0);
+        let all = shots.iter().chain(&held_out_shots);
+        let smallest = all.flat_map(|shot| shot.picture.size()).min().unwrap_or(0);
         let (mut train, mut held_out) = (Set::new(data, shots), Set::new(held_out, held_out_shots));
         // A pair for half of the frames at least: else what little stands still is not what the camera sees.
         if 2 * (train.pairs.len() + 1) < train.shots.len() || train.pairs.is_empty() {
@@ -295,7 +296,8 @@ fn inside(clean: &Image, level: f32) -> Image {
 
 fn mean_error(judged: &[Judged]) -> f64 {
     let mean = judged.iter().map(|judged| judged.error).sum::<f64>() / judged.len() as f64;
-    mean.max(LEAST_ERROR)
+    // What is not a number stays so.
+    if mean < LEAST_ERROR { LEAST_ERROR } else { mean }
 }
 
 fn psnr(error: f64) -> f64 {
@@ -378,7 +380,12 @@ impl Objective for NoisyOnly {
             .iter()
             .map(|shot| shot.picture.size().iter().product::<usize>())
             .sum();
-        pixels.div_ceil(self.side.pow(2)) as u64
+        let side = if self.train.pairs.is_empty() {
+            2 * self.side
+        } else {
+            self.side
+        };
+        pixels.div_ceil(side.pow(2)) as u64
     }
 
     /// The network's inputs; then the other frame's patches and what of them stands still; or the other halves, the whole patches as the

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// A clean picture and, in pairs, the noisy one and its noise level in 0..1.
 pub(super) struct Scene {
     pub(super) clean: Packed,
-    /// Whether the next scene is the next frame of the same video.
+    /// Whether the next scene is a later frame of the same video.
     pub(super) goes_on: bool,
     noisy: Option<(Packed, f32)>,
 }
@@ -53,22 +53,23 @@ pub(super) fn load(data: &Dataset, patch: usize) -> Result<Vec<Scene>> {
             );
             return Err(Error::data(path, reason));
         }
-        // The live elements estimate on the whole frame, too.
-        let level = estimate_noise(&noisy);
         Ok(Scene {
             clean: Packed::new(&enlarge(clean)),
             goes_on: false,
-            noisy: Some((Packed::new(&enlarge(noisy)), level)),
+            noisy: Some((Packed::new(&enlarge(noisy)), 0.0)),
         })
     };
     data.samples.par_iter().map(pair).collect()
 }
 
 impl Scene {
+    /// In `color`, and the noise level found; to be called once after loading.
     pub(super) fn recolor(&mut self, color: Color) {
         packed::to_color(std::slice::from_mut(&mut self.clean), color);
-        if let Some((noisy, _)) = &mut self.noisy {
+        if let Some((noisy, level)) = &mut self.noisy {
             packed::to_color(std::slice::from_mut(noisy), color);
+            // Of what the network sees, as the live elements estimate it, on the whole frame.
+            *level = estimate_noise(&noisy.image());
         }
     }
 

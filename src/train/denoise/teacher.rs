@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::inputs;
 use crate::exec::Session;
 use crate::graph::Array;
-use crate::model::{ExtraInput, InputSpec, Model, Task};
+use crate::model::{InputSpec, Model, Normalization, Task};
 use crate::pixels::Image;
 use crate::{Error, Result};
 
@@ -21,18 +21,15 @@ impl Teacher {
     pub(super) fn load(path: &Path, student: &InputSpec, side: usize) -> Result<Self> {
         let model = Model::load(path)?;
         let input = model.input.clone();
-        let colors = |input: &InputSpec| (input.color, input.extra.contains(&ExtraInput::Chroma));
+        let colors = |input: &InputSpec| (input.color, input.takes_chroma());
+        let plain = input.size.is_none() && input.frames == 1 && input.normalization == Normalization::None;
         let reason = if model.task != Task::Denoise {
             Some(format!(
                 "a teacher must be a denoiser; this model is for `{}`",
                 model.task
             ))
-        } else if input
-            .extra
-            .iter()
-            .any(|extra| matches!(extra, ExtraInput::State { .. }))
-        {
-            Some("a recurrent model cannot be the teacher".to_owned())
+        } else if input.is_recurrent() || !plain {
+            Some("a teacher must take single frames of any size, as they are".to_owned())
         } else if colors(&input) != colors(student) {
             Some("the teacher's colour is not that of the network to train: give --color".to_owned())
         } else if !side.is_multiple_of(input.multiple_of) {

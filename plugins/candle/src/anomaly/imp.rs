@@ -109,7 +109,11 @@ impl CandleAnomaly {
         // Also on a frame that was not inspected the output is as it is set now.
         result.size = settings.output.size([info.width() as i32, info.height() as i32]);
         if settings.output != Output::Passthrough {
-            engine::run(|| frame::draw(buffer, &info, |frame| paint(settings.output, frame, finding)))?;
+            engine::run(|| {
+                frame::draw(buffer, &info, settings.common.gray16_white, |frame| {
+                    paint(settings.output, frame, finding)
+                })
+            })?;
         }
         if settings.common.attach_meta {
             attach(buffer, result, [info.width(), info.height()]);

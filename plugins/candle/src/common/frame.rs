@@ -107,13 +107,14 @@ pub fn map_mut<'a>(
         .map_err(|_| gst_candle::Error::Invalid("the frame's memory cannot be written".into()))
 }
 
-/// Draws on a buffer; where somebody else reads the same memory, on a copy of it.
+/// Draws on a buffer (`white` as in [`colorimetry`]); where somebody else reads the same memory, on a copy of it.
 pub fn draw(
     buffer: &mut gst::BufferRef,
     info: &VideoInfo,
+    white: u16,
     draw: impl FnOnce(&mut FrameMut<'_>),
 ) -> gst_candle::Result<()> {
-    draw(&mut frame_mut(&mut map_mut(buffer, info)?, 0)?);
+    draw(&mut frame_mut(&mut map_mut(buffer, info)?, white)?);
     Ok(())
 }
 

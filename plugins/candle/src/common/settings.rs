@@ -98,15 +98,7 @@ impl Settings {
                 .blurb("How many CPU threads the model may use; 0 stands for all cores.")
                 .mutable_ready()
                 .build(),
-            glib::ParamSpecUInt::builder("gray16-white")
-                .nick("White of GRAY16_LE")
-                .blurb(
-                    "The code that is white in frames of GRAY16_LE, such as 4095 for a camera of 12 bits; \
-                     0 stands for what the caps say, 65535 where they say nothing.",
-                )
-                .maximum(65535)
-                .mutable_playing()
-                .build(),
+            gray16_white(),
         ]
     }
 
@@ -205,6 +197,19 @@ impl Settings {
             threads: self.threads as usize,
         })
     }
+}
+
+/// The property `gray16-white` of every element that reads or draws frames.
+pub fn gray16_white() -> glib::ParamSpec {
+    glib::ParamSpecUInt::builder("gray16-white")
+        .nick("White of GRAY16_LE")
+        .blurb(
+            "The code that is white in frames of GRAY16_LE, such as 4095 for a camera of 12 bits; \
+             0 stands for what the caps say, 65535 where they say nothing.",
+        )
+        .maximum(65535)
+        .mutable_playing()
+        .build()
 }
 
 /// The content of a value that GObject has checked against the property's specification.

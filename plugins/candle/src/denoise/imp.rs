@@ -96,6 +96,8 @@ impl CandleDenoise {
             state.reset();
         }
         let pace = if settings.strength == 0.0 {
+            // What is remembered grows old meanwhile.
+            state.denoiser.reset();
             Pace::Skip
         } else {
             state.pacer.decide(&*self.obj(), &settings.common, input, times.running)

@@ -42,7 +42,7 @@ impl Settings {
                 .build(),
             glib::ParamSpecFloat::builder("noise-level")
                 .nick("Noise level")
-                .blurb("The standard deviation of the noise, 0 to 255 of full scale; -1 stands for an estimate on each frame.")
+                .blurb("The standard deviation of the noise, 0 to 255 of full scale; -1 stands for an estimate, a mean over the last frames.")
                 .minimum(-1.0)
                 .maximum(255.0)
                 .default_value(defaults.noise_level)

@@ -156,7 +156,7 @@ impl VideoFilterImpl for CandleOverlay {
                 state.colors(settings.heatmap_opacity),
             )
         };
-        let mut view = frame::frame_mut(frame, 0).map_err(|error| {
+        let mut view = frame::frame_mut(frame, settings.gray16_white).map_err(|error| {
             gst::element_imp_error!(self, gst::StreamError::Format, ("Cannot draw on the frame: {error}"));
             gst::FlowError::Error
         })?;

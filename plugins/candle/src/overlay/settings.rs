@@ -3,6 +3,8 @@
 use gst::glib;
 use gst::prelude::*;
 
+use crate::common::settings::gray16_white;
+
 /// The element's properties.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -13,6 +15,7 @@ pub struct Settings {
     pub show_label: bool,
     pub show_frame: bool,
     pub show_truth: bool,
+    pub gray16_white: u16,
 }
 
 impl Default for Settings {
@@ -25,6 +28,7 @@ impl Default for Settings {
             show_label: true,
             show_frame: true,
             show_truth: false,
+            gray16_white: 0,
         }
     }
 }
@@ -42,6 +46,7 @@ impl Settings {
                 .build()
         };
         vec![
+            gray16_white(),
             glib::ParamSpecDouble::builder("text-scale")
                 .nick("Text scale")
                 .blurb("Factor on the size of text, which follows the frame's size by itself.")
@@ -96,6 +101,7 @@ impl Settings {
         let switch = match name {
             "text-scale" => return self.text_scale = value.get().expect("type checked upstream"),
             "heatmap-opacity" => return self.heatmap_opacity = value.get().expect("type checked upstream"),
+            "gray16-white" => return self.gray16_white = value.get::<u32>().expect("type checked upstream") as u16,
             "show-heatmap" => &mut self.show_heatmap,
             "show-regions" => &mut self.show_regions,
             "show-label" => &mut self.show_label,
@@ -116,6 +122,7 @@ impl Settings {
             "show-label" => self.show_label.to_value(),
             "show-frame" => self.show_frame.to_value(),
             "show-truth" => self.show_truth.to_value(),
+            "gray16-white" => u32::from(self.gray16_white).to_value(),
             _ => unreachable!("no property {name}"),
         }
     }

@@ -61,9 +61,9 @@ denoise-fast-gray() {
         -o "$here/denoise-fast-gray.safetensors"
 }
 
-denoise-accurate-gray() {
-    "$candle" train denoise DATA/denoise/bsd400 --arch unet --batch 16 --steps 6000 \
-        --license "BSDS (Martin 2001), research use" -o "$here/denoise-accurate-gray.safetensors"
+denoise-fast-rgb() {
+    "$candle" train denoise DATA/denoise/cbsd400 --arch fast --batch 16 --steps 18000 \
+        --license "BSDS500 (Arbelaez 2011), research use" -o "$here/denoise-fast-rgb.safetensors"
 }
 
 anomaly-magnetic-tile() {
@@ -76,7 +76,7 @@ classify-neu() {
         --license "NEU-DET (Song 2013), cite" -o "$here/classify-neu.safetensors"
 }
 
-all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-accurate-gray anomaly-magnetic-tile classify-neu)
+all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-fast-rgb anomaly-magnetic-tile classify-neu)
 for name in "${@:-${all[@]}}"; do
     "$name"
 done

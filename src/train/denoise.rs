@@ -24,7 +24,7 @@ use super::arrays::stack;
 use super::common::{Common, Defaults, Product, sha256};
 use super::losses::PictureLoss;
 use super::optimizer::Method;
-use super::packed::{self, Packed};
+use super::packed;
 use super::run::{Objective, Outcome, Settings, run};
 use super::samples::{DataCard, Sets, at_least};
 use crate::data::layout::Layout;
@@ -37,6 +37,8 @@ use crate::pixels::{Image, Yuv420};
 use crate::score::metrics;
 use crate::{Error, Result};
 
+/// Usual noise of a validation, 0..255.
+const VAL_SIGMA: f32 = 25.0;
 /// Deviation of the logarithm of an estimated noise level.
 const MISJUDGED: f32 = 0.04;
 
@@ -81,6 +83,7 @@ impl Default for Options {
 
 /// Trains a denoiser.
 pub fn train(common: &Common, options: &Options, exec: &exec::Options, stop: &AtomicBool) -> Result<Product> {
+    check(common, options)?;
     let (train, apart) = common.sources.open(|_| Ok(true))?;
     at_least(1, &train, &common.sources.train, "pictures")?;
     let sets = Sets::new(train, apart, 0.05, common.seed);
@@ -88,11 +91,14 @@ pub fn train(common: &Common, options: &Options, exec: &exec::Options, stop: &At
     if options.noisy_only {
         return train_noisy_only(common, options, exec, &sets, &data, stop);
     }
+    if sets.train.layout == Layout::Pairs && options.noise != Noise::White {
+        let reason = "pairs have their own noise: leave --noise out";
+        return Err(Error::data(&common.sources.train[0], reason));
+    }
     let mut scenes = scenes::load(&sets.train, options.patch)?;
     let mut held_out = scenes::load(&sets.val, options.patch)?;
-    let clean: Vec<Packed> = scenes.iter().map(|s| s.clean.clone()).collect();
-    let color = common.net.color.unwrap_or(packed::color_of(&clean));
-    drop(clean);
+    let seen = || packed::color_of(scenes.iter().map(|scene| &scene.clean));
+    let color = common.net.color.unwrap_or_else(seen);
     for scene in scenes.iter_mut().chain(&mut held_out) {
         scene.recolor(if common.net.chroma { Color::Rgb } else { color });
     }
@@ -160,6 +166,28 @@ fn train_noisy_only(
     })
 }
 
+/// Refuses options that do not go together, before any work is done for them.
+fn check(common: &Common, options: &Options) -> Result<()> {
+    let input = common.build(Task::Denoise, Color::Gray, 0)?.input;
+    if !options.patch.is_multiple_of(input.multiple_of) || options.patch == 0 {
+        let multiple = input.multiple_of;
+        return Err(Error::Invalid(format!(
+            "--patch {} must be a multiple of {multiple} for this network",
+            options.patch
+        )));
+    }
+    if input.is_recurrent() && (options.noisy_only || options.teacher.is_some()) {
+        let reason = "--noisy-only and --teacher are for networks of single frames, not for a recurrent one";
+        return Err(Error::Invalid(reason.into()));
+    }
+    Ok(())
+}
+
+/// Noise of the validation, 0..255: that of the training, or a usual one where training draws it at random.
+fn validation_sigma(options: &Options) -> f32 {
+    options.sigma.unwrap_or(VAL_SIGMA.min(options.sigma_max))
+}
+
 /// With the width that the budget allows, where there is one; a run that goes on keeps its width.
 fn fit_budget(common: &Common, options: &Options, color: Color, exec: &exec::Options) -> Result<Common> {
     let mut common = common.clone();
@@ -183,17 +211,6 @@ fn fit_budget(common: &Common, options: &Options, color: Color, exec: &exec::Opt
 /// The network and how its run goes.
 fn prepare(common: &Common, options: &Options, color: Color, data: &DataCard) -> Result<(Net, Settings)> {
     let net = common.build(Task::Denoise, color, 0)?;
-    if !options.patch.is_multiple_of(net.input.multiple_of) || options.patch == 0 {
-        let multiple = net.input.multiple_of;
-        return Err(Error::Invalid(format!(
-            "--patch {} must be a multiple of {multiple} for this network",
-            options.patch
-        )));
-    }
-    if net.input.is_recurrent() && (options.noisy_only || options.teacher.is_some()) {
-        let reason = "--noisy-only and --teacher are for networks of single frames, not for a recurrent one";
-        return Err(Error::Invalid(reason.into()));
-    }
     let method = common.method.unwrap_or(Method::Muon);
     let defaults = Defaults {
         batch: if net.input.is_recurrent() { 4 } else { 16 },

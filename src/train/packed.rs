@@ -104,8 +104,8 @@ pub fn fitted(
 }
 
 /// Grey when all the pictures are grey, else colour.
-pub fn color_of(pictures: &[Packed]) -> Color {
-    if pictures.iter().all(Packed::is_gray) {
+pub fn color_of<'a>(pictures: impl IntoIterator<Item = &'a Packed>) -> Color {
+    if pictures.into_iter().all(Packed::is_gray) {
         Color::Gray
     } else {
         Color::Rgb

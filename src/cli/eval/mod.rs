@@ -78,9 +78,9 @@ pub fn main(args: &Args) -> Result<()> {
     if args.data.is_empty() && !pairs {
         bail!("{}: no DATA given to judge it on", args.model.display());
     }
-    if model.task != Task::Denoise && (pairs || args.sigma.is_some() || args.noise_level.is_some()) {
+    if model.task != Task::Denoise && (pairs || args.sigma.is_some() || args.noise_level.is_some() || args.video) {
         bail!(
-            "{}: --sigma, --noise-level, --noisy and --clean are for denoisers; this model is for `{}`",
+            "{}: --sigma, --noise-level, --video, --noisy and --clean are for denoisers; this model is for `{}`",
             args.model.display(),
             model.task
         );

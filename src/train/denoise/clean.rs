@@ -6,7 +6,7 @@ use rand_pcg::Pcg64;
 
 use super::scenes::Scene;
 use super::teacher::Teacher;
-use super::{Options, inputs, misjudged, psnr_cut, split_chroma};
+use super::{Options, inputs, misjudged, psnr_cut, split_chroma, validation_sigma};
 use crate::Result;
 use crate::data::augment;
 use crate::data::noise::Noisy;
@@ -27,8 +27,6 @@ use crate::train::samples::draw;
 const VAL_SIDE: usize = 256;
 /// Most pictures of a validation.
 const VAL_PICTURES: usize = 12;
-/// Noise of the validation where training draws it at random, 0..255.
-const VAL_SIGMA: f32 = 25.0;
 /// Weight of chroma's loss against luma's: it has half as many values.
 const CHROMA_WEIGHT: f64 = 0.5;
 /// Pictures that show what bf16 loses: few, because a CPU without AMX takes a second for each.
@@ -107,7 +105,7 @@ impl Clean {
         } else {
             &self.held_out
         };
-        let sigma = self.options.sigma.unwrap_or(VAL_SIGMA.min(self.options.sigma_max));
+        let sigma = validation_sigma(&self.options);
         scenes.iter().take(VAL_PICTURES).enumerate().map(move |(i, scene)| {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
             let multiple = self.input.multiple_of;

@@ -5,7 +5,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::scenes::Scene;
-use super::{Options, inputs, misjudged, psnr_cut};
+use super::{Options, inputs, misjudged, psnr_cut, validation_sigma};
 use crate::Result;
 use crate::data::augment;
 use crate::data::noise::Noisy;
@@ -36,8 +36,6 @@ const VAL_FRAMES: usize = 12;
 const VAL_SIDE: usize = 192;
 /// Frames at a clip's end that count in a validation.
 const VAL_LAST: usize = 4;
-/// Noise of the validation where training draws it at random, 0..255.
-const VAL_SIGMA: f32 = 25.0;
 /// Clips and frames that show what bf16 loses.
 const BF16_CLIPS: usize = 2;
 const BF16_FRAMES: usize = 4;
@@ -129,7 +127,7 @@ impl Clips {
         let multiple = self.input.multiple_of;
         let side = scene.clean.size().into_iter().fold(VAL_SIDE, usize::min) / multiple * multiple;
         let path = Path::draw(scene.clean.size(), side, if is_still(i) { 0.0 } else { 1.5 }, &mut rng);
-        let sigma = self.options.sigma.unwrap_or(VAL_SIGMA.min(self.options.sigma_max));
+        let sigma = validation_sigma(&self.options);
         let clean = (0..frames).map(|frame| scene.clean.crop(path.at(frame), [side; 2]));
         self.options
             .noise

@@ -86,25 +86,25 @@ fn plane_level(plane: &[f32], width: usize, height: usize) -> f64 {
     let count = ((blocks.len() as f64 * FLATTEST) as usize)
         .max(FEWEST)
         .min(blocks.len());
-    blocks.select_nth_unstable_by(count - 1, |a, b| a.texture.total_cmp(&b.texture));
-    let mut level = median_noise(&mut blocks[..count]);
+    blocks.sort_unstable_by(|a, b| a.texture.total_cmp(&b.texture));
+    let mut level = median_noise(&blocks[..count]);
     // Where there is more noise, texture drowns in it: blocks that have no more energy in the lower frequencies than the noise alone
     // would give them count as well.
     for _ in 0..REFINEMENTS {
-        blocks.sort_unstable_by(|a, b| a.texture.total_cmp(&b.texture));
         let flat = blocks.partition_point(|block| f64::from(block.texture) <= level);
         if flat > count {
-            level = median_noise(&mut blocks[..flat]);
+            level = median_noise(&blocks[..flat]);
         }
     }
     if level.is_finite() { level.sqrt() } else { 0.0 }
 }
 
 /// The variance of white noise, by the median block.
-fn median_noise(blocks: &mut [Block]) -> f64 {
-    let middle = blocks.len() / 2;
-    let (_, median, _) = blocks.select_nth_unstable_by(middle, |a, b| a.noise.total_cmp(&b.noise));
-    f64::from(median.noise) / MEDIAN
+fn median_noise(blocks: &[Block]) -> f64 {
+    let mut noise: Vec<f32> = blocks.iter().map(|block| block.noise).collect();
+    let middle = noise.len() / 2;
+    let (_, median, _) = noise.select_nth_unstable_by(middle, f32::total_cmp);
+    f64::from(*median) / MEDIAN
 }
 
 /// What is known of a block.

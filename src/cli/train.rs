@@ -57,9 +57,9 @@ struct DenoiseArgs {
     /// work
     #[arg(long, conflicts_with_all = ["color", "noisy_only"])]
     yuv420: bool,
-    /// Frames of a training clip, for a recurrent network
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=64))]
-    clip_frames: u8,
+    /// Frames of a training clip, for a recurrent network [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=64))]
+    clip_frames: Option<u8>,
     /// What makes clean pictures noisy: white, poisson, correlated, row, jpeg, h264, camera or mixed
     #[arg(long, default_value = "white")]
     noise: Noise,
@@ -354,7 +354,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
                 sigma: args.sigma,
                 sigma_max: args.sigma_max,
                 patch: args.patch.into(),
-                frames: args.clip_frames.into(),
+                frames: args.clip_frames.map(usize::from),
                 noise: args.noise,
                 noisy_only: args.noisy_only,
                 teacher: args.teacher,

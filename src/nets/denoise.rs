@@ -8,9 +8,9 @@ use crate::model::{Color, ExtraInput, InputSpec, Normalization, Resize};
 /// Convolutions that a user may ask for.
 const DEPTHS: std::ops::RangeInclusive<usize> = 2..=64;
 
-/// FFDNet (Zhang 2018) cut down to 6 convolutions of 24 channels; for grey made residual.
+/// FFDNet (Zhang 2018) cut down to 6 convolutions of 24 channels, and finished as [`fast`].
 pub(super) fn micro(o: &Checked) -> Result<Net> {
-    shuffled(o, 24, 6, o.color() == Color::Gray)
+    shuffled(o, 24, 6, small(o.color()))
 }
 
 /// FFDNet cut down to 8 convolutions of 32 channels; for grey made residual: it predicts the noise, so that an untrained
@@ -18,17 +18,24 @@ pub(super) fn micro(o: &Checked) -> Result<Net> {
 ///
 /// In colour the noise of a cell has 12 independent values, and to carry them through so few channels leaves room for
 /// little else: `micro` on frames of `candletestsrc` at sigma 20 came to 25.0 dB residual after 4,000 steps, and to
-/// 33.3 dB after 800 when it predicted the picture.
+/// 33.3 dB after 800 when it predicted the picture. So it predicts how much of each value to keep, and what to add.
 pub(super) fn fast(o: &Checked) -> Result<Net> {
-    shuffled(o, 32, 8, o.color() == Color::Gray)
+    shuffled(o, 32, 8, small(o.color()))
+}
+
+fn small(color: Color) -> Finish {
+    match color {
+        Color::Gray => Finish::Noise,
+        Color::Rgb => Finish::Share,
+    }
 }
 
 /// FFDNet as published: 15 convolutions of 64 channels for grey, 12 of 96 for colour, the clean picture predicted
 /// directly. Its batch norms are left out, as in its authors' release, where they are merged into the convolutions.
 pub(super) fn ffdnet(o: &Checked) -> Result<Net> {
     match o.color() {
-        Color::Gray => shuffled(o, 64, 15, false),
-        Color::Rgb => shuffled(o, 96, 12, false),
+        Color::Gray => shuffled(o, 64, 15, Finish::Picture),
+        Color::Rgb => shuffled(o, 96, 12, Finish::Picture),
     }
 }
 
@@ -54,12 +61,7 @@ pub(super) fn recurrent(o: &Checked) -> Result<Net> {
         x = b.node(format!("relu{i}"), Op::Relu, &[&x]);
     }
     let channels = 4 * color.channels();
-    let share = |b: &mut Builder, name: &str, of: &str| {
-        let share = b.conv(format!("{name}.share"), &x, channels, 3, true);
-        let share = b.node(format!("{name}.sigmoid"), Op::Sigmoid, &[&share]);
-        b.node(format!("{name}.part"), Op::Mul, &[of, &share])
-    };
-    let (old, new) = (share(&mut b, "old", &before), share(&mut b, "new", &now));
+    let [old, new] = [("old", &before), ("new", &now)].map(|(name, of)| share(&mut b, name, &x, of, channels, 3));
     let correction = b.conv("correction", &x, channels, 3, true);
     let sum = b.node("sum", Op::Add, &[&old, &new]);
     let sum = b.node("cells", Op::Add, &[&sum, &correction]);
@@ -83,6 +85,13 @@ pub(super) fn recurrent(o: &Checked) -> Result<Net> {
         input: any_size(color, 2, vec![CELLS_NOISE, output_state, memory_state]),
         given: Weights::new(),
     })
+}
+
+/// `of`, each of its values in a share between 0 and 1 that a convolution makes of `x`.
+fn share(b: &mut Builder, name: &str, x: &str, of: &str, channels: usize, kernel: usize) -> String {
+    let share = b.conv(format!("{name}.share"), x, channels, kernel, true);
+    let share = b.node(format!("{name}.sigmoid"), Op::Sigmoid, &[&share]);
+    b.node(format!("{name}.part"), Op::Mul, &[of, &share])
 }
 
 /// A residual U-Net after DRUNet (Zhang 2021), on the picture's pixels taken two by two: `depth` levels of `width`, 2 `width`, …
@@ -112,7 +121,7 @@ pub(super) fn unet(o: &Checked) -> Result<Net> {
         x = b.node(format!("skip{level}"), Op::Add, &[skip, &x]);
         x = residual_block(&mut b, &format!("decode{level}"), &x, width);
     }
-    Ok(seen.finish(b, &x, "tail", true, 1 << depth))
+    Ok(seen.finish(b, &x, "tail", Finish::Noise, 1 << depth))
 }
 
 /// What two convolutions of `width` channels add to `x`.
@@ -131,8 +140,21 @@ struct Seen {
     color: Color,
     input: String,
     chroma: Option<String>,
-    /// The pixels, two by two, the noise level, and the chroma, where it comes by itself.
+    /// The pixels, two by two.
+    pixels: String,
+    /// Those, the noise level, and the chroma, where it comes by itself.
     cells: String,
+}
+
+/// What a network's last convolution predicts.
+#[derive(Clone, Copy, PartialEq)]
+enum Finish {
+    /// The picture.
+    Picture,
+    /// The noise in it.
+    Noise,
+    /// What to add to the values that it keeps a share of.
+    Share,
 }
 
 impl Seen {
@@ -141,22 +163,27 @@ impl Seen {
         let input = b.input("input", color.channels());
         let noise = b.input("noise", 1);
         let chroma = o.options.chroma.then(|| b.input("chroma", 2));
-        let cells = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
-        let joined: Vec<&str> = [&cells, &noise]
+        let pixels = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
+        let joined: Vec<&str> = [&pixels, &noise]
             .into_iter()
             .chain(&chroma)
             .map(String::as_str)
             .collect();
         let cells = b.node("join", Op::Concat, &joined);
         #[rustfmt::skip]
-        return Self { color, input, chroma, cells };
+        return Self { color, input, chroma, pixels, cells };
     }
 
-    /// The network that makes its picture, or with `residual` the noise in it, of `x` by one more convolution, and so the chroma.
-    fn finish(&self, mut b: Builder, x: &str, name: &str, residual: bool, multiple_of: usize) -> Net {
-        let picture = b.conv(name, x, 4 * self.color.channels(), 3, true);
+    /// The network that makes its picture of `x` by one more convolution or two, and the chroma.
+    fn finish(&self, mut b: Builder, x: &str, name: &str, finish: Finish, multiple_of: usize) -> Net {
+        let channels = 4 * self.color.channels();
+        let mut picture = b.conv(name, x, channels, 3, true);
+        if finish == Finish::Share {
+            let kept = share(&mut b, "kept", x, &self.pixels, channels, 1);
+            picture = b.node("cells", Op::Add, &[&kept, &picture]);
+        }
         let mut picture = b.node("shuffle", Op::PixelShuffle { factor: 2 }, &[&picture]);
-        if residual {
+        if finish == Finish::Noise {
             picture = b.node("output", Op::Sub, &[&self.input, &picture]);
         }
         let mut extra = vec![CELLS_NOISE];
@@ -176,7 +203,7 @@ impl Seen {
 
 /// `depth` convolutions of `width` channels at half size, on the picture's pixels taken two by two and a plane of the
 /// noise level.
-fn shuffled(o: &Checked, width: usize, depth: usize, residual: bool) -> Result<Net> {
+fn shuffled(o: &Checked, width: usize, depth: usize, finish: Finish) -> Result<Net> {
     o.without(&["code size", "size"])?;
     let (width, depth) = (o.width(width)?, o.depth(depth, DEPTHS)?);
     let mut b = Builder::new();
@@ -186,7 +213,7 @@ fn shuffled(o: &Checked, width: usize, depth: usize, residual: bool) -> Result<N
         x = b.conv(format!("conv{i}"), &x, width, 3, true);
         x = b.node(format!("relu{i}"), Op::Relu, &[&x]);
     }
-    Ok(seen.finish(b, &x, &format!("conv{depth}"), residual, 2))
+    Ok(seen.finish(b, &x, &format!("conv{depth}"), finish, 2))
 }
 
 /// DnCNN (Zhang 2017): 17 convolutions of 64 channels with batch norm, predicts the noise; blind to its level. The

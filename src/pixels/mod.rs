@@ -12,6 +12,7 @@ mod formats;
 mod frame;
 mod frame_mut;
 pub mod heatmap;
+mod motion;
 mod noise_level;
 mod placement;
 mod resize;
@@ -24,6 +25,7 @@ pub(crate) use color::luma_of;
 pub use filter::{box_mean, gaussian};
 pub use frame::Frame;
 pub use frame_mut::FrameMut;
+pub use motion::{Motion, Pyramid};
 pub use noise_level::estimate_noise;
 #[cfg(feature = "train")]
 pub(crate) use noise_level::{dct_basis, noise_of_residual};

@@ -317,7 +317,7 @@ impl Rows for Picture<'_> {
                 chroma.read(plane, row, (0.0, 1.0), [plane, 2], out);
             }
         } else if let Some(kept) = self.kept.iter().find(|kept| kept.input == input) {
-            out.copy_from_slice(kept.row(item, row));
+            kept.read(item, row, out);
         } else {
             out.fill(self.level);
         }

@@ -11,6 +11,7 @@ mod teacher;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 use serde_json::json;
@@ -39,8 +40,14 @@ use crate::{Error, Result};
 
 /// Usual noise of a validation, 0..255.
 const VAL_SIGMA: f32 = 25.0;
+/// Usual frames of a training clip.
+const CLIP_FRAMES: usize = 8;
 /// Deviation of the logarithm of an estimated noise level.
 const MISJUDGED: f32 = 0.04;
+
+/// Share of a colour network's patches, or clips, that are grey with one noise on red, green and blue: what cameras without colour
+/// give it.
+const GRAY_SHARE: f32 = 0.1;
 
 /// Options of this task.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,8 +58,8 @@ pub struct Options {
     pub sigma_max: f32,
     /// Side of the square patches in pixels.
     pub patch: usize,
-    /// Frames of a clip, for recurrent networks.
-    pub frames: usize,
+    /// Frames of a clip, for recurrent networks alone; `None` = a usual number.
+    pub frames: Option<usize>,
     /// What makes clean pictures noisy.
     pub noise: Noise,
     /// Compared with the clean patch.
@@ -71,13 +78,19 @@ impl Default for Options {
             sigma: None,
             sigma_max: 55.0,
             patch: 64,
-            frames: 8,
+            frames: None,
             noise: Noise::White,
             loss: PictureLoss::L1,
             noisy_only: false,
             teacher: None,
             budget: None,
         }
+    }
+}
+
+impl Options {
+    fn clip_frames(&self) -> usize {
+        self.frames.unwrap_or(CLIP_FRAMES)
     }
 }
 
@@ -180,6 +193,11 @@ fn check(common: &Common, options: &Options) -> Result<()> {
         let reason = "--noisy-only and --teacher are for networks of single frames, not for a recurrent one";
         return Err(Error::Invalid(reason.into()));
     }
+    if options.frames.is_some() && !input.is_recurrent() {
+        return Err(Error::Invalid(
+            "--clip-frames is for a recurrent network (--arch recurrent)".into(),
+        ));
+    }
     Ok(())
 }
 
@@ -220,7 +238,7 @@ fn prepare(common: &Common, options: &Options, color: Color, data: &DataCard) ->
     };
     let extra = json!({
         "sigma": options.sigma, "sigma-max": options.sigma_max, "patch": options.patch, "noise": options.noise.to_string(),
-        "loss": options.loss.name(), "noisy-only": options.noisy_only, "frames": net.input.is_recurrent().then_some(options.frames),
+        "loss": options.loss.name(), "noisy-only": options.noisy_only, "frames": net.input.is_recurrent().then_some(options.clip_frames()),
         "teacher": options.teacher.as_deref().map(sha256).transpose()?,
     });
     let settings = common.settings(Task::Denoise, &net, defaults, data, extra)?;
@@ -261,6 +279,11 @@ fn finish(
 fn psnr_cut(mut output: Image, clean: &Image) -> f64 {
     output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
     metrics::psnr(&output, clean)
+}
+
+/// Whether the next patch for a network of `color` is to be grey.
+fn draw_gray(color: Color, rng: &mut Pcg64) -> bool {
+    color == Color::Rgb && rng.random::<f32>() < GRAY_SHARE
 }
 
 /// A level as an estimate would have it: off by a few percent.

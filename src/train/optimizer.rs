@@ -112,7 +112,7 @@ impl Optimizer {
         // One minus the f32 next to 0.999 would be off by 5e-5 of itself.
         let (share1, share2) = ((1.0 - p.beta1) as f32, (1.0 - p.beta2) as f32);
         let (rate1, root2) = ((rate / correction1) as f32, correction2.sqrt() as f32);
-        for slot in &mut self.slots {
+        self.slots.par_iter_mut().try_for_each(|slot| {
             let gradient = gradients
                 .get(&slot.var)
                 .ok_or_else(|| Error::Invalid(format!("weight `{}`: no gradient reaches it", slot.name)))?;
@@ -140,10 +140,9 @@ impl Optimizer {
                         }
                     });
             }
-            slot.var
-                .set(&Tensor::from_slice(&slot.value, slot.var.shape(), slot.var.device())?)?;
-        }
-        Ok(())
+            let value = Tensor::from_slice(&slot.value, slot.var.shape(), slot.var.device())?;
+            Ok(slot.var.set(&value)?)
+        })
     }
 
     /// Steps taken.

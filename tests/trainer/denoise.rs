@@ -117,6 +117,10 @@ fn a_recurrent_network_gains_by_what_it_saw_before() {
         ),
         &["recurrent", "--noisy-only"],
     );
+    assert_refused(
+        &format!("train denoise {data} --arch fast --clip-frames 4 -o {}", folder.text(a)),
+        &["--clip-frames", "recurrent"],
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use rand_pcg::Pcg64;
 use super::{add_gaussian, camera, codec, normal};
 use crate::data::augment::gaussian_blur;
 use crate::data::random::stream;
+use crate::model::Color;
 use crate::pixels::{Image, estimate_noise, noise_of_residual};
 
 /// What makes a training picture noisy.
@@ -68,6 +69,17 @@ impl std::fmt::Display for Noise {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (name, _) = NAMES.iter().find(|(_, noise)| noise == self).expect("all are listed");
         f.write_str(name)
+    }
+}
+
+impl Noisy {
+    /// Both pictures in `color`.
+    pub fn to_color(&self, color: Color) -> Self {
+        Self {
+            noisy: self.noisy.to_color(color),
+            clean: self.clean.to_color(color),
+            level: self.level,
+        }
     }
 }
 

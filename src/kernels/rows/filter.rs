@@ -85,7 +85,7 @@ impl Filter {
         arithmetic: Arithmetic,
         conv: &Conv,
         [ins, outs]: [usize; 2],
-        weight: impl Fn(usize, usize, usize, usize) -> f32,
+        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
     ) -> Self {
         if arithmetic.tiles.is_none() && is_winograd(conv, ins) {
             let weight = |out, i, tap| weight(out, i, tap / 3, tap % 3);
@@ -103,7 +103,7 @@ impl Filter {
         arithmetic: Arithmetic,
         conv: &Conv,
         [ins, outs]: [usize; 2],
-        weight: impl Fn(usize, usize, usize, usize) -> f32,
+        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
     ) -> Self {
         let [per_in, per_out] = [ins, outs].map(|channels| channels / conv.groups);
         // `to` is a channel of the convolution's input, `from` one of its output within the group.

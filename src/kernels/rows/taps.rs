@@ -54,7 +54,7 @@ impl Taps {
         [up, down]: [usize; 2],
         [ins, outs]: [usize; 2],
         axes: &[Axis],
-        weight: impl Fn(usize, usize, usize, usize) -> f32,
+        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
     ) -> Self {
         // A group's few channels would leave most of a tile empty.
         let tiles = arithmetic.tiles.filter(|_| groups == 1);
@@ -66,10 +66,13 @@ impl Taps {
             let starts = across.iter().step_by(run);
             let runs: Vec<_> = down.iter().flat_map(|y| starts.clone().map(|x| [y.0, x.0])).collect();
             let (count, len) = (runs.len(), run * per_in);
+            // Channel, row and column of each product.
+            let taps = down.iter().flat_map(|y| across.iter().map(|x| (y.1, x.1)));
+            let places = taps.flat_map(|(row, column)| (0..per_in).map(move |i| (i, row, column)));
+            let places: Vec<_> = places.collect();
             let weights = |group: usize| {
                 let weight = |out: usize, k: usize| {
-                    let (tap, i) = (k / per_in, k % per_in);
-                    let (row, column) = (down[tap / across.len()].1, across[tap % across.len()].1);
+                    let (i, row, column) = places[k];
                     weight(group * per_out + out, i, row, column)
                 };
                 match tiles {

@@ -24,6 +24,9 @@ struct Guarded {
     pages: (*mut libc::c_void, usize),
 }
 
+// SAFETY: it owns its pages, as a vector does.
+unsafe impl Sync for Guarded {}
+
 impl Guarded {
     fn new(values: impl ExactSizeIterator<Item = f32>) -> Self {
         const PAGE: usize = 4096;

@@ -1,9 +1,13 @@
 //! The inner loop of every convolution on rows of pixels: a few positions times a few registers of output channels.
 
 use crate::kernels::simd::{Isa, Vector, Work, run};
+use crate::kernels::team::share;
 
 /// Positions that pass through all output channels before the next ones do: what they read stays in the L1 cache.
 const STRETCH: usize = 48;
+
+/// Weights that one thread packs in less time than another needs to begin.
+const ALONE: usize = 16 * 1024;
 
 /// Products of a position that are added in one go.
 const UNROLL: usize = 4;
@@ -37,18 +41,47 @@ pub(crate) struct Target<'a> {
 
 impl Panel {
     /// Packs `weight(out, k)`, `k` running over the `depth` products of a position.
-    pub fn new(isa: Isa, outs: usize, depth: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
+    pub fn new(isa: Isa, outs: usize, depth: usize, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+        let [panel] = Self::several(isa, outs, depth, |first, end, width, [data]| {
+            for (k, data) in data.chunks_exact_mut(width).enumerate() {
+                data.iter_mut()
+                    .zip(first..end)
+                    .for_each(|(value, out)| *value = weight(out, k));
+            }
+        });
+        panel
+    }
+
+    /// `N` panels of the same shape at once. `fill(first, end, width, data)` packs the outputs from `first` to `end` for each of them: those
+    /// of a product side by side, `width` values further for the next.
+    pub fn several<const N: usize>(
+        isa: Isa,
+        outs: usize,
+        depth: usize,
+        fill: impl Fn(usize, usize, usize, [&mut [f32]; N]) + Sync,
+    ) -> [Self; N] {
         let lanes = isa.lanes();
-        let mut data = Vec::with_capacity(outs.next_multiple_of(lanes) * depth);
+        let mut data: [Vec<f32>; N] = std::array::from_fn(|_| vec![0.0; outs.next_multiple_of(lanes) * depth]);
+        let mut rest = data.each_mut().map(Vec::as_mut_slice);
+        let mut blocks = Vec::new();
         for first in (0..outs).step_by(2 * lanes) {
             let width = if outs - first > lanes { 2 * lanes } else { lanes };
-            for k in 0..depth {
-                let channel = |out| if out < outs { weight(out, k) } else { 0.0 };
-                data.extend((first..first + width).map(channel));
-            }
+            let block = rest.each_mut().map(|rest| {
+                let (block, after) = std::mem::take(rest).split_at_mut(width * depth);
+                *rest = after;
+                block
+            });
+            blocks.push((first, width, block));
         }
+        let at_a_time = (ALONE / (2 * lanes * N * depth.max(1))).max(1);
+        share(
+            blocks.into_iter(),
+            at_a_time,
+            || (),
+            |(), (first, width, block)| fill(first, outs.min(first + width), width, block),
+        );
         #[rustfmt::skip]
-        return Self { isa, outs, depth, data };
+        return data.map(|data| Self { isa, outs, depth, data });
     }
 
     /// For each of `count` positions and every output channel the sum of its products.

@@ -14,9 +14,6 @@ pub(crate) const PRODUCTS: usize = 6;
 /// Tiles whose products lie in scratch at a time.
 const BLOCK: usize = 48;
 
-/// Outputs whose values lie in one cache line.
-const TOGETHER: usize = 16;
-
 /// What the taps of a row of the kernel give to each product.
 const G: [[f64; 3]; PRODUCTS] = [
     [1.0 / 4.0, 0.0, 0.0],
@@ -34,32 +31,36 @@ pub(crate) struct Winograd {
     ins: usize,
     outs: usize,
     /// One for each product.
-    panels: Vec<Panel>,
+    panels: [Panel; PRODUCTS],
 }
 
 impl Winograd {
     /// For `weight(out, in, row · 3 + column)`.
-    pub fn new(isa: Isa, padding: usize, outs: usize, ins: usize, weight: impl Fn(usize, usize, usize) -> f32) -> Self {
-        // What each tap row gives to each product, outputs side by side, as panels want them: made of some outputs at a time, so that
-        // what is read and what is written both stay in the L1 cache.
-        let depth = 3 * ins;
-        let mut products = vec![0.0f32; PRODUCTS * depth * outs];
-        for first in (0..outs).step_by(TOGETHER) {
-            for i in 0..ins {
-                for out in first..outs.min(first + TOGETHER) {
-                    for row in 0..3 {
-                        let taps = [0, 1, 2].map(|column| f64::from(weight(out, i, row * 3 + column)));
-                        for (product, g) in G.iter().enumerate() {
-                            let sum = g.iter().zip(taps).map(|(g, tap)| g * tap).sum::<f64>();
-                            products[(product * depth + row * ins + i) * outs + out] = sum as f32;
+    pub fn new(
+        isa: Isa,
+        padding: usize,
+        outs: usize,
+        ins: usize,
+        weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+    ) -> Self {
+        let panels = Panel::several(
+            isa,
+            outs,
+            3 * ins,
+            |first, end, width, mut data: [&mut [f32]; PRODUCTS]| {
+                for i in 0..ins {
+                    for out in first..end {
+                        for row in 0..3 {
+                            let taps = [0, 1, 2].map(|column| f64::from(weight(out, i, row * 3 + column)));
+                            for (data, g) in data.iter_mut().zip(&G) {
+                                let sum = g.iter().zip(taps).map(|(g, tap)| g * tap).sum::<f64>();
+                                data[(row * ins + i) * width + out - first] = sum as f32;
+                            }
                         }
                     }
                 }
-            }
-        }
-        let panel =
-            |product: usize| Panel::new(isa, outs, depth, |out, k| products[(product * depth + k) * outs + out]);
-        let panels = (0..PRODUCTS).map(panel).collect();
+            },
+        );
         #[rustfmt::skip]
         return Self { isa, padding, ins, outs, panels };
     }

@@ -2,7 +2,7 @@
 
 use crate::kernels::parts::{Claims, RowsMut};
 use crate::model::ExtraInput;
-use crate::pixels::Image;
+use crate::pixels::{Image, Motion, Pyramid};
 
 /// Parts of a frame, a side, whose means tell one scene from another.
 const GRID: usize = 16;
@@ -16,15 +16,19 @@ const NEWEST: f32 = 0.1;
 /// An estimate beyond this many times the level, or below it divided by this, is of other noise.
 const OTHER_NOISE: f32 = 1.5;
 
-/// States of a network on one part of a frame, and what the frame looked like.
+/// States of a network on one part of a frame, and what the frame looked like. States follow what moves.
 #[derive(Default)]
 pub(super) struct Memory {
     /// Mean noise level over the last frames, and how many they were.
     level: Option<(f32, f32)>,
     states: Vec<State>,
     scene: Vec<f32>,
+    before: Pyramid,
+    /// From the frame before to this one.
+    motion: Motion,
     /// Memory for the next.
     next_scene: Vec<f32>,
+    now: Pyramid,
 }
 
 /// Values that leave the network as an output and come back as an input.
@@ -33,6 +37,8 @@ struct State {
     output: usize,
     /// `[N, C, H, W]`.
     shape: [usize; 4],
+    /// So many times smaller than the frame, a side.
+    divide: usize,
     /// The channels of a pixel side by side.
     now: Vec<f32>,
     next: Vec<f32>,
@@ -48,19 +54,21 @@ impl Memory {
             .zip(shapes)
             .enumerate()
             .filter_map(|(i, (extra, &shape))| match *extra {
-                ExtraInput::State { output, .. } => Some((i + 1, output, shape)),
+                ExtraInput::State { output, divide, .. } => Some((i + 1, output, shape, divide)),
                 ExtraInput::NoiseLevel { .. } | ExtraInput::Chroma => None,
             });
+        let known = self.states.iter();
         if !states
             .clone()
-            .eq(self.states.iter().map(|state| (state.input, state.output, state.shape)))
+            .eq(known.map(|state| (state.input, state.output, state.shape, state.divide)))
         {
-            let state = |(input, output, shape): (usize, usize, [usize; 4])| {
+            let state = |(input, output, shape, divide): (usize, usize, [usize; 4], usize)| {
                 let zeros = vec![0.0; shape.iter().product()];
                 State {
                     input,
                     output,
                     shape,
+                    divide,
                     now: zeros.clone(),
                     next: zeros,
                     claims: Claims::default(),
@@ -73,10 +81,15 @@ impl Memory {
             return;
         }
         means(picture, &mut self.next_scene);
-        if !same_scene(&self.scene, &self.next_scene) {
+        self.now.read(picture);
+        if same_scene(&self.scene, &self.next_scene) {
+            self.motion = Motion::between(&self.before, &self.now);
+        } else {
             self.states.iter_mut().for_each(|state| state.now.fill(0.0));
+            self.motion = Motion::default();
         }
         std::mem::swap(&mut self.scene, &mut self.next_scene);
+        std::mem::swap(&mut self.before, &mut self.now);
     }
 
     /// The noise level over time, with this frame's estimate: the mean of the first frames, then one in which each new frame has a tenth.
@@ -96,18 +109,19 @@ impl Memory {
 
     /// The states, for the rows of a run.
     pub(super) fn kept(&mut self) -> Vec<Kept<'_>> {
+        let motion = &self.motion;
         self.states
             .iter_mut()
             .map(|state| {
-                let [_, channels, rows, width] = state.shape;
-                let pitch = channels * width;
+                let [_, channels, _, width] = state.shape;
                 Kept {
                     input: state.input,
                     output: state.output,
-                    rows,
-                    pitch,
+                    shape: state.shape,
+                    divide: state.divide,
+                    motion,
                     now: &state.now,
-                    next: RowsMut::new(&mut state.next, pitch, &mut state.claims),
+                    next: RowsMut::new(&mut state.next, channels * width, &mut state.claims),
                 }
             })
             .collect()
@@ -125,21 +139,24 @@ impl Memory {
 pub(super) struct Kept<'a> {
     pub(super) input: usize,
     pub(super) output: usize,
-    rows: usize,
-    pitch: usize,
+    shape: [usize; 4],
+    divide: usize,
+    motion: &'a Motion,
     now: &'a [f32],
     next: RowsMut<'a>,
 }
 
 impl Kept<'_> {
-    /// Row `row` of item `item` as the frame before left it.
-    pub(super) fn row(&self, item: usize, row: usize) -> &[f32] {
-        &self.now[(item * self.rows + row) * self.pitch..][..self.pitch]
+    /// Row `row` of item `item` as the frame before left it, moved to where it is now.
+    pub(super) fn read(&self, item: usize, row: usize, out: &mut [f32]) {
+        let [_, channels, rows, width] = self.shape;
+        let item = &self.now[item * rows * width * channels..][..rows * width * channels];
+        self.motion.carry_row(item, [width, channels], self.divide, row, out);
     }
 
     /// Row `row` of item `item` for the next frame.
     pub(super) fn keep(&self, item: usize, row: usize, values: &[f32]) {
-        let row = item * self.rows + row;
+        let row = item * self.shape[2] + row;
         self.next.take(row..row + 1).copy_from_slice(values);
     }
 }

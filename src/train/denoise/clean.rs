@@ -6,7 +6,7 @@ use rand_pcg::Pcg64;
 
 use super::scenes::Scene;
 use super::teacher::Teacher;
-use super::{Options, inputs, misjudged, psnr_cut, split_chroma, validation_sigma};
+use super::{Options, draw_gray, inputs, misjudged, psnr_cut, split_chroma, validation_sigma};
 use crate::Result;
 use crate::data::augment;
 use crate::data::noise::Noisy;
@@ -54,7 +54,8 @@ impl Clean {
             .options
             .sigma
             .unwrap_or_else(|| rng.random::<f32>() * self.options.sigma_max);
-        let part = self.part(scene, at, [side, side], sigma, rng);
+        let gray = draw_gray(self.input.color, rng);
+        let part = self.part(scene, at, [side, side], sigma, gray, rng);
         Noisy {
             noisy: augment::turn(&part.noisy, turns, flip),
             clean: augment::turn(&part.clean, turns, flip),
@@ -63,8 +64,8 @@ impl Clean {
     }
 
     /// A part of a scene, and the noise level that an estimate would find in what the network calls the picture.
-    fn part(&self, scene: &Scene, at: [usize; 2], size: [usize; 2], sigma: f32, rng: &mut Pcg64) -> Noisy {
-        let mut part = scene.part(at, size, self.options.noise, sigma, rng);
+    fn part(&self, scene: &Scene, at: [usize; 2], size: [usize; 2], sigma: f32, gray: bool, rng: &mut Pcg64) -> Noisy {
+        let mut part = scene.part(at, size, self.options.noise, sigma, gray, rng);
         if self.input.takes_chroma() {
             let mut noise = part.noisy.clone();
             noise
@@ -114,7 +115,7 @@ impl Clean {
                 .size()
                 .map(|side| side.min(VAL_SIDE.max(multiple)) / multiple * multiple);
             let at = [0, 1].map(|axis| (scene.clean.size()[axis] - size[axis]) / 2);
-            self.part(scene, at, size, sigma, &mut rng)
+            self.part(scene, at, size, sigma, false, &mut rng)
         })
     }
 

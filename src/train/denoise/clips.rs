@@ -1,11 +1,12 @@
 //! Learning to denoise video: short clips, each frame with noise of its own, through a network that keeps something from frame to frame.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 use rand_pcg::Pcg64;
+use rayon::prelude::*;
 
 use super::scenes::Scene;
-use super::{Options, inputs, misjudged, psnr_cut, validation_sigma};
+use super::{Options, draw_gray, inputs, misjudged, psnr_cut, validation_sigma};
 use crate::Result;
 use crate::data::augment;
 use crate::data::noise::Noisy;
@@ -13,8 +14,8 @@ use crate::data::random::stream;
 use crate::exec::Session;
 use crate::exec::candle::Network;
 use crate::graph::Array;
-use crate::model::{ExtraInput, InputSpec, Model};
-use crate::pixels::Image;
+use crate::model::{Color, ExtraInput, InputSpec, Model};
+use crate::pixels::{Image, Motion, Pyramid};
 use crate::train::arrays::{infer_all, stack};
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
@@ -87,7 +88,7 @@ fn speed(rng: &mut Pcg64) -> f32 {
 impl Clips {
     /// Clean frames of a clip around scene `index`.
     fn clean(&self, index: usize, rng: &mut Pcg64) -> Vec<Image> {
-        let (side, frames) = (self.options.patch, self.options.frames);
+        let (side, frames) = (self.options.patch, self.options.clip_frames());
         let (turns, flip) = (rng.random_range(0..4u8), rng.random::<bool>());
         let turned = |image: Image| augment::turn(&image, turns, flip);
         let filmed = self.scenes[index..].iter().take(frames);
@@ -121,6 +122,17 @@ impl Clips {
             .collect()
     }
 
+    /// With noise of deviation `sigma` of 255, with `gray` the same on all planes of grey frames.
+    fn make_noisy(&self, clean: Vec<Image>, sigma: f32, gray: bool, rng: &mut Pcg64) -> Vec<Noisy> {
+        let noise = self.options.noise;
+        if !gray {
+            return noise.apply_to_clip(clean, sigma / 255.0, rng);
+        }
+        let clean = clean.iter().map(|image| image.to_color(Color::Gray)).collect();
+        let clip = noise.apply_to_clip(clean, sigma / 255.0, rng);
+        clip.iter().map(|frame| frame.to_color(Color::Rgb)).collect()
+    }
+
     /// A clip for the validation: every other one pans, slowly.
     fn held_out(&self, i: usize, scene: &Scene, frames: usize) -> Vec<Noisy> {
         let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
@@ -129,9 +141,16 @@ impl Clips {
         let path = Path::draw(scene.clean.size(), side, if is_still(i) { 0.0 } else { 1.5 }, &mut rng);
         let sigma = validation_sigma(&self.options);
         let clean = (0..frames).map(|frame| scene.clean.crop(path.at(frame), [side; 2]));
-        self.options
-            .noise
-            .apply_to_clip(clean.collect(), sigma / 255.0, &mut rng)
+        self.make_noisy(clean.collect(), sigma, false, &mut rng)
+    }
+
+    /// Which extra input each state is, which output it was, and how many times smaller than the frame.
+    fn states(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let extra = self.input.extra.iter().enumerate();
+        extra.filter_map(|(i, extra)| match *extra {
+            ExtraInput::State { output, divide, .. } => Some((i, output, divide)),
+            ExtraInput::NoiseLevel { .. } | ExtraInput::Chroma => None,
+        })
     }
 
     fn judged(&self) -> impl Iterator<Item = (usize, &Scene)> {
@@ -163,11 +182,21 @@ impl Clips {
     fn psnr(&self, clip: &[Noisy], last: usize, mut run: impl FnMut(&[Array]) -> Result<Vec<Array>>) -> Result<f64> {
         let mut outputs: Vec<Array> = Vec::new();
         let mut sum = 0.0;
+        let motions = motions(clip);
         for (frame, Noisy { noisy, clean, level }) in clip.iter().enumerate() {
             let mut inputs = inputs(&self.input, std::slice::from_ref(noisy), &[*level]);
             for (input, extra) in inputs[1..].iter_mut().zip(&self.input.extra) {
                 match *extra {
-                    ExtraInput::State { output, .. } if frame > 0 => input.clone_from(&outputs[output]),
+                    ExtraInput::State { output, divide, .. } if frame > 0 => {
+                        let state = &outputs[output];
+                        let [.., height, width] = state.shape[..] else {
+                            unreachable!("a state has four dimensions")
+                        };
+                        let planes = state.data.chunks_exact(height * width);
+                        input.data = planes
+                            .flat_map(|plane| motions[frame - 1].carry(plane, width, divide))
+                            .collect();
+                    }
                     _ => {}
                 }
             }
@@ -179,6 +208,22 @@ impl Clips {
         }
         Ok(sum)
     }
+}
+
+/// From each frame to the next, as the network's states will follow it.
+fn motions(clip: &[Noisy]) -> Vec<Motion> {
+    let pyramids: Vec<Pyramid> = clip.iter().map(|frame| Pyramid::of(&frame.noisy)).collect();
+    let pairs = pyramids.windows(2);
+    pairs.map(|pair| Motion::between(&pair[0], &pair[1])).collect()
+}
+
+/// `state`, `[N, C, H, W]`, each pixel taken from where `sources`, `[N, 1, H · W]`, says.
+fn carry(state: &Tensor, sources: &Tensor) -> Result<Tensor> {
+    let (n, channels, height, width) = state.dims4()?;
+    let sources = sources.to_dtype(DType::U32)?;
+    let sources = sources.broadcast_as((n, channels, height * width))?.contiguous()?;
+    let carried = state.flatten_from(2)?.contiguous()?.gather(&sources, 2)?;
+    Ok(carried.reshape((n, channels, height, width))?)
 }
 
 fn is_still(clip: usize) -> bool {
@@ -229,7 +274,8 @@ impl Objective for Clips {
         pixels.div_ceil(self.options.patch.pow(2)) as u64
     }
 
-    /// The noise levels' planes, then each frame's noisy and clean patches in turn.
+    /// The extra inputs of the first frame, then each frame's noisy and clean patches in turn; for later ones also where each state's
+    /// pixels come from.
     fn batch(&self, step: u64) -> Result<Batch> {
         let clips: Vec<(Vec<Noisy>, f32)> = draw(self.seed, step, self.batch, self.scenes.len(), |index, rng| {
             let sigma = self
@@ -237,14 +283,17 @@ impl Objective for Clips {
                 .sigma
                 .unwrap_or_else(|| rng.random::<f32>() * self.options.sigma_max);
             let clean = self.clean(index, rng);
-            let clip = self.options.noise.apply_to_clip(clean, sigma / 255.0, rng);
+            let gray = draw_gray(self.input.color, rng);
+            let clip = self.make_noisy(clean, sigma, gray, rng);
             let level = clip.iter().map(|frame| frame.level).sum::<f32>() / clip.len() as f32;
             let level = misjudged(level, rng);
             (clip, level)
         });
         let levels: Vec<f32> = clips.iter().map(|(_, level)| *level).collect();
+        let motions: Vec<Vec<Motion>> = clips.par_iter().map(|(clip, _)| motions(clip)).collect();
+        let side = self.options.patch;
         let mut batch = Batch::new();
-        for frame in 0..self.options.frames {
+        for frame in 0..self.options.clip_frames() {
             let pictures = |of: fn(&Noisy) -> &Image| -> Vec<Image> {
                 clips.iter().map(|(clip, _)| of(&clip[frame]).clone()).collect()
             };
@@ -253,29 +302,39 @@ impl Objective for Clips {
                 batch.extend_from_slice(&inputs(&self.input, &noisy, &levels)[1..]);
             }
             batch.extend([stack(&noisy), stack(&clean)]);
+            if frame == 0 {
+                continue;
+            }
+            for divide in self.states().map(|(.., divide)| divide) {
+                let (width, n) = (side / divide, (side / divide).pow(2));
+                let here: Vec<f32> = (0..n).map(|i| i as f32).collect();
+                let sources = motions.iter().map(|clip| clip[frame - 1].carry(&here, width, divide));
+                batch.push(Array {
+                    shape: vec![clips.len(), 1, n],
+                    data: sources.flatten().collect(),
+                });
+            }
         }
         Ok(batch)
     }
 
     fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
-        let (extra, frames) = batch.split_at(self.input.extra.len());
-        let mut extra = extra.to_vec();
-        let mut losses = Vec::new();
-        for frame in frames.chunks_exact(2) {
-            let mut inputs = vec![frame[0].clone()];
-            inputs.append(&mut extra);
-            let outputs = network.forward(&inputs, true)?;
-            losses.push(self.options.loss.compute(&outputs[0], &frame[1])?);
-            extra = self
-                .input
-                .extra
-                .iter()
-                .zip(inputs.drain(1..))
-                .map(|(extra, before)| match *extra {
-                    ExtraInput::State { output, .. } => outputs[output].clone(),
-                    ExtraInput::NoiseLevel { .. } | ExtraInput::Chroma => before,
-                })
-                .collect();
+        let mut batch = batch.iter().cloned();
+        let mut extra: Vec<Tensor> = batch.by_ref().take(self.input.extra.len()).collect();
+        let (mut losses, mut outputs) = (Vec::new(), Vec::new());
+        while let (Some(noisy), Some(clean)) = (batch.next(), batch.next()) {
+            if !outputs.is_empty() {
+                for ((input, output), sources) in self
+                    .states()
+                    .map(|(input, output, _)| (input, output))
+                    .zip(batch.by_ref())
+                {
+                    extra[input] = carry(&outputs[output], &sources)?;
+                }
+            }
+            let inputs: Vec<Tensor> = std::iter::once(noisy).chain(extra.iter().cloned()).collect();
+            outputs = network.forward(&inputs, true)?;
+            losses.push(self.options.loss.compute(&outputs[0], &clean)?);
         }
         Ok(Tensor::stack(&losses, 0)?.mean_all()?)
     }

@@ -73,8 +73,17 @@ impl Scene {
         }
     }
 
-    /// The same part of the noisy and the clean picture, and the noise level; noise is made where there is no noisy picture.
-    pub(super) fn part(&self, at: [usize; 2], size: [usize; 2], noise: Noise, sigma: f32, rng: &mut Pcg64) -> Noisy {
+    /// The same part of the noisy and the clean picture, and the noise level; noise is made where there is no noisy picture, with
+    /// `gray` the same on all planes of a grey one.
+    pub(super) fn part(
+        &self,
+        at: [usize; 2],
+        size: [usize; 2],
+        noise: Noise,
+        sigma: f32,
+        gray: bool,
+        rng: &mut Pcg64,
+    ) -> Noisy {
         let clean = self.clean.crop(at, size);
         match &self.noisy {
             Some((noisy, level)) => Noisy {
@@ -82,6 +91,9 @@ impl Scene {
                 clean,
                 level: *level,
             },
+            None if gray => noise
+                .apply(clean.to_color(Color::Gray), sigma / 255.0, rng)
+                .to_color(Color::Rgb),
             None => noise.apply(clean, sigma / 255.0, rng),
         }
     }

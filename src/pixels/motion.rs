@@ -1,0 +1,454 @@
+//! Where the parts of a frame were in the frame before.
+
+use super::{Image, luma_of};
+use crate::kernels::team::share;
+
+/// Side of a block in pixels.
+const SIDE: usize = 16;
+/// Side of a block on every smaller plane.
+const SMALL_SIDE: usize = 8;
+/// Side of the square that is compared, with the block in its middle; the same on all planes.
+const WINDOW: usize = 16;
+/// Planes of a pyramid, each half of the one before.
+const PLANES: usize = 4;
+/// Farthest motion, in pixels of the frame.
+const FARTHEST: usize = 40;
+/// Steps to better neighbours on one plane.
+const STEPS: usize = 3;
+/// A block moves otherwise than the frame as a whole where its difference is less than this share of what that motion leaves: noise
+/// alone makes some vectors look better than others.
+const BETTER: f32 = 0.88;
+/// So the frame as a whole, against one that stands still: one less this many times the deviation that noise gives the share.
+const ALL_BETTER: f32 = 3.0;
+/// Blocks that tell how the frame moves as a whole.
+const SAMPLE: usize = 256;
+
+/// A frame in grey at full, half, … size.
+#[derive(Debug, Clone, Default)]
+pub struct Pyramid {
+    planes: [Plane; PLANES],
+}
+
+/// A plane whose border pixels go on beyond it.
+#[derive(Debug, Clone, Default)]
+struct Plane {
+    width: usize,
+    height: usize,
+    /// Rows and columns beyond each border.
+    pad: usize,
+    /// 0..255: differences of bytes are summed by instructions of their own.
+    data: Vec<u8>,
+}
+
+/// For each block of 16x16 pixels of a frame, how far it is to where it was in the frame before.
+#[derive(Debug, Clone, Default)]
+pub struct Motion {
+    columns: usize,
+    rows: usize,
+    /// Columns and rows.
+    vectors: Vec<[i16; 2]>,
+    /// Of the frame as a whole.
+    usual: [i16; 2],
+}
+
+impl Pyramid {
+    /// That of `picture`, of one plane or three.
+    pub fn of(picture: &Image) -> Self {
+        let mut pyramid = Self::default();
+        pyramid.read(picture);
+        pyramid
+    }
+
+    /// Makes it that of another picture; the memory is used again.
+    pub fn read(&mut self, picture: &Image) {
+        let (first, smaller) = self.planes.split_first_mut().expect("a pyramid has planes");
+        first.reshape(picture.width, picture.height, 0);
+        let (width, pitch) = (picture.width, first.pitch());
+        for y in 0..picture.height {
+            let row = |channel: usize| &picture.plane(channel)[y * width..][..width];
+            let out = &mut first.data[(y + first.pad) * pitch + first.pad..][..width];
+            let byte = |value: f32| (255.0 * value + 0.5) as u8;
+            if picture.channels == 3 {
+                for (((out, r), g), b) in out.iter_mut().zip(row(0)).zip(row(1)).zip(row(2)) {
+                    *out = byte(luma_of([*r, *g, *b]));
+                }
+            } else {
+                out.iter_mut().zip(row(0)).for_each(|(out, x)| *out = byte(*x));
+            }
+        }
+        first.extend();
+        let mut before = &*first;
+        for (i, plane) in smaller.iter_mut().enumerate() {
+            plane.halve(before, i + 1);
+            before = plane;
+        }
+    }
+}
+
+impl Plane {
+    fn reshape(&mut self, width: usize, height: usize, level: usize) {
+        let pad = (FARTHEST >> level) + 1 + WINDOW;
+        (self.width, self.height, self.pad) = (width, height, pad);
+        self.data.resize((width + 2 * pad) * (height + 2 * pad), 0);
+    }
+
+    fn pitch(&self) -> usize {
+        self.width + 2 * self.pad
+    }
+
+    /// Repeats the border pixels.
+    fn extend(&mut self) {
+        let (pad, pitch, width) = (self.pad, self.pitch(), self.width);
+        for row in self.data.chunks_exact_mut(pitch).skip(pad).take(self.height) {
+            let (first, last) = (row[pad], row[pad + width - 1]);
+            row[..pad].fill(first);
+            row[pad + width..].fill(last);
+        }
+        let inside = pad * pitch..(pad + self.height) * pitch;
+        for y in 0..pad {
+            self.data.copy_within(inside.start..inside.start + pitch, y * pitch);
+            self.data
+                .copy_within(inside.end - pitch..inside.end, inside.end + y * pitch);
+        }
+    }
+
+    /// Means of four pixels of `of`.
+    fn halve(&mut self, of: &Plane, level: usize) {
+        self.reshape(of.width.div_ceil(2), of.height.div_ceil(2), level);
+        let (pitch, width) = (self.pitch(), self.width);
+        for y in 0..self.height {
+            let [above, below] = [0, 1].map(|i| &of.data[(of.pad + 2 * y + i) * of.pitch() + of.pad..][..2 * width]);
+            let out = &mut self.data[(self.pad + y) * pitch + self.pad..][..width];
+            let pairs = above.chunks_exact(2).zip(below.chunks_exact(2));
+            for (out, (a, b)) in out.iter_mut().zip(pairs) {
+                *out = (([a[0], a[1], b[0], b[1]].map(u16::from).iter().sum::<u16>() + 2) / 4) as u8;
+            }
+        }
+        self.extend();
+    }
+
+    /// From the pixel of column `x` and row `y` on, which may lie beyond the borders by as much as the plane goes on.
+    fn at(&self, x: isize, y: isize) -> &[u8] {
+        let pad = self.pad as isize;
+        &self.data[((y + pad) * self.pitch() as isize + x + pad) as usize..]
+    }
+}
+
+/// Sum of the absolute differences of two squares.
+fn difference(a: &[u8], a_pitch: usize, b: &[u8], b_pitch: usize) -> u32 {
+    (0..WINDOW)
+        .map(|row| {
+            let [a, b]: [&[u8; WINDOW]; 2] = [&a[row * a_pitch..], &b[row * b_pitch..]]
+                .map(|row| row[..WINDOW].try_into().expect("a slice of its length"));
+            a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b))).sum::<u32>()
+        })
+        .sum()
+}
+
+/// The two frames at one size.
+struct Pair<'a> {
+    before: &'a Plane,
+    now: &'a Plane,
+    side: usize,
+    /// Farthest motion.
+    reach: i16,
+}
+
+impl Pair<'_> {
+    /// How far what block (`column`, `row`) shows differs from what the frame before has `vector` from there.
+    fn cost(&self, [column, row]: [usize; 2], [dx, dy]: [i16; 2]) -> u32 {
+        let [x, y] = [column, row].map(|i| (i * self.side) as isize - ((WINDOW - self.side) / 2) as isize);
+        let (now, before) = (
+            self.now.at(x, y),
+            self.before.at(x + isize::from(dx), y + isize::from(dy)),
+        );
+        let (now_pitch, before_pitch) = (self.now.pitch(), self.before.pitch());
+        difference(now, now_pitch, before, before_pitch)
+    }
+
+    /// The best of the `candidates` and their neighbours, or `usual` where they are not [`BETTER`].
+    fn best(&self, block: [usize; 2], usual: [i16; 2], candidates: &[[i16; 2]]) -> [i16; 2] {
+        let at_usual = self.cost(block, usual);
+        let (mut best, mut least) = (usual, at_usual);
+        let mut consider = |best: [i16; 2], vector: [i16; 2]| {
+            let cost = self.cost(block, vector);
+            if cost < least {
+                least = cost;
+                return vector;
+            }
+            best
+        };
+        for (i, vector) in candidates.iter().enumerate() {
+            if *vector != usual && !candidates[..i].contains(vector) {
+                best = consider(best, *vector);
+            }
+        }
+        for _ in 0..STEPS {
+            let next = self.around(best).fold(best, &mut consider);
+            if next == best {
+                break;
+            }
+            best = next;
+        }
+        if (least as f32) < BETTER * at_usual as f32 {
+            best
+        } else {
+            usual
+        }
+    }
+
+    /// The vector among `candidates` that suits the frame as a whole, or none.
+    fn usual(&self, candidates: impl Iterator<Item = [i16; 2]>) -> [i16; 2] {
+        let [columns, rows] = self.size();
+        let every = (columns * rows).div_ceil(SAMPLE);
+        let total = |vector: [i16; 2]| -> f32 {
+            let blocks = (0..columns * rows).step_by(every);
+            blocks
+                .map(|i| self.cost([i % columns, i / columns], vector) as f32)
+                .sum()
+        };
+        let least = |a: ([i16; 2], f32), vector: [i16; 2]| {
+            let cost = total(vector);
+            if cost < a.1 { (vector, cost) } else { a }
+        };
+        let pixels = (columns * rows).div_ceil(every) * self.side.pow(2);
+        let better = 1.0 - ALL_BETTER / (pixels as f32).sqrt();
+        candidates.fold(([0, 0], better * total([0, 0])), least).0
+    }
+
+    /// The vectors beside one.
+    fn around(&self, [x, y]: [i16; 2]) -> impl Iterator<Item = [i16; 2]> {
+        let ring = (0..9).filter(|i| *i != 4).map(move |i| [x + i % 3 - 1, y + i / 3 - 1]);
+        ring.filter(|vector| vector.iter().all(|d| d.abs() <= self.reach))
+    }
+
+    fn size(&self) -> [usize; 2] {
+        [self.now.width, self.now.height].map(|length| length.div_ceil(self.side))
+    }
+}
+
+impl Motion {
+    /// From `before` to `now`, frames of the same size: found from coarse to fine by the least sum of absolute differences, each block
+    /// beginning with what its surroundings did at half the size (as H.-M. Hang et al. survey it, "Motion estimation for video coding
+    /// standards", 1997). Up to 40 pixels either way.
+    pub fn between(before: &Pyramid, now: &Pyramid) -> Self {
+        let mut motion = Self::default();
+        for level in (0..PLANES).rev() {
+            let pair = Pair {
+                before: &before.planes[level],
+                now: &now.planes[level],
+                side: if level == 0 { SIDE } else { SMALL_SIDE },
+                reach: (FARTHEST >> level) as i16,
+            };
+            // Blocks are of 16 pixels on the full plane, and on that of half its size: 8 there.
+            motion = motion.refined(&pair, if level == 0 { 1 } else { 2 });
+        }
+        motion
+    }
+
+    /// At the size of `pair`, twice that of this one, with `scale` times as many blocks a side.
+    fn refined(&self, pair: &Pair<'_>, scale: usize) -> Self {
+        let [columns, rows] = pair.size();
+        let reach = -pair.reach..=pair.reach;
+        let all = reach.clone().flat_map(|y| reach.clone().map(move |x| [x, y]));
+        let all: Vec<[i16; 2]> = all.collect();
+        let usual = if self.vectors.is_empty() {
+            pair.usual(all.iter().copied())
+        } else {
+            let coarse = self.usual.map(|d| 2 * d);
+            pair.usual(std::iter::once(coarse).chain(pair.around(coarse)))
+        };
+        let mut vectors = vec![[0; 2]; columns * rows];
+        share(
+            vectors.chunks_mut(columns).enumerate(),
+            2,
+            || (),
+            |(), (row, out)| {
+                for (column, out) in out.iter_mut().enumerate() {
+                    let block = [column, row];
+                    *out = if self.vectors.is_empty() {
+                        pair.best(block, usual, &all)
+                    } else {
+                        let around = self.around(column / scale, row / scale).map(|v| v.map(|d| 2 * d));
+                        pair.best(block, usual, &around)
+                    };
+                }
+            },
+        );
+        #[rustfmt::skip]
+        return Self { columns, rows, vectors, usual };
+    }
+
+    /// A block's vector, those of its four neighbours, and none at all.
+    fn around(&self, column: usize, row: usize) -> [[i16; 2]; 6] {
+        let (right, below) = ((column + 1).min(self.columns - 1), (row + 1).min(self.rows - 1));
+        let at = |column: usize, row: usize| self.vectors[row * self.columns + column];
+        let (left, above) = (column.saturating_sub(1), row.saturating_sub(1));
+        [
+            at(column, row),
+            at(left, row),
+            at(right, row),
+            at(column, above),
+            at(column, below),
+            [0, 0],
+        ]
+    }
+
+    /// A whole plane by [`Motion::carry_row`].
+    pub fn carry(&self, plane: &[f32], width: usize, divide: usize) -> Vec<f32> {
+        let mut out = vec![0.0; plane.len()];
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            self.carry_row(plane, [width, 1], divide, row, out);
+        }
+        out
+    }
+
+    /// Row `row` of what the frame before had in `from`, moved to where it is now. `from` has rows of `width` times `channels` values and is
+    /// `divide` times smaller than the frame; what was not in it is taken from its border.
+    pub fn carry_row(&self, from: &[f32], [width, channels]: [usize; 2], divide: usize, row: usize, out: &mut [f32]) {
+        let pitch = width * channels;
+        let height = from.len() / pitch;
+        if self.vectors.is_empty() {
+            out.copy_from_slice(&from[row * pitch..(row + 1) * pitch]);
+            return;
+        }
+        let side = SIDE / divide;
+        let blocks = &self.vectors[(row / side).min(self.rows - 1) * self.columns..][..self.columns];
+        for (i, out) in out.chunks_mut(side * channels).enumerate() {
+            let [dx, dy] = blocks[i.min(self.columns - 1)].map(|d| isize::from(d) / divide as isize);
+            let line = &from[clamp(row as isize + dy, height) * pitch..][..pitch];
+            let (first, n) = ((i * side) as isize + dx, out.len() / channels);
+            if first >= 0 && first as usize + n <= width {
+                out.copy_from_slice(&line[first as usize * channels..][..n * channels]);
+                continue;
+            }
+            for (x, out) in (first..).zip(out.chunks_exact_mut(channels)) {
+                out.copy_from_slice(&line[clamp(x, width) * channels..][..channels]);
+            }
+        }
+    }
+}
+
+fn clamp(i: isize, n: usize) -> usize {
+    i.clamp(0, n as isize - 1) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::noise::add_gaussian;
+    use crate::data::random::stream;
+    use crate::pixels::gaussian;
+
+    /// A picture with detail of all sizes, as nature has it.
+    fn scene(width: usize, height: usize) -> Image {
+        let mut scene = Image::filled(1, height, width, 0.5);
+        for (i, size) in [1.5f32, 5.0, 15.0].into_iter().enumerate() {
+            let mut image = Image::filled(1, height, width, 0.0);
+            add_gaussian(&mut image, 0.4 * size, &mut stream(5, 0, i as u64));
+            let values = gaussian(&image, size).data;
+            scene.data.iter_mut().zip(values).for_each(|(x, value)| *x += value);
+        }
+        scene
+    }
+
+    fn between(before: &Image, now: &Image) -> Motion {
+        Motion::between(&Pyramid::of(before), &Pyramid::of(now))
+    }
+
+    fn noisy(mut image: Image, seed: u64) -> Image {
+        add_gaussian(&mut image, 0.1, &mut stream(seed, 0, 0));
+        image
+    }
+
+    #[test]
+    fn a_pan_is_found_through_noise() {
+        let scene = scene(400, 300);
+        for (dx, dy) in [(0, 0), (3, -1), (-7, 12), (31, 5), (-20, -32)] {
+            let at = |x: i32, y: i32| scene.crop((50 + x) as usize, (50 + y) as usize, 300, 200);
+            // What is at a pixel now was (dx, dy) from there.
+            let motion = between(&noisy(at(0, 0), 1), &noisy(at(-dx, -dy), 2));
+            assert_eq!((motion.columns, motion.rows), (19, 13));
+            let inner = motion.vectors.iter().enumerate().filter(|(i, _)| {
+                let (column, row) = (i % motion.columns, i / motion.columns);
+                (2..16).contains(&column) && (2..10).contains(&row)
+            });
+            let (mut found, mut all) = (0, 0);
+            for (_, vector) in inner {
+                all += 1;
+                found += usize::from(*vector == [-dx as i16, -dy as i16]);
+            }
+            assert!(found * 20 >= all * 19, "({dx}, {dy}): {found} of {all}");
+        }
+    }
+
+    #[test]
+    fn nothing_moves_where_there_is_only_noise() {
+        let still = Image::filled(3, 90, 130, 0.5);
+        let motion = between(&noisy(still.clone(), 1), &noisy(still, 2));
+        let moving = motion.vectors.iter().filter(|v| **v != [0, 0]).count();
+        assert!(
+            moving * 4 <= motion.vectors.len(),
+            "{moving} of {}",
+            motion.vectors.len()
+        );
+    }
+
+    #[test]
+    fn what_passes_moves_by_itself() {
+        let (scene, thing) = (scene(320, 240), scene(100, 100).crop(20, 20, 64, 64));
+        let with = |left: usize| {
+            let mut image = scene.clone();
+            for y in 0..64 {
+                image.data[(80 + y) * 320 + left..][..64].copy_from_slice(&thing.data[y * 64..][..64]);
+            }
+            image
+        };
+        let motion = between(&noisy(with(128), 1), &noisy(with(138), 2));
+        let at = |x: usize, y: usize| motion.vectors[y / SIDE * motion.columns + x / SIDE];
+        let [dx, dy] = at(170, 110);
+        assert!((-11..=-9).contains(&dx) && dy.abs() <= 1, "({dx}, {dy})");
+        assert_eq!(at(40, 40), [0, 0]);
+        assert_eq!(at(290, 200), [0, 0]);
+    }
+
+    #[test]
+    fn rows_are_carried_to_where_they_are_now() {
+        let (width, height) = (50, 37);
+        let motion = Motion {
+            columns: 4,
+            rows: 3,
+            vectors: (0..12).map(|i| [3 * i - 16, 7 - 2 * i]).collect(),
+            usual: [0, 0],
+        };
+        for (divide, channels) in [(1, 1), (1, 3), (2, 2)] {
+            let (w, h) = (width / divide, height / divide);
+            let value = |x: usize, y: usize, c: usize| (c * 10_000 + y * 100 + x) as f32;
+            let from: Vec<f32> = (0..w * h * channels)
+                .map(|i| value(i / channels % w, i / channels / w, i % channels))
+                .collect();
+            let mut out = vec![0.0; w * channels];
+            for y in 0..h {
+                motion.carry_row(&from, [w, channels], divide, y, &mut out);
+                for x in 0..w {
+                    let [dx, dy] = motion.vectors[y * divide / SIDE * 4 + x * divide / SIDE].map(|d| d as isize);
+                    let (sx, sy) = (x as isize + dx / divide as isize, y as isize + dy / divide as isize);
+                    for c in 0..channels {
+                        let expected = value(clamp(sx, w), clamp(sy, h), c);
+                        assert_eq!(out[x * channels + c], expected, "({x}, {y})");
+                    }
+                }
+            }
+            Motion::default().carry_row(&from, [w, channels], divide, 1, &mut out);
+            assert_eq!(out, from[w * channels..2 * w * channels]);
+        }
+    }
+
+    #[test]
+    fn small_pictures_have_motion_too() {
+        for side in [1, 2, 7, 17] {
+            let picture = Image::filled(1, side, side, 0.3);
+            assert_eq!(between(&picture, &picture).vectors.len(), side.div_ceil(SIDE).pow(2));
+        }
+    }
+}

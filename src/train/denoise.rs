@@ -3,8 +3,8 @@
 mod budget;
 mod clean;
 mod clips;
-mod motion;
 mod noisy;
+mod pairs;
 mod scenes;
 mod teacher;
 
@@ -20,6 +20,7 @@ pub use self::budget::Budget;
 use self::clean::Clean;
 use self::clips::Clips;
 use self::noisy::NoisyOnly;
+use self::scenes::Material;
 use self::teacher::Teacher;
 use super::arrays::stack;
 use super::common::{Common, Defaults, Product, sha256};
@@ -30,7 +31,7 @@ use super::run::{Objective, Outcome, Settings, run};
 use super::samples::{DataCard, Sets, at_least};
 use crate::data::layout::Layout;
 use crate::data::noise::Noise;
-use crate::exec::{self, BF16_LOSS};
+use crate::exec::{self, BF16_LOSS, Session};
 use crate::graph::Array;
 use crate::model::{Color, ExtraInput, InputSpec, Model, Task};
 use crate::nets::Net;
@@ -118,31 +119,12 @@ pub fn train(common: &Common, options: &Options, exec: &exec::Options, stop: &At
     let color = if common.net.chroma { Color::Gray } else { color };
     let common = &fit_budget(common, options, color, exec)?;
     let (net, settings) = prepare(common, options, color, &data)?;
-    if net.input.is_recurrent() {
-        if sets.train.layout == Layout::Pairs {
-            let reason =
-                "pairs are for networks of single frames; a recurrent one learns from clean pictures or videos";
-            return Err(Error::data(&common.sources.train[0], reason));
-        }
-        let objective = Clips {
-            options: options.clone(),
-            scenes,
-            held_out,
-            input: net.input.clone(),
-            batch: settings.batch,
-            seed: common.seed,
-            device: common.device.clone(),
-        };
-        return finish(common, &objective, &net, &settings, &data, stop, |model| {
-            objective.bf16_loss(model)
-        });
+    if net.input.is_recurrent() && sets.train.layout == Layout::Pairs {
+        let reason = "pairs are for networks of single frames; a recurrent one learns from clean pictures or videos";
+        return Err(Error::data(&common.sources.train[0], reason));
     }
-    let teacher = options.teacher.as_deref();
-    let objective = Clean {
+    let material = Material {
         options: options.clone(),
-        teacher: teacher
-            .map(|path| Teacher::load(path, &net.input, options.patch))
-            .transpose()?,
         scenes,
         held_out,
         input: net.input.clone(),
@@ -150,9 +132,15 @@ pub fn train(common: &Common, options: &Options, exec: &exec::Options, stop: &At
         seed: common.seed,
         device: common.device.clone(),
     };
-    finish(common, &objective, &net, &settings, &data, stop, |model| {
-        objective.bf16_loss(model)
-    })
+    let objective: Box<dyn Denoising> = if net.input.is_recurrent() {
+        Box::new(Clips { material })
+    } else {
+        let teacher = options.teacher.as_deref();
+        let teacher = teacher.map(|path| Teacher::load(path, &net.input, options.patch));
+        let teacher = teacher.transpose()?;
+        Box::new(Clean { material, teacher })
+    };
+    finish(common, &*objective, &net, &settings, &data, stop)
 }
 
 fn train_noisy_only(
@@ -174,9 +162,7 @@ fn train_noisy_only(
         &net.input,
         &settings,
     )?;
-    finish(common, &objective, &net, &settings, data, stop, |model| {
-        objective.bf16_loss(model)
-    })
+    finish(common, &objective, &net, &settings, data, stop)
 }
 
 /// Refuses options that do not go together, before any work is done for them.
@@ -254,25 +240,46 @@ fn learning_rate(method: Method, arch: &str) -> f64 {
     }
 }
 
-/// Runs, and makes the model; `bf16_loss` finds out what it loses in bf16, in dB.
+/// What a denoiser learns, however.
+trait Denoising: Objective {
+    /// What the model loses in bf16, in dB, on a few frames held out: few, because a CPU without AMX takes a second for each.
+    fn bf16_loss(&self, model: &Model) -> Result<f64>;
+}
+
+/// Runs, and makes the model.
 fn finish(
     common: &Common,
-    objective: &dyn Objective,
+    objective: &dyn Denoising,
     net: &Net,
     settings: &Settings,
     data: &DataCard,
     stop: &AtomicBool,
-    bf16_loss: impl FnOnce(&Model) -> Result<f64>,
 ) -> Result<Product> {
     match run(objective, net, settings, stop)? {
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
             let mut model = common.model(Task::Denoise, net, net.input.clone(), Vec::new(), *trained, data);
-            let loss = bf16_loss(&model)?;
+            let loss = objective.bf16_loss(&model)?;
             model.training.metrics.insert(BF16_LOSS.into(), loss);
             Ok(Product::Model(Box::new(model)))
         }
     }
+}
+
+/// What `model` loses in bf16, in dB: the mean over `items`, whose PSNR `psnr` finds.
+fn lost_in_bf16<T>(
+    model: &Model,
+    items: impl Iterator<Item = T>,
+    mut psnr: impl FnMut(&mut Session, &T) -> Result<f64>,
+) -> Result<f64> {
+    let mut sessions = [Session::in_f32(model)?, Session::in_bf16(model)?];
+    let (mut lost, mut count) = (0.0, 0.0);
+    for item in items {
+        let [exact, rounded] = sessions.each_mut().map(|session| psnr(session, &item));
+        lost += exact? - rounded?;
+        count += 1.0;
+    }
+    Ok(lost / count)
 }
 
 /// PSNR of an output, cut to 0..1.

@@ -150,8 +150,9 @@ impl Judge {
         sums.images += 1;
         if self.video {
             let moved = self.before.as_ref().and_then(|before| moving(before, clean));
-            if let Some(psnr) = moved.and_then(|moving| psnr_where(&moving, &output, clean)) {
-                sums.psnr_moving += psnr;
+            let error = moved.map_or(0.0, |moving| metrics::mean_square(&output, clean, &moving));
+            if error > 0.0 {
+                sums.psnr_moving -= 10.0 * error.log10();
                 sums.moving += 1;
             }
             self.before = Some(clean.clone());
@@ -176,18 +177,6 @@ fn moving(before: &Image, now: &Image) -> Option<Image> {
     let mut moving = box_mean(&difference, MOTION_SIDE);
     moving.data.iter_mut().for_each(|x| *x = f32::from(*x > MOTION));
     Some(moving)
-}
-
-/// PSNR of the pixels where `mask` is 1; `None` where there are none, or no difference.
-fn psnr_where(mask: &Image, a: &Image, b: &Image) -> Option<f64> {
-    let (mut sum, mut count) = (0.0, 0.0);
-    for channel in 0..a.channels {
-        for ((a, b), mask) in a.plane(channel).iter().zip(b.plane(channel)).zip(&mask.data) {
-            sum += f64::from(mask * (a - b) * (a - b));
-            count += f64::from(*mask);
-        }
-    }
-    (sum > 0.0).then(|| 10.0 * (count / sum).log10())
 }
 
 /// Sums over pictures.

@@ -30,6 +30,18 @@ pub fn psnr(a: &Image, b: &Image) -> f64 {
     }
 }
 
+/// Mean squared difference of all planes where `mask`, one plane, is 1; 0 where that is nowhere.
+pub fn mean_square(a: &Image, b: &Image, mask: &Image) -> f64 {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for channel in 0..a.channels {
+        for ((a, b), mask) in a.plane(channel).iter().zip(b.plane(channel)).zip(&mask.data) {
+            sum += f64::from(mask * (a - b) * (a - b));
+            count += f64::from(*mask);
+        }
+    }
+    sum / f64::max(count, 1.0)
+}
+
 /// Mean structural similarity (Wang 2004): Gaussian window 11, sigma 1.5, values in 0..1, mean over channels.
 ///
 /// As in scikit-image the mean leaves out a border of 5 pixels, where the window sticks out. A picture with a side under

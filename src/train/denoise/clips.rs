@@ -1,20 +1,19 @@
 //! Learning to denoise video: short clips, each frame with noise of its own, through a network that keeps something from frame to frame.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
-use super::scenes::Scene;
-use super::{Options, draw_gray, inputs, misjudged, psnr_cut, validation_sigma};
+use super::scenes::{Material, Scene};
+use super::{Denoising, draw_gray, inputs, lost_in_bf16, misjudged, psnr_cut, validation_sigma};
 use crate::Result;
 use crate::data::augment;
 use crate::data::noise::Noisy;
 use crate::data::random::stream;
-use crate::exec::Session;
 use crate::exec::candle::Network;
 use crate::graph::Array;
-use crate::model::{Color, ExtraInput, InputSpec, Model};
+use crate::model::{Color, ExtraInput, Model};
 use crate::pixels::{Image, Motion, Pyramid};
 use crate::train::arrays::{infer_all, stack};
 use crate::train::card::purpose;
@@ -43,13 +42,7 @@ const BF16_FRAMES: usize = 4;
 
 /// Clips made of pictures, or cut from videos.
 pub(super) struct Clips {
-    pub(super) options: Options,
-    pub(super) scenes: Vec<Scene>,
-    pub(super) held_out: Vec<Scene>,
-    pub(super) input: InputSpec,
-    pub(super) batch: usize,
-    pub(super) seed: u64,
-    pub(super) device: Device,
+    pub(super) material: Material,
 }
 
 /// Where something is, frame by frame: along a straight line that comes back at the borders.
@@ -88,19 +81,19 @@ fn speed(rng: &mut Pcg64) -> f32 {
 impl Clips {
     /// Clean frames of a clip around scene `index`.
     fn clean(&self, index: usize, rng: &mut Pcg64) -> Vec<Image> {
-        let (side, frames) = (self.options.patch, self.options.clip_frames());
+        let (side, frames) = (self.material.options.patch, self.material.options.clip_frames());
         let (turns, flip) = (rng.random_range(0..4u8), rng.random::<bool>());
         let turned = |image: Image| augment::turn(&image, turns, flip);
-        let filmed = self.scenes[index..].iter().take(frames);
+        let filmed = self.material.scenes[index..].iter().take(frames);
         if filmed.len() == frames
             && filmed.clone().take(frames - 1).all(|scene| scene.goes_on)
             && rng.random::<f32>() < FILMED
         {
-            let [width, height] = self.scenes[index].clean.size();
+            let [width, height] = self.material.scenes[index].clean.size();
             let at = [rng.random_range(0..=width - side), rng.random_range(0..=height - side)];
             return filmed.map(|scene| turned(scene.clean.crop(at, [side; 2]))).collect();
         }
-        let other = &self.scenes[rng.random_range(0..self.scenes.len())];
+        let other = &self.material.scenes[rng.random_range(0..self.material.scenes.len())];
         let pan = if rng.random::<f32>() < STILL { 0.0 } else { speed(rng) };
         let cut = if rng.random::<f32>() < CUT {
             rng.random_range(1..frames.max(2))
@@ -109,7 +102,7 @@ impl Clips {
         };
         let passing = (rng.random::<f32>() < PASSING).then(|| Passing::draw(other, side, rng));
         let [before, after] =
-            [&self.scenes[index], other].map(|scene| (scene, Path::draw(scene.clean.size(), side, pan, rng)));
+            [&self.material.scenes[index], other].map(|scene| (scene, Path::draw(scene.clean.size(), side, pan, rng)));
         (0..frames)
             .map(|frame| {
                 let (scene, path) = if frame < cut { &before } else { &after };
@@ -124,7 +117,7 @@ impl Clips {
 
     /// With noise of deviation `sigma` of 255, with `gray` the same on all planes of grey frames.
     fn make_noisy(&self, clean: Vec<Image>, sigma: f32, gray: bool, rng: &mut Pcg64) -> Vec<Noisy> {
-        let noise = self.options.noise;
+        let noise = self.material.options.noise;
         if !gray {
             return noise.apply_to_clip(clean, sigma / 255.0, rng);
         }
@@ -135,18 +128,18 @@ impl Clips {
 
     /// A clip for the validation: every other one pans, slowly.
     fn held_out(&self, i: usize, scene: &Scene, frames: usize) -> Vec<Noisy> {
-        let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
-        let multiple = self.input.multiple_of;
+        let mut rng = stream(purpose::seed(self.material.seed, purpose::VALIDATE), 0, i as u64);
+        let multiple = self.material.input.multiple_of;
         let side = scene.clean.size().into_iter().fold(VAL_SIDE, usize::min) / multiple * multiple;
         let path = Path::draw(scene.clean.size(), side, if is_still(i) { 0.0 } else { 1.5 }, &mut rng);
-        let sigma = validation_sigma(&self.options);
+        let sigma = validation_sigma(&self.material.options);
         let clean = (0..frames).map(|frame| scene.clean.crop(path.at(frame), [side; 2]));
         self.make_noisy(clean.collect(), sigma, false, &mut rng)
     }
 
     /// Which extra input each state is, which output it was, and how many times smaller than the frame.
     fn states(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let extra = self.input.extra.iter().enumerate();
+        let extra = self.material.input.extra.iter().enumerate();
         extra.filter_map(|(i, extra)| match *extra {
             ExtraInput::State { output, divide, .. } => Some((i, output, divide)),
             ExtraInput::NoiseLevel { .. } | ExtraInput::Chroma => None,
@@ -154,28 +147,8 @@ impl Clips {
     }
 
     fn judged(&self) -> impl Iterator<Item = (usize, &Scene)> {
-        // One picture has nothing held out beside it, and is better than none.
-        let scenes = if self.held_out.is_empty() {
-            &self.scenes
-        } else {
-            &self.held_out
-        };
-        let every = scenes.len().div_ceil(VAL_CLIPS);
-        scenes.iter().step_by(every).enumerate()
-    }
-
-    /// What the model loses in bf16, in dB, at the ends of some clips held out.
-    pub(super) fn bf16_loss(&self, model: &Model) -> Result<f64> {
-        let mut sessions = [Session::in_f32(model)?, Session::in_bf16(model)?];
-        let (mut psnr, mut count) = ([0.0; 2], 0.0);
-        for (i, scene) in self.judged().take(BF16_CLIPS) {
-            let clip = self.held_out(i, scene, BF16_FRAMES);
-            for (session, psnr) in sessions.iter_mut().zip(&mut psnr) {
-                *psnr += self.psnr(&clip, 1, |inputs| session.run(inputs))?;
-            }
-            count += 1.0;
-        }
-        Ok((psnr[0] - psnr[1]) / count)
+        let scenes = self.material.judged();
+        scenes.iter().step_by(scenes.len().div_ceil(VAL_CLIPS)).enumerate()
     }
 
     /// Mean PSNR of the last `last` frames of a clip, which `run` runs frame by frame.
@@ -184,8 +157,8 @@ impl Clips {
         let mut sum = 0.0;
         let motions = motions(clip);
         for (frame, Noisy { noisy, clean, level }) in clip.iter().enumerate() {
-            let mut inputs = inputs(&self.input, std::slice::from_ref(noisy), &[*level]);
-            for (input, extra) in inputs[1..].iter_mut().zip(&self.input.extra) {
+            let mut inputs = inputs(&self.material.input, std::slice::from_ref(noisy), &[*level]);
+            for (input, extra) in inputs[1..].iter_mut().zip(&self.material.input.extra) {
                 match *extra {
                     ExtraInput::State { output, divide, .. } if frame > 0 => {
                         let state = &outputs[output];
@@ -263,43 +236,50 @@ impl Passing {
     }
 }
 
+impl Denoising for Clips {
+    fn bf16_loss(&self, model: &Model) -> Result<f64> {
+        let clips = self.judged().take(BF16_CLIPS);
+        let clips = clips.map(|(i, scene)| self.held_out(i, scene, BF16_FRAMES));
+        lost_in_bf16(model, clips, |session, clip| {
+            self.psnr(clip, 1, |inputs| session.run(inputs))
+        })
+    }
+}
+
 impl Objective for Clips {
-    /// Clips that cover the pictures once.
     fn epoch_items(&self) -> u64 {
-        let pixels: usize = self
-            .scenes
-            .iter()
-            .map(|scene| scene.clean.size().iter().product::<usize>())
-            .sum();
-        pixels.div_ceil(self.options.patch.pow(2)) as u64
+        self.material.epoch_items()
     }
 
     /// The extra inputs of the first frame, then each frame's noisy and clean patches in turn; for later ones also where each state's
     /// pixels come from.
     fn batch(&self, step: u64) -> Result<Batch> {
-        let clips: Vec<(Vec<Noisy>, f32)> = draw(self.seed, step, self.batch, self.scenes.len(), |index, rng| {
-            let sigma = self
-                .options
-                .sigma
-                .unwrap_or_else(|| rng.random::<f32>() * self.options.sigma_max);
-            let clean = self.clean(index, rng);
-            let gray = draw_gray(self.input.color, rng);
-            let clip = self.make_noisy(clean, sigma, gray, rng);
-            let level = clip.iter().map(|frame| frame.level).sum::<f32>() / clip.len() as f32;
-            let level = misjudged(level, rng);
-            (clip, level)
-        });
+        let clips: Vec<(Vec<Noisy>, f32)> = draw(
+            self.material.seed,
+            step,
+            self.material.batch,
+            self.material.scenes.len(),
+            |index, rng| {
+                let sigma = self.material.draw_sigma(rng);
+                let clean = self.clean(index, rng);
+                let gray = draw_gray(self.material.input.color, rng);
+                let clip = self.make_noisy(clean, sigma, gray, rng);
+                let level = clip.iter().map(|frame| frame.level).sum::<f32>() / clip.len() as f32;
+                let level = misjudged(level, rng);
+                (clip, level)
+            },
+        );
         let levels: Vec<f32> = clips.iter().map(|(_, level)| *level).collect();
         let motions: Vec<Vec<Motion>> = clips.par_iter().map(|(clip, _)| motions(clip)).collect();
-        let side = self.options.patch;
+        let side = self.material.options.patch;
         let mut batch = Batch::new();
-        for frame in 0..self.options.clip_frames() {
+        for frame in 0..self.material.options.clip_frames() {
             let pictures = |of: fn(&Noisy) -> &Image| -> Vec<Image> {
                 clips.iter().map(|(clip, _)| of(&clip[frame]).clone()).collect()
             };
             let (noisy, clean) = (pictures(|n| &n.noisy), pictures(|n| &n.clean));
             if frame == 0 {
-                batch.extend_from_slice(&inputs(&self.input, &noisy, &levels)[1..]);
+                batch.extend_from_slice(&inputs(&self.material.input, &noisy, &levels)[1..]);
             }
             batch.extend([stack(&noisy), stack(&clean)]);
             if frame == 0 {
@@ -320,7 +300,7 @@ impl Objective for Clips {
 
     fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
         let mut batch = batch.iter().cloned();
-        let mut extra: Vec<Tensor> = batch.by_ref().take(self.input.extra.len()).collect();
+        let mut extra: Vec<Tensor> = batch.by_ref().take(self.material.input.extra.len()).collect();
         let (mut losses, mut outputs) = (Vec::new(), Vec::new());
         while let (Some(noisy), Some(clean)) = (batch.next(), batch.next()) {
             if !outputs.is_empty() {
@@ -334,13 +314,13 @@ impl Objective for Clips {
             }
             let inputs: Vec<Tensor> = std::iter::once(noisy).chain(extra.iter().cloned()).collect();
             outputs = network.forward(&inputs, true)?;
-            losses.push(self.options.loss.compute(&outputs[0], &clean)?);
+            losses.push(self.material.options.loss.compute(&outputs[0], &clean)?);
         }
         Ok(Tensor::stack(&losses, 0)?.mean_all()?)
     }
 
     fn validate(&self, network: &Network) -> Result<Metrics> {
-        let run = |inputs: &[Array]| infer_all(network, inputs, &self.device);
+        let run = |inputs: &[Array]| infer_all(network, inputs, &self.material.device);
         let mut psnr = [Vec::new(), Vec::new()];
         for (i, scene) in self.judged() {
             let clip = self.held_out(i, scene, VAL_FRAMES);

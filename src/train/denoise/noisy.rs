@@ -8,8 +8,8 @@ use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
-use super::motion::Pair;
-use super::{Options, inputs, misjudged};
+use super::pairs::{Cut, Pair};
+use super::{Denoising, Options, inputs, misjudged};
 use crate::data::augment;
 use crate::data::layout::Dataset;
 use crate::data::random::stream;
@@ -18,6 +18,7 @@ use crate::exec::candle::Network;
 use crate::graph::Array;
 use crate::model::{Color, InputSpec, Model};
 use crate::pixels::{Image, estimate_noise};
+use crate::score::metrics::mean_square;
 use crate::train::arrays::{first_output, infer_all, stack, to_images};
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
@@ -34,7 +35,7 @@ const TRIES: usize = 8;
 const STILL: f32 = 0.5;
 /// Most frames or pairs of a validation.
 const VAL_ITEMS: usize = 12;
-/// Frames or pairs that show what bf16 loses: few, because a CPU without AMX takes a second for each.
+/// Frames or pairs that show what bf16 loses.
 const BF16_ITEMS: usize = 4;
 /// Largest side of what it looks at.
 const VAL_SIDE: usize = 256;
@@ -141,7 +142,7 @@ impl NoisyOnly {
     }
 
     /// A patch of a frame, the same of its neighbour, and what of it stands still.
-    fn in_time(&self, pair: &Pair, rng: &mut Pcg64) -> [Image; 4] {
+    fn in_time(&self, pair: &Pair, rng: &mut Pcg64) -> Cut {
         let [width, height] = pair.size();
         let side = self.side;
         let mut at = || [rng.random_range(0..=width - side), rng.random_range(0..=height - side)];
@@ -155,18 +156,17 @@ impl NoisyOnly {
                 best = other;
             }
         }
-        let [first, second, mask, level] = pair.cut(&self.train.shots, best, [side, side], rng.random());
-        let (turns, flip) = (rng.random_range(0..4u8), rng.random::<bool>());
-        let [first, second, mask] = [first, second, mask].map(|image| augment::turn(&image, turns, flip));
-        [
-            first,
-            second,
+        let Cut {
+            noisy,
+            other,
             mask,
-            Image {
-                data: level.data.into_iter().map(|level| misjudged(level, rng)).collect(),
-                ..level
-            },
-        ]
+            level,
+        } = pair.cut(&self.train.shots, best, [side, side], rng.random());
+        let (turns, flip) = (rng.random_range(0..4u8), rng.random::<bool>());
+        let [noisy, other, mask] = [noisy, other, mask].map(|image| augment::turn(&image, turns, flip));
+        let level = misjudged(level, rng);
+        #[rustfmt::skip]
+        return Cut { noisy, other, mask, level };
     }
 
     /// A patch of twice the side, and for each 2x2 cell of it which two neighbours of the cell are taken.
@@ -180,20 +180,6 @@ impl NoisyOnly {
             rng.random(),
         );
         (whole, picks(self.side, self.side, rng), misjudged(shot.level, rng))
-    }
-
-    /// What the model loses in bf16, in dB, as far as that can be told without a clean frame.
-    pub(super) fn bf16_loss(&self, model: &Model) -> Result<f64> {
-        let [mut f32, mut bf16] = [Session::in_f32(model)?, Session::in_bf16(model)?];
-        let (mut square, mut count) = (0.0, 0);
-        let judged = self.judge(BF16_ITEMS, |inputs| {
-            let [exact, rounded] = [f32.run(inputs)?.swap_remove(0), bf16.run(inputs)?.swap_remove(0)];
-            let differences = exact.data.iter().zip(&rounded.data);
-            square += differences.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
-            count += exact.data.len();
-            Ok(exact)
-        })?;
-        Ok(psnr(mean_error(&judged)) - psnr(mean_error(&judged) + square / count as f64))
     }
 
     /// Validation without a clean frame, on some frames.
@@ -225,16 +211,12 @@ impl NoisyOnly {
     fn judge_pair(&self, set: &Set, i: usize, mut output: impl FnMut(&Image, f32) -> Result<Image>) -> Result<Judged> {
         let pair = &set.pairs[i];
         let [at, size] = self.middle(pair.size());
-        let [noisy, other, mask, level] = pair.cut(&set.shots, at, size, false);
-        let clean = output(&noisy, level.data[0])?;
+        let cut = pair.cut(&set.shots, at, size, false);
+        let clean = output(&cut.noisy, cut.level)?;
         // Both frames have the same noise.
-        let variance = mean_square(&noisy, &other, &mask) / 2.0;
-        Ok(Judged::new(
-            &noisy,
-            &clean,
-            mean_square(&clean, &other, &mask) - variance,
-            variance,
-        ))
+        let variance = mean_square(&cut.noisy, &cut.other, &cut.mask) / 2.0;
+        let error = mean_square(&clean, &cut.other, &cut.mask) - variance;
+        Ok(Judged::new(&cut.noisy, &clean, error, variance))
     }
 
     /// Stein's unbiased estimate of the squared error under white Gaussian noise (Stein 1981), the divergence by one probe (Ramani 2008).
@@ -331,18 +313,6 @@ impl Judged {
     }
 }
 
-/// Mean squared difference where `mask` is 1.
-fn mean_square(a: &Image, b: &Image, mask: &Image) -> f64 {
-    let (mut sum, mut count) = (0.0, 0.0);
-    for channel in 0..a.channels {
-        for ((a, b), mask) in a.plane(channel).iter().zip(b.plane(channel)).zip(&mask.data) {
-            sum += f64::from(mask * (a - b) * (a - b));
-            count += f64::from(*mask);
-        }
-    }
-    sum / f64::max(count, 1.0)
-}
-
 /// For each cell of 2x2 pixels the two that are taken: 0..8, a side of the cell and which of its ends comes first.
 fn picks(width: usize, height: usize, rng: &mut Pcg64) -> Image {
     Image {
@@ -371,6 +341,22 @@ fn split(whole: &Image, picks: &Image) -> [Image; 2] {
     halves
 }
 
+impl Denoising for NoisyOnly {
+    /// As far as that can be told without a clean frame.
+    fn bf16_loss(&self, model: &Model) -> Result<f64> {
+        let [mut f32, mut bf16] = [Session::in_f32(model)?, Session::in_bf16(model)?];
+        let (mut square, mut count) = (0.0, 0);
+        let judged = self.judge(BF16_ITEMS, |inputs| {
+            let [exact, rounded] = [f32.run(inputs)?.swap_remove(0), bf16.run(inputs)?.swap_remove(0)];
+            let differences = exact.data.iter().zip(&rounded.data);
+            square += differences.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+            count += exact.data.len();
+            Ok(exact)
+        })?;
+        Ok(psnr(mean_error(&judged)) - psnr(mean_error(&judged) + square / count as f64))
+    }
+}
+
 impl Objective for NoisyOnly {
     /// Patches that cover the frames once.
     fn epoch_items(&self) -> u64 {
@@ -396,11 +382,11 @@ impl Objective for NoisyOnly {
             let patches = draw(self.seed, step, self.batch, pairs.len(), |index, rng| {
                 self.in_time(&pairs[index], rng)
             });
-            let level: Vec<f32> = patches.iter().map(|[.., level]| level.data[0]).collect();
-            let [noisy, other, mask] =
-                [0, 1, 2].map(|i| patches.iter().map(|patch| patch[i].clone()).collect::<Vec<_>>());
-            let mut batch = inputs(&self.input, &noisy, &level);
-            batch.extend([stack(&other), stack(&mask)]);
+            let levels: Vec<f32> = patches.iter().map(|cut| cut.level).collect();
+            let pictures =
+                |of: fn(&Cut) -> &Image| -> Vec<Image> { patches.iter().map(|cut| of(cut).clone()).collect() };
+            let mut batch = inputs(&self.input, &pictures(|cut| &cut.noisy), &levels);
+            batch.extend([stack(&pictures(|cut| &cut.other)), stack(&pictures(|cut| &cut.mask))]);
             return Ok(batch);
         }
         let patches = draw(self.seed, step, self.batch, shots.len(), |index, rng| {

@@ -1,12 +1,15 @@
 //! Pictures to learn from, with their clean ones.
 
+use candle_core::Device;
+use rand::RngExt;
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
+use super::Options;
 use crate::data::layout::{Dataset, Layout, Sample};
 use crate::data::noise::{Noise, Noisy};
 use crate::data::pictures;
-use crate::model::Color;
+use crate::model::{Color, InputSpec};
 use crate::pixels::{Image, estimate_noise};
 use crate::train::packed::{self, Packed};
 use crate::{Error, Result};
@@ -17,6 +20,43 @@ pub(super) struct Scene {
     /// Whether the next scene is a later frame of the same video.
     pub(super) goes_on: bool,
     noisy: Option<(Packed, f32)>,
+}
+
+/// Clean pictures, and how they are learned from.
+pub(super) struct Material {
+    pub(super) options: Options,
+    pub(super) scenes: Vec<Scene>,
+    pub(super) held_out: Vec<Scene>,
+    pub(super) input: InputSpec,
+    pub(super) batch: usize,
+    pub(super) seed: u64,
+    pub(super) device: Device,
+}
+
+impl Material {
+    /// Patches that cover the pictures once.
+    pub(super) fn epoch_items(&self) -> u64 {
+        let pixels = self
+            .scenes
+            .iter()
+            .map(|scene| scene.clean.size().iter().product::<usize>());
+        pixels.sum::<usize>().div_ceil(self.options.patch.pow(2)) as u64
+    }
+
+    /// The scenes of a validation: one picture has nothing held out beside it, and is better than none.
+    pub(super) fn judged(&self) -> &[Scene] {
+        if self.held_out.is_empty() {
+            &self.scenes
+        } else {
+            &self.held_out
+        }
+    }
+
+    /// Noise level of a patch, 0..255.
+    pub(super) fn draw_sigma(&self, rng: &mut Pcg64) -> f32 {
+        let options = &self.options;
+        options.sigma.unwrap_or_else(|| rng.random::<f32>() * options.sigma_max)
+    }
 }
 
 /// All pictures of a data set, enlarged where they are smaller than a patch.

@@ -31,6 +31,17 @@ pub(super) struct Pair {
     light: Vec<[f32; 2]>,
 }
 
+/// The same part of two frames.
+pub(super) struct Cut {
+    pub(super) noisy: Image,
+    /// Of the other frame, in the first one's light.
+    pub(super) other: Image,
+    /// One plane, 1 where nothing moves.
+    pub(super) mask: Image,
+    /// Noise level of the first frame, 0..1.
+    pub(super) level: f32,
+}
+
 impl Pair {
     /// All pairs of neighbours among `shots`, the frames of `data`, that are worth it.
     pub(super) fn all(data: &Dataset, shots: &[Shot]) -> Vec<Self> {
@@ -98,9 +109,8 @@ impl Pair {
         mask.data.iter().sum::<f32>() / mask.data.len() as f32
     }
 
-    /// The same part of one frame and of the other in the first one's light, what of it stands still, and the first one's noise level
-    /// as a picture of one pixel. `swapped` takes the later frame first.
-    pub(super) fn cut(&self, shots: &[Shot], at: [usize; 2], size: [usize; 2], swapped: bool) -> [Image; 4] {
+    /// A part of the pair; `swapped` takes the later frame first.
+    pub(super) fn cut(&self, shots: &[Shot], at: [usize; 2], size: [usize; 2], swapped: bool) -> Cut {
         let [first, second] = if swapped { [1, 0] } else { [0, 1] }.map(|i| &shots[self.index + i]);
         let mut other = second.picture.crop(at, size);
         for (channel, [gain, offset]) in self.light.iter().enumerate() {
@@ -112,12 +122,12 @@ impl Pair {
                 };
             }
         }
-        [
-            first.picture.crop(at, size),
+        Cut {
+            noisy: first.picture.crop(at, size),
             other,
-            self.mask.crop(at, size),
-            Image::filled(1, 1, 1, first.level),
-        ]
+            mask: self.mask.crop(at, size),
+            level: first.level,
+        }
     }
 }
 
@@ -200,16 +210,11 @@ mod tests {
         assert!(pair.share([0, 44], 20) > 0.9, "the ground is still");
         let shots = [shot(20, 1.0, 2), shot(50, 0.9, 3)];
         for swapped in [false, true] {
-            let [first, other, mask, level] = pair.cut(&shots, [0, 0], [96, 64], swapped);
-            let difference = first
-                .data
-                .iter()
-                .zip(&other.data)
-                .zip(&mask.data)
-                .map(|((a, b), m)| m * (a - b));
-            let mean = difference.sum::<f32>() / mask.data.iter().sum::<f32>();
+            let cut = pair.cut(&shots, [0, 0], [96, 64], swapped);
+            let values = cut.noisy.data.iter().zip(&cut.other.data).zip(&cut.mask.data);
+            let mean = values.map(|((a, b), m)| m * (a - b)).sum::<f32>() / cut.mask.data.iter().sum::<f32>();
             assert!(mean.abs() < 0.02, "swapped {swapped}: {mean}");
-            assert_eq!(level.data, [LEVEL]);
+            assert_eq!(cut.level, LEVEL);
         }
         // Another picture altogether is no pair.
         let blocks = |i: usize| {

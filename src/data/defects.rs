@@ -111,7 +111,7 @@ impl Stamp {
                     continue;
                 };
                 for channel in 0..out.channels {
-                    let sample = bilinear(source, channel, place);
+                    let sample = source.sample(channel, place);
                     let pixel = &mut out.plane_mut(channel)[y * source.width + x];
                     *pixel = self.value(channel, weight, sample, *pixel);
                 }
@@ -135,8 +135,8 @@ impl Stamp {
             let (a, b) = (u * self.half[0], v * self.half[1]);
             let [x, y] = [self.to[0] + cos * a - sin * b, self.to[1] + cos * b + sin * a];
             if let Some((weight, place)) = self.at(x, y) {
-                let before = bilinear(below, 0, [x, y]);
-                sum += (self.value(0, weight, bilinear(source, 0, place), before) - before).abs();
+                let before = below.sample(0, [x, y]);
+                sum += (self.value(0, weight, source.sample(0, place), before) - before).abs();
             }
         }
         sum / 64.0
@@ -305,26 +305,11 @@ fn mix(a: f32, b: f32, t: f32) -> f32 {
     a + t * (b - a)
 }
 
-/// The value at a place between pixels, edges repeated.
-fn bilinear(image: &Image, channel: usize, [x, y]: [f32; 2]) -> f32 {
-    let (w, h) = (image.width, image.height);
-    let (x, y) = (x.clamp(0.0, (w - 1) as f32), y.clamp(0.0, (h - 1) as f32));
-    let (x0, y0) = (x as usize, y as usize);
-    let (x1, y1) = ((x0 + 1).min(w - 1), (y0 + 1).min(h - 1));
-    let (s, t) = (x - x0 as f32, y - y0 as f32);
-    let plane = image.plane(channel);
-    mix(
-        mix(plane[y0 * w + x0], plane[y0 * w + x1], s),
-        mix(plane[y1 * w + x0], plane[y1 * w + x1], s),
-        t,
-    )
-}
-
 /// Mean of 25 samples of the rectangle of half sides `half` around `middle`.
 fn local_mean(image: &Image, channel: usize, middle: [f32; 2], half: [f32; 2]) -> f32 {
     let at = |i: usize| {
         let [u, v] = [i % 5, i / 5].map(|k| 0.4 * (k as f32 - 2.0));
-        bilinear(image, channel, [middle[0] + u * half[0], middle[1] + v * half[1]])
+        image.sample(channel, [middle[0] + u * half[0], middle[1] + v * half[1]])
     };
     (0..25).map(at).sum::<f32>() / 25.0
 }

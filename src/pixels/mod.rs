@@ -143,6 +143,19 @@ impl Image {
         &mut self.data[channel * n..(channel + 1) * n]
     }
 
+    /// The value of a plane at column `x` and row `y`, between pixels; edges repeated.
+    pub(crate) fn sample(&self, channel: usize, [x, y]: [f32; 2]) -> f32 {
+        let (w, h) = (self.width, self.height);
+        let (x, y) = (x.clamp(0.0, (w - 1) as f32), y.clamp(0.0, (h - 1) as f32));
+        let (x0, y0) = (x as usize, y as usize);
+        let (x1, y1) = ((x0 + 1).min(w - 1), (y0 + 1).min(h - 1));
+        let (s, t) = (x - x0 as f32, y - y0 as f32);
+        let plane = self.plane(channel);
+        let row = |y: usize| plane[y * w + x0] + s * (plane[y * w + x1] - plane[y * w + x0]);
+        let (above, below) = (row(y0), row(y1));
+        above + t * (below - above)
+    }
+
     /// As grey (BT.601 weights) or as three planes; itself where it is so already.
     ///
     /// # Panics

@@ -1,5 +1,7 @@
 //! Where the parts of a frame were in the frame before.
 
+mod carry;
+
 use super::{Image, luma_of};
 use crate::kernels::team::share;
 
@@ -22,6 +24,10 @@ const BETTER: f32 = 0.88;
 const ALL_BETTER: f32 = 3.0;
 /// Blocks that tell how the frame moves as a whole.
 const SAMPLE: usize = 256;
+/// Parts of a pixel that motion is told in.
+const PARTS: i16 = 4;
+/// A part of a pixel is told where the cost rises to both sides by so many times what noise does to it.
+const CERTAIN: f32 = 8.0;
 
 /// A frame in grey at full, half, … size.
 #[derive(Debug, Clone, Default)]
@@ -45,10 +51,41 @@ struct Plane {
 pub struct Motion {
     columns: usize,
     rows: usize,
-    /// Columns and rows.
+    /// Columns and rows, in quarters of a pixel; in pixels during the search.
     vectors: Vec<[i16; 2]>,
     /// Of the frame as a whole.
     usual: [i16; 2],
+}
+
+/// What a vector costs, and what those cost that are a pixel less and a pixel more along x, and along y.
+#[derive(Clone, Copy, Default)]
+struct Valley {
+    bottom: f32,
+    sides: [[f32; 2]; 2],
+    blocks: usize,
+}
+
+impl Valley {
+    fn add(&mut self, other: &Self) {
+        self.bottom += other.bottom;
+        for (sum, side) in self.sides.iter_mut().flatten().zip(other.sides.iter().flatten()) {
+            *sum += side;
+        }
+        self.blocks += other.blocks;
+    }
+
+    /// The lowest place between them, in parts of a pixel, by a parabola; `None` along a line that is too flat to tell.
+    fn lowest(&self) -> [Option<i16>; 2] {
+        let pixels = (self.blocks * SIDE * SIDE) as f32;
+        self.sides.map(|[less, more]| {
+            let curvature = less + more - 2.0 * self.bottom;
+            if curvature <= 0.0 || curvature * pixels.sqrt() < CERTAIN * self.bottom {
+                return None;
+            }
+            let place = (0.5 * (less - more) / curvature).clamp(-0.5, 0.5);
+            Some((place * f32::from(PARTS)).round() as i16)
+        })
+    }
 }
 
 impl Pyramid {
@@ -216,6 +253,15 @@ impl Pair<'_> {
         candidates.fold(([0, 0], better * total([0, 0])), least).0
     }
 
+    fn valley(&self, block: [usize; 2], [x, y]: [i16; 2]) -> Valley {
+        let cost = |x, y| self.cost(block, [x, y]) as f32;
+        Valley {
+            bottom: cost(x, y),
+            sides: [[cost(x - 1, y), cost(x + 1, y)], [cost(x, y - 1), cost(x, y + 1)]],
+            blocks: 1,
+        }
+    }
+
     /// The vectors beside one.
     fn around(&self, [x, y]: [i16; 2]) -> impl Iterator<Item = [i16; 2]> {
         let ring = (0..9).filter(|i| *i != 4).map(move |i| [x + i % 3 - 1, y + i / 3 - 1]);
@@ -228,6 +274,23 @@ impl Pair<'_> {
 }
 
 impl Motion {
+    /// That of blocks whose vectors, in quarters of a pixel, stand in rows of `columns`.
+    #[cfg(feature = "train")]
+    pub(crate) fn of_vectors(columns: usize, vectors: Vec<[i16; 2]>) -> Self {
+        Self {
+            columns,
+            rows: vectors.len() / columns,
+            vectors,
+            usual: [0, 0],
+        }
+    }
+
+    /// What [`Motion::of_vectors`] takes.
+    #[cfg(feature = "train")]
+    pub(crate) fn vectors(&self) -> (usize, &[[i16; 2]]) {
+        (self.columns, &self.vectors)
+    }
+
     /// From `before` to `now`, frames of the same size: found from coarse to fine by the least sum of absolute differences, each block
     /// beginning with what its surroundings did at half the size (as H.-M. Hang et al. survey it, "Motion estimation for video coding
     /// standards", 1997). Up to 40 pixels either way.
@@ -242,8 +305,50 @@ impl Motion {
             };
             // Blocks are of 16 pixels on the full plane, and on that of half its size: 8 there.
             motion = motion.refined(&pair, if level == 0 { 1 } else { 2 });
+            if level == 0 {
+                motion.tell_parts(&pair);
+            }
         }
         motion
+    }
+
+    /// From pixels to parts of a pixel: by a block and those around it that move alike, else by all that move as the frame does.
+    fn tell_parts(&mut self, pair: &Pair<'_>) {
+        let (columns, rows) = (self.columns, self.rows);
+        let mut valleys = vec![Valley::default(); columns * rows];
+        let lines = valleys
+            .chunks_mut(columns)
+            .zip(self.vectors.chunks(columns))
+            .enumerate();
+        share(
+            lines,
+            2,
+            || (),
+            |(), (row, (valleys, vectors))| {
+                for (column, (valley, vector)) in valleys.iter_mut().zip(vectors).enumerate() {
+                    *valley = pair.valley([column, row], *vector);
+                }
+            },
+        );
+        let mut all = Valley::default();
+        let usual = self.vectors.iter().zip(&valleys).filter(|(v, _)| **v == self.usual);
+        usual.for_each(|(_, valley)| all.add(valley));
+        let all = all.lowest().map(Option::unwrap_or_default);
+        let in_parts = |i: usize| {
+            let (column, row, vector) = (i % columns, i / columns, self.vectors[i]);
+            let mut here = Valley::default();
+            for y in row.saturating_sub(1)..rows.min(row + 2) {
+                for x in column.saturating_sub(1)..columns.min(column + 2) {
+                    if self.vectors[y * columns + x] == vector {
+                        here.add(&valleys[y * columns + x]);
+                    }
+                }
+            }
+            let else_ = if vector == self.usual { all } else { [0, 0] };
+            let parts = here.lowest();
+            [0, 1].map(|axis| PARTS * vector[axis] + parts[axis].unwrap_or(else_[axis]))
+        };
+        self.vectors = (0..columns * rows).map(in_parts).collect();
     }
 
     /// At the size of `pair`, twice that of this one, with `scale` times as many blocks a side.
@@ -293,44 +398,6 @@ impl Motion {
             [0, 0],
         ]
     }
-
-    /// A whole plane by [`Motion::carry_row`].
-    pub fn carry(&self, plane: &[f32], width: usize, divide: usize) -> Vec<f32> {
-        let mut out = vec![0.0; plane.len()];
-        for (row, out) in out.chunks_exact_mut(width).enumerate() {
-            self.carry_row(plane, [width, 1], divide, row, out);
-        }
-        out
-    }
-
-    /// Row `row` of what the frame before had in `from`, moved to where it is now. `from` has rows of `width` times `channels` values and is
-    /// `divide` times smaller than the frame; what was not in it is taken from its border.
-    pub fn carry_row(&self, from: &[f32], [width, channels]: [usize; 2], divide: usize, row: usize, out: &mut [f32]) {
-        let pitch = width * channels;
-        let height = from.len() / pitch;
-        if self.vectors.is_empty() {
-            out.copy_from_slice(&from[row * pitch..(row + 1) * pitch]);
-            return;
-        }
-        let side = SIDE / divide;
-        let blocks = &self.vectors[(row / side).min(self.rows - 1) * self.columns..][..self.columns];
-        for (i, out) in out.chunks_mut(side * channels).enumerate() {
-            let [dx, dy] = blocks[i.min(self.columns - 1)].map(|d| isize::from(d) / divide as isize);
-            let line = &from[clamp(row as isize + dy, height) * pitch..][..pitch];
-            let (first, n) = ((i * side) as isize + dx, out.len() / channels);
-            if first >= 0 && first as usize + n <= width {
-                out.copy_from_slice(&line[first as usize * channels..][..n * channels]);
-                continue;
-            }
-            for (x, out) in (first..).zip(out.chunks_exact_mut(channels)) {
-                out.copy_from_slice(&line[clamp(x, width) * channels..][..channels]);
-            }
-        }
-    }
-}
-
-fn clamp(i: isize, n: usize) -> usize {
-    i.clamp(0, n as isize - 1) as usize
 }
 
 #[cfg(test)]
@@ -376,7 +443,7 @@ mod tests {
             let (mut found, mut all) = (0, 0);
             for (_, vector) in inner {
                 all += 1;
-                found += usize::from(*vector == [-dx as i16, -dy as i16]);
+                found += usize::from(*vector == [-dx as i16, -dy as i16].map(|d| PARTS * d));
             }
             assert!(found * 20 >= all * 19, "({dx}, {dy}): {found} of {all}");
         }
@@ -407,41 +474,38 @@ mod tests {
         let motion = between(&noisy(with(128), 1), &noisy(with(138), 2));
         let at = |x: usize, y: usize| motion.vectors[y / SIDE * motion.columns + x / SIDE];
         let [dx, dy] = at(170, 110);
-        assert!((-11..=-9).contains(&dx) && dy.abs() <= 1, "({dx}, {dy})");
+        assert!((-44..=-36).contains(&dx) && dy.abs() <= 4, "({dx}, {dy})");
         assert_eq!(at(40, 40), [0, 0]);
         assert_eq!(at(290, 200), [0, 0]);
     }
 
+    /// Half a pixel, told through noise, and the picture there as it would be seen.
     #[test]
-    fn rows_are_carried_to_where_they_are_now() {
-        let (width, height) = (50, 37);
-        let motion = Motion {
-            columns: 4,
-            rows: 3,
-            vectors: (0..12).map(|i| [3 * i - 16, 7 - 2 * i]).collect(),
-            usual: [0, 0],
-        };
-        for (divide, channels) in [(1, 1), (1, 3), (2, 2)] {
-            let (w, h) = (width / divide, height / divide);
-            let value = |x: usize, y: usize, c: usize| (c * 10_000 + y * 100 + x) as f32;
-            let from: Vec<f32> = (0..w * h * channels)
-                .map(|i| value(i / channels % w, i / channels / w, i % channels))
-                .collect();
-            let mut out = vec![0.0; w * channels];
-            for y in 0..h {
-                motion.carry_row(&from, [w, channels], divide, y, &mut out);
-                for x in 0..w {
-                    let [dx, dy] = motion.vectors[y * divide / SIDE * 4 + x * divide / SIDE].map(|d| d as isize);
-                    let (sx, sy) = (x as isize + dx / divide as isize, y as isize + dy / divide as isize);
-                    for c in 0..channels {
-                        let expected = value(clamp(sx, w), clamp(sy, h), c);
-                        assert_eq!(out[x * channels + c], expected, "({x}, {y})");
-                    }
-                }
+    fn parts_of_a_pixel_are_told() {
+        let large = scene(640, 480);
+        // A camera sees means of four pixels.
+        let seen = |x: usize| {
+            let mut image = Image::filled(1, 200, 280, 0.0);
+            for (i, value) in image.data.iter_mut().enumerate() {
+                let at = (i / 280 * 2 + 20) * 640 + i % 280 * 2 + x;
+                *value = [0, 1, 640, 641].iter().map(|d| large.data[at + d]).sum::<f32>() / 4.0;
             }
-            Motion::default().carry_row(&from, [w, channels], divide, 1, &mut out);
-            assert_eq!(out, from[w * channels..2 * w * channels]);
-        }
+            image
+        };
+        let (before, now) = (seen(20), seen(27));
+        let motion = between(&noisy(before.clone(), 1), &noisy(now.clone(), 2));
+        // Seven of the large picture's pixels are three and a half.
+        let right = motion
+            .vectors
+            .iter()
+            .filter(|[dx, dy]| (13..=15).contains(dx) && *dy == 0);
+        assert!(right.count() * 10 >= motion.vectors.len() * 7, "{:?}", motion.vectors);
+        let mean = |a: &[f32], b: &Image| {
+            let inner = a.iter().zip(&b.data).enumerate().filter(|(i, _)| i % 280 < 250);
+            inner.map(|(_, (a, b))| (a - b).abs()).sum::<f32>()
+        };
+        let carried = motion.carry(before.plane(0), 280, 1);
+        assert!(mean(&carried, &now) < 0.3 * mean(&before.data, &now));
     }
 
     #[test]

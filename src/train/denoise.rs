@@ -1,8 +1,10 @@
 //! Training of denoisers: clean pictures with made noise, pairs of a noisy and a clean picture, or noisy frames alone.
 
 mod budget;
+mod carry;
 mod clean;
 mod clips;
+mod motion;
 mod noisy;
 mod pairs;
 mod scenes;

@@ -1,13 +1,14 @@
 //! Learning to denoise video: short clips, each frame with noise of its own, through a network that keeps something from frame to frame.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use rand::RngExt;
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
+use super::carry::carry;
+use super::motion::{Camera, Passing};
 use super::scenes::{Material, Scene};
 use super::{Denoising, draw_gray, inputs, lost_in_bf16, misjudged, psnr_cut, validation_sigma};
-use crate::Result;
 use crate::data::augment;
 use crate::data::noise::Noisy;
 use crate::data::random::stream;
@@ -20,11 +21,9 @@ use crate::train::card::purpose;
 use crate::train::feed::Batch;
 use crate::train::run::{Metrics, Objective};
 use crate::train::samples::draw;
+use crate::{Error, Result};
 
-/// Fastest motion, in pixels a frame.
-const FASTEST: f32 = 8.0;
-/// Shares of clips whose camera stands still, and in which something passes before the scene; the rest of either pans, and does not.
-const STILL: f32 = 0.4;
+/// Share of clips in which something passes before the scene.
 const PASSING: f32 = 0.3;
 /// Share of clips with a cut.
 const CUT: f32 = 0.05;
@@ -34,6 +33,8 @@ const FILMED: f32 = 0.7;
 const VAL_CLIPS: usize = 8;
 const VAL_FRAMES: usize = 12;
 const VAL_SIDE: usize = 192;
+/// Pixels a frame that the camera pans in half of its clips.
+const VAL_SPEED: f32 = 1.7;
 /// Frames at a clip's end that count in a validation.
 const VAL_LAST: usize = 4;
 /// Clips and frames that show what bf16 loses.
@@ -43,39 +44,6 @@ const BF16_FRAMES: usize = 4;
 /// Clips made of pictures, or cut from videos.
 pub(super) struct Clips {
     pub(super) material: Material,
-}
-
-/// Where something is, frame by frame: along a straight line that comes back at the borders.
-struct Path {
-    start: [f32; 2],
-    velocity: [f32; 2],
-    room: [usize; 2],
-}
-
-impl Path {
-    /// A square of `side` in a picture of `size`.
-    fn draw(size: [usize; 2], side: usize, speed: f32, rng: &mut Pcg64) -> Self {
-        let room = size.map(|length| length - side);
-        let angle = rng.random_range(0.0..std::f32::consts::TAU);
-        Self {
-            start: room.map(|room| rng.random::<f32>() * room as f32),
-            velocity: [speed * angle.cos(), speed * angle.sin()],
-            room,
-        }
-    }
-
-    fn at(&self, frame: usize) -> [usize; 2] {
-        std::array::from_fn(|axis| {
-            let room = self.room[axis] as f32;
-            let at = (self.start[axis] + self.velocity[axis] * frame as f32).rem_euclid((2.0 * room).max(1.0));
-            (if at > room { 2.0 * room - at } else { at }).clamp(0.0, room).round() as usize
-        })
-    }
-}
-
-/// More often slow than fast.
-fn speed(rng: &mut Pcg64) -> f32 {
-    FASTEST * rng.random::<f32>().powi(2)
 }
 
 impl Clips {
@@ -94,7 +62,6 @@ impl Clips {
             return filmed.map(|scene| turned(scene.clean.crop(at, [side; 2]))).collect();
         }
         let other = &self.material.scenes[rng.random_range(0..self.material.scenes.len())];
-        let pan = if rng.random::<f32>() < STILL { 0.0 } else { speed(rng) };
         let cut = if rng.random::<f32>() < CUT {
             rng.random_range(1..frames.max(2))
         } else {
@@ -102,11 +69,11 @@ impl Clips {
         };
         let passing = (rng.random::<f32>() < PASSING).then(|| Passing::draw(other, side, rng));
         let [before, after] =
-            [&self.material.scenes[index], other].map(|scene| (scene, Path::draw(scene.clean.size(), side, pan, rng)));
+            [&self.material.scenes[index], other].map(|scene| (scene, Camera::draw(scene.clean.size(), side, rng)));
         (0..frames)
             .map(|frame| {
-                let (scene, path) = if frame < cut { &before } else { &after };
-                let mut image = scene.clean.crop(path.at(frame), [side; 2]);
+                let (scene, camera) = if frame < cut { &before } else { &after };
+                let mut image = camera.look(scene, frame);
                 if let Some(passing) = &passing {
                     passing.put_on(&mut image, frame);
                 }
@@ -131,9 +98,10 @@ impl Clips {
         let mut rng = stream(purpose::seed(self.material.seed, purpose::VALIDATE), 0, i as u64);
         let multiple = self.material.input.multiple_of;
         let side = scene.clean.size().into_iter().fold(VAL_SIDE, usize::min) / multiple * multiple;
-        let path = Path::draw(scene.clean.size(), side, if is_still(i) { 0.0 } else { 1.5 }, &mut rng);
+        let speed = if is_still(i) { 0.0 } else { VAL_SPEED };
+        let camera = Camera::panning(scene.clean.size(), side, speed, &mut rng);
         let sigma = validation_sigma(&self.material.options);
-        let clean = (0..frames).map(|frame| scene.clean.crop(path.at(frame), [side; 2]));
+        let clean = (0..frames).map(|frame| camera.look(scene, frame));
         self.make_noisy(clean.collect(), sigma, false, &mut rng)
     }
 
@@ -190,50 +158,19 @@ fn motions(clip: &[Noisy]) -> Vec<Motion> {
     pairs.map(|pair| Motion::between(&pair[0], &pair[1])).collect()
 }
 
-/// `state`, `[N, C, H, W]`, each pixel taken from where `sources`, `[N, 1, H · W]`, says.
-fn carry(state: &Tensor, sources: &Tensor) -> Result<Tensor> {
-    let (n, channels, height, width) = state.dims4()?;
-    let sources = sources.to_dtype(DType::U32)?;
-    let sources = sources.broadcast_as((n, channels, height * width))?.contiguous()?;
-    let carried = state.flatten_from(2)?.contiguous()?.gather(&sources, 2)?;
-    Ok(carried.reshape((n, channels, height, width))?)
+/// Vectors of one frame of all clips, `[N, rows, columns, 2]`, for [`carry`].
+fn stacked<'a>(motions: impl Iterator<Item = &'a Motion>) -> Array {
+    let (mut data, mut shape) = (Vec::new(), vec![0, 0, 0, 2]);
+    for motion in motions {
+        let (columns, vectors) = motion.vectors();
+        shape = vec![shape[0] + 1, vectors.len() / columns, columns, 2];
+        data.extend(vectors.as_flattened().iter().map(|d| f32::from(*d)));
+    }
+    Array { shape, data }
 }
 
 fn is_still(clip: usize) -> bool {
     clip.is_multiple_of(2)
-}
-
-/// A round piece of another picture on its way through the frame.
-struct Passing {
-    piece: Image,
-    path: Path,
-}
-
-impl Passing {
-    fn draw(from: &Scene, side: usize, rng: &mut Pcg64) -> Self {
-        let size = rng.random_range(side / 4..=side * 3 / 4).max(1);
-        let [width, height] = from.clean.size();
-        let at = [rng.random_range(0..=width - size), rng.random_range(0..=height - size)];
-        Self {
-            piece: from.clean.crop(at, [size; 2]),
-            path: Path::draw([side; 2], size, speed(rng), rng),
-        }
-    }
-
-    fn put_on(&self, image: &mut Image, frame: usize) {
-        let (size, [left, top]) = (self.piece.width, self.path.at(frame));
-        let middle = (size as f32 - 1.0) / 2.0;
-        let width = image.width;
-        for channel in 0..image.channels {
-            let piece = self.piece.plane(channel);
-            for (i, value) in piece.iter().enumerate() {
-                let (x, y) = (i % size, i / size);
-                if (x as f32 - middle).hypot(y as f32 - middle) <= middle {
-                    image.plane_mut(channel)[(top + y) * width + left + x] = *value;
-                }
-            }
-        }
-    }
 }
 
 impl Denoising for Clips {
@@ -251,8 +188,7 @@ impl Objective for Clips {
         self.material.epoch_items()
     }
 
-    /// The extra inputs of the first frame, then each frame's noisy and clean patches in turn; for later ones also where each state's
-    /// pixels come from.
+    /// The extra inputs of the first frame, then each frame's noisy and clean patches in turn; for later ones also how they move.
     fn batch(&self, step: u64) -> Result<Batch> {
         let clips: Vec<(Vec<Noisy>, f32)> = draw(
             self.material.seed,
@@ -271,7 +207,6 @@ impl Objective for Clips {
         );
         let levels: Vec<f32> = clips.iter().map(|(_, level)| *level).collect();
         let motions: Vec<Vec<Motion>> = clips.par_iter().map(|(clip, _)| motions(clip)).collect();
-        let side = self.material.options.patch;
         let mut batch = Batch::new();
         for frame in 0..self.material.options.clip_frames() {
             let pictures = |of: fn(&Noisy) -> &Image| -> Vec<Image> {
@@ -282,17 +217,8 @@ impl Objective for Clips {
                 batch.extend_from_slice(&inputs(&self.material.input, &noisy, &levels)[1..]);
             }
             batch.extend([stack(&noisy), stack(&clean)]);
-            if frame == 0 {
-                continue;
-            }
-            for divide in self.states().map(|(.., divide)| divide) {
-                let (width, n) = (side / divide, (side / divide).pow(2));
-                let here: Vec<f32> = (0..n).map(|i| i as f32).collect();
-                let sources = motions.iter().map(|clip| clip[frame - 1].carry(&here, width, divide));
-                batch.push(Array {
-                    shape: vec![clips.len(), 1, n],
-                    data: sources.flatten().collect(),
-                });
+            if frame > 0 {
+                batch.push(stacked(motions.iter().map(|clip| &clip[frame - 1])));
             }
         }
         Ok(batch)
@@ -304,12 +230,11 @@ impl Objective for Clips {
         let (mut losses, mut outputs) = (Vec::new(), Vec::new());
         while let (Some(noisy), Some(clean)) = (batch.next(), batch.next()) {
             if !outputs.is_empty() {
-                for ((input, output), sources) in self
-                    .states()
-                    .map(|(input, output, _)| (input, output))
-                    .zip(batch.by_ref())
-                {
-                    extra[input] = carry(&outputs[output], &sources)?;
+                let motions = batch
+                    .next()
+                    .ok_or_else(|| Error::Invalid("a frame has no motion".into()))?;
+                for (input, output, divide) in self.states() {
+                    extra[input] = carry(&outputs[output], &motions, divide)?;
                 }
             }
             let inputs: Vec<Tensor> = std::iter::once(noisy).chain(extra.iter().cloned()).collect();

@@ -103,6 +103,15 @@ pub(super) fn load(data: &Dataset, patch: usize) -> Result<Vec<Scene>> {
 }
 
 impl Scene {
+    #[cfg(test)]
+    pub(super) fn still(clean: &Image) -> Self {
+        Self {
+            clean: Packed::new(clean),
+            goes_on: false,
+            noisy: None,
+        }
+    }
+
     /// In `color`, and the noise level found; to be called once after loading.
     pub(super) fn recolor(&mut self, color: Color) {
         packed::to_color(std::slice::from_mut(&mut self.clean), color);

@@ -61,9 +61,29 @@ denoise-fast-gray() {
         -o "$here/denoise-fast-gray.safetensors"
 }
 
+cbsd=(DATA/denoise/cbsd400 --license "BSDS500 (Arbelaez 2011), research use")
+
 denoise-fast-rgb() {
-    "$candle" train denoise DATA/denoise/cbsd400 --arch fast --batch 16 --steps 18000 \
-        --license "BSDS500 (Arbelaez 2011), research use" -o "$here/denoise-fast-rgb.safetensors"
+    "$candle" train denoise "${cbsd[@]}" --arch fast --batch 16 --steps 18000 -o first.safetensors
+    "$candle" train denoise "${cbsd[@]}" --arch fast --batch 64 --lr 2e-3 --steps 2000 --from first.safetensors \
+        -o "$here/denoise-fast-rgb.safetensors"
+}
+
+denoise-recurrent-rgb() {
+    # Short clips first: what a frame shows is learned sooner than what to remember.
+    local recurrent=("${cbsd[@]}" --arch recurrent)
+    "$candle" train denoise "${recurrent[@]}" --clip-frames 2 --batch 16 --steps 4000 -o first.safetensors
+    "$candle" train denoise "${recurrent[@]}" --clip-frames 6 --batch 6 --steps 2500 --lr 2e-3 --from first.safetensors \
+        -o second.safetensors
+    "$candle" train denoise "${recurrent[@]}" --clip-frames 12 --batch 6 --steps 2000 --lr 2e-3 --from second.safetensors \
+        -o third.safetensors
+    "$candle" train denoise "${recurrent[@]}" --clip-frames 12 --batch 8 --steps 1500 --lr 2e-3 --from third.safetensors \
+        -o "$here/denoise-recurrent-rgb.safetensors"
+}
+
+denoise-camera-rgb() {
+    "$candle" train denoise "${cbsd[@]}" --arch fast --noise camera --sigma-max 15 --batch 16 --steps 16000 --lr 2e-3 \
+        --from "$here/denoise-fast-rgb.safetensors" -o "$here/denoise-camera-rgb.safetensors"
 }
 
 anomaly-magnetic-tile() {
@@ -76,7 +96,8 @@ classify-neu() {
         --license "NEU-DET (Song 2013), cite" -o "$here/classify-neu.safetensors"
 }
 
-all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-fast-rgb anomaly-magnetic-tile classify-neu)
+all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-fast-rgb denoise-recurrent-rgb
+    denoise-camera-rgb anomaly-magnetic-tile classify-neu)
 for name in "${@:-${all[@]}}"; do
     "$name"
 done

@@ -4,6 +4,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::{codec, normal};
+use crate::data::augment::gaussian_blur;
 use crate::model::Color;
 use crate::pixels::Image;
 
@@ -20,6 +21,8 @@ struct Camera {
     saturation: f32,
     /// Variance of the noise on the sensor: the first times the light, plus the second.
     variance: [f32; 2],
+    /// Standard deviations in pixels of what its noise reduction smooths brightness and colour with, if it has one.
+    smoothing: Option<[f32; 2]>,
     /// Quality of the JPEG, if there is one.
     quality: Option<u8>,
 }
@@ -38,6 +41,7 @@ impl Camera {
             gains,
             saturation: rng.random_range(1.0..=1.5),
             variance: [shot * variance / MID_LIGHT / mean(1), (1.0 - shot) * variance / mean(2)],
+            smoothing: (rng.random::<f32>() < 0.7).then(|| [rng.random_range(0.3..=1.2), rng.random_range(0.5..=2.5)]),
             quality: (rng.random::<f32>() < 0.8).then(|| rng.random_range(80..=99)),
         }
     }
@@ -90,11 +94,40 @@ pub fn expose(clean: &Image, sigma: f32, settings: &mut Pcg64, rng: &mut Pcg64) 
     let without = camera.develop(&mosaic, clean.width, clean.height);
     camera.add_noise(&mut mosaic, rng);
     let mut noisy = camera.develop(&mosaic, clean.width, clean.height);
+    if let Some(smoothing) = camera.smoothing {
+        smooth_noise(&mut noisy, &without, smoothing);
+    }
     if let Some(quality) = camera.quality {
         codec::jpeg(&mut noisy, quality, settings);
     }
     let color = if clean.channels == 1 { Color::Gray } else { Color::Rgb };
     (noisy.to_color(color), without.to_color(color))
+}
+
+/// Makes the noise of `noisy` the grain that a camera's noise reduction leaves, coarser in colour than in brightness, and as strong as it was.
+fn smooth_noise(noisy: &mut Image, without: &Image, [brightness, color]: [f32; 2]) {
+    let n = noisy.width * noisy.height;
+    let mut noise = noisy.clone();
+    noise
+        .data
+        .iter_mut()
+        .zip(&without.data)
+        .for_each(|(x, clean)| *x -= clean);
+    let strength = |noise: &Image| noise.data.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let before = strength(&noise);
+    let mut gray = noise.to_color(Color::Gray);
+    for (i, x) in noise.data.iter_mut().enumerate() {
+        *x -= gray.data[i % n];
+    }
+    gaussian_blur(&mut gray, brightness);
+    gaussian_blur(&mut noise, color);
+    for (i, x) in noise.data.iter_mut().enumerate() {
+        *x += gray.data[i % n];
+    }
+    let scale = before / strength(&noise).max(f32::MIN_POSITIVE);
+    for ((x, clean), noise) in noisy.data.iter_mut().zip(&without.data).zip(&noise.data) {
+        *x = clean + scale * noise;
+    }
 }
 
 /// Channel of the filter over a pixel.

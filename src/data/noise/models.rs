@@ -84,6 +84,11 @@ impl Noisy {
 }
 
 impl Noise {
+    /// Whether the picture has gone through a codec, or may have.
+    pub fn is_coded(self) -> bool {
+        matches!(self, Self::Jpeg | Self::H264 | Self::Camera | Self::Mixed)
+    }
+
     /// Makes `clean` noisy: `sigma` is the noise's standard deviation in 0..1 of full scale at mid-grey, before a codec.
     pub fn apply(self, clean: Image, sigma: f32, rng: &mut Pcg64) -> Noisy {
         let camera = match self {

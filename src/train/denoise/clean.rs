@@ -49,7 +49,7 @@ impl Clean {
         Noisy {
             noisy: augment::turn(&part.noisy, turns, flip),
             clean: augment::turn(&part.clean, turns, flip),
-            level: misjudged(part.level, rng),
+            level: misjudged(part.level, self.material.options.noise, rng),
         }
     }
 

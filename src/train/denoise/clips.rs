@@ -201,7 +201,7 @@ impl Objective for Clips {
                 let gray = draw_gray(self.material.input.color, rng);
                 let clip = self.make_noisy(clean, sigma, gray, rng);
                 let level = clip.iter().map(|frame| frame.level).sum::<f32>() / clip.len() as f32;
-                let level = misjudged(level, rng);
+                let level = misjudged(level, self.material.options.noise, rng);
                 (clip, level)
             },
         );

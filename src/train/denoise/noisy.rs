@@ -12,6 +12,7 @@ use super::pairs::{Cut, Pair};
 use super::{Denoising, Options, inputs, misjudged};
 use crate::data::augment;
 use crate::data::layout::Dataset;
+use crate::data::noise::Noise;
 use crate::data::random::stream;
 use crate::exec::Session;
 use crate::exec::candle::Network;
@@ -164,7 +165,7 @@ impl NoisyOnly {
         } = pair.cut(&self.train.shots, best, [side, side], rng.random());
         let (turns, flip) = (rng.random_range(0..4u8), rng.random::<bool>());
         let [noisy, other, mask] = [noisy, other, mask].map(|image| augment::turn(&image, turns, flip));
-        let level = misjudged(level, rng);
+        let level = misjudged(level, Noise::White, rng);
         #[rustfmt::skip]
         return Cut { noisy, other, mask, level };
     }
@@ -179,7 +180,11 @@ impl NoisyOnly {
             rng.random_range(0..4u8),
             rng.random(),
         );
-        (whole, picks(self.side, self.side, rng), misjudged(shot.level, rng))
+        (
+            whole,
+            picks(self.side, self.side, rng),
+            misjudged(shot.level, Noise::White, rng),
+        )
     }
 
     /// Validation without a clean frame, on some frames.

@@ -22,6 +22,10 @@ pub(super) struct Scene {
     noisy: Option<(Packed, f32)>,
 }
 
+/// Share of the patches that have little noise, 0..255, beside those that happen to: what is clean is to pass as it is.
+const FAINT_SHARE: f32 = 0.1;
+const FAINT: f32 = 4.0;
+
 /// Clean pictures, and how they are learned from.
 pub(super) struct Material {
     pub(super) options: Options,
@@ -54,8 +58,13 @@ impl Material {
 
     /// Noise level of a patch, 0..255.
     pub(super) fn draw_sigma(&self, rng: &mut Pcg64) -> f32 {
-        let options = &self.options;
-        options.sigma.unwrap_or_else(|| rng.random::<f32>() * options.sigma_max)
+        let Options { sigma, sigma_max, .. } = self.options;
+        let most = if rng.random::<f32>() < FAINT_SHARE {
+            FAINT.min(sigma_max)
+        } else {
+            sigma_max
+        };
+        sigma.unwrap_or_else(|| rng.random::<f32>() * most)
     }
 }
 

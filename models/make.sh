@@ -82,8 +82,10 @@ denoise-recurrent-rgb() {
 }
 
 denoise-camera-rgb() {
-    "$candle" train denoise "${cbsd[@]}" --arch fast --noise camera --sigma-max 15 --batch 16 --steps 16000 --lr 2e-3 \
-        --from "$here/denoise-fast-rgb.safetensors" -o "$here/denoise-camera-rgb.safetensors"
+    "$candle" train denoise "${cbsd[@]}" --arch fast --noise camera --sigma-max 15 --batch 16 --steps 12000 --lr 2e-3 \
+        --from "$here/denoise-fast-rgb.safetensors" -o first.safetensors
+    "$candle" train denoise "${cbsd[@]}" --arch fast --noise camera --sigma-max 15 --batch 64 --steps 1300 --lr 2e-3 \
+        --from first.safetensors -o "$here/denoise-camera-rgb.safetensors"
 }
 
 anomaly-magnetic-tile() {

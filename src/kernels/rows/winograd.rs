@@ -31,7 +31,7 @@ pub(crate) struct Winograd {
     ins: usize,
     outs: usize,
     /// One for each product.
-    panels: [Panel; PRODUCTS],
+    panels: Vec<Panel>,
 }
 
 impl Winograd {
@@ -60,7 +60,8 @@ impl Winograd {
                     }
                 }
             },
-        );
+        )
+        .into();
         #[rustfmt::skip]
         return Self { isa, padding, ins, outs, panels };
     }

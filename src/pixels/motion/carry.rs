@@ -108,10 +108,7 @@ fn clamp(i: isize, n: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use rand::RngExt;
-
     use super::*;
-    use crate::data::random::stream;
 
     #[test]
     fn rows_are_carried_to_where_they_are_now() {
@@ -149,9 +146,12 @@ mod tests {
     }
 
     /// The one is the other's transpose.
+    #[cfg(feature = "train")]
     #[test]
     fn gradients_go_back_to_where_values_came_from() {
-        let rng = &mut stream(9, 0, 0);
+        use rand::RngExt;
+
+        let rng = &mut crate::data::random::stream(9, 0, 0);
         let vectors = (0..12).map(|_| [0, 1].map(|_| rng.random_range(-90..=90))).collect();
         let motion = Motion::of_vectors(4, vectors);
         for divide in [1, 2] {

@@ -6,6 +6,7 @@ use super::{
     AnomalyCalibration, Calibration, ClassCalibration, Color, ExtraInput, InputSpec, MapKind, Model, Normalization,
 };
 use super::{Task, Training};
+use crate::pixels::MOTION_SIDE;
 use crate::{Error, Result};
 
 /// Longest side of a network's input in pixels.
@@ -239,6 +240,11 @@ fn check_input(input: &InputSpec) -> Checked {
         if !(1..=MAX_MULTIPLE).contains(&divide) || !multiple.is_multiple_of(divide) {
             return Err(format!(
                 "an extra input whose sides are divided by {divide} needs sides that are multiples of it"
+            ));
+        }
+        if matches!(extra, ExtraInput::State { .. }) && !MOTION_SIDE.is_multiple_of(divide) {
+            return Err(format!(
+                "a state follows blocks of {MOTION_SIDE} pixels; its sides cannot be divided by {divide}"
             ));
         }
     }

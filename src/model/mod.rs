@@ -92,13 +92,14 @@ pub enum ExtraInput {
     /// The frame's two planes of chroma, blue and red, 0..1 around 0.5, its sides half of the picture's, which is luma then. The
     /// network's second output gives them back.
     Chroma,
-    /// What the network gave as one of its outputs for the frame before; zeros where there is none.
+    /// What the network gave as one of its outputs for the frame before, moved as the frame has since ([`crate::pixels::Motion`]); zeros
+    /// where there is none.
     State {
         /// Number of the output.
         output: usize,
         /// Its planes.
         channels: usize,
-        /// Its sides are the picture's divided by this.
+        /// Its sides are the picture's divided by this: 1, 2, 4, 8 or 16.
         divide: usize,
     },
 }

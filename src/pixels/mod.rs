@@ -25,7 +25,7 @@ pub(crate) use color::luma_of;
 pub use filter::{box_mean, gaussian};
 pub use frame::Frame;
 pub use frame_mut::FrameMut;
-pub use motion::{Motion, Pyramid};
+pub use motion::{MOTION_SIDE, Motion, Pyramid};
 pub use noise_level::estimate_noise;
 #[cfg(feature = "train")]
 pub(crate) use noise_level::{dct_basis, noise_of_residual};

@@ -7,8 +7,8 @@ use crate::kernels::team::share;
 pub use pyramid::Pyramid;
 use pyramid::{FARTHEST, PLANES, Plane};
 
-/// Side of a block in pixels.
-const SIDE: usize = 16;
+/// Side in pixels of the blocks that move.
+pub const MOTION_SIDE: usize = 16;
 /// Side of a block on every smaller plane.
 const SMALL_SIDE: usize = 8;
 /// Side of the square that is compared, with the block in its middle; the same on all planes.
@@ -57,7 +57,7 @@ impl Valley {
 
     /// The lowest place between them, in parts of a pixel, by a parabola; `None` along a line that is too flat to tell.
     fn lowest(&self) -> [Option<i16>; 2] {
-        let pixels = (self.blocks * SIDE * SIDE) as f32;
+        let pixels = (self.blocks * MOTION_SIDE * MOTION_SIDE) as f32;
         self.sides.map(|[less, more]| {
             let curvature = less + more - 2.0 * self.bottom;
             if curvature <= 0.0 || curvature * pixels.sqrt() < CERTAIN * self.bottom {
@@ -133,7 +133,7 @@ impl Pair<'_> {
     }
 
     /// The vector among `candidates` that suits the frame as a whole, or none.
-    fn usual(&self, candidates: impl Iterator<Item = [i16; 2]>) -> [i16; 2] {
+    fn usual(&self, candidates: &[[i16; 2]]) -> [i16; 2] {
         let [columns, rows] = self.size();
         let every = (columns * rows).div_ceil(SAMPLE);
         let total = |vector: [i16; 2]| -> f32 {
@@ -142,13 +142,13 @@ impl Pair<'_> {
                 .map(|i| self.cost([i % columns, i / columns], vector) as f32)
                 .sum()
         };
-        let least = |a: ([i16; 2], f32), vector: [i16; 2]| {
-            let cost = total(vector);
-            if cost < a.1 { (vector, cost) } else { a }
+        let least = |a: ([i16; 2], f32), vector: &[i16; 2]| {
+            let cost = total(*vector);
+            if cost < a.1 { (*vector, cost) } else { a }
         };
         let pixels = (columns * rows).div_ceil(every) * self.side.pow(2);
         let better = 1.0 - ALL_BETTER / (pixels as f32).sqrt();
-        candidates.fold(([0, 0], better * total([0, 0])), least).0
+        candidates.iter().fold(([0, 0], better * total([0, 0])), least).0
     }
 
     fn valley(&self, block: [usize; 2], [x, y]: [i16; 2]) -> Valley {
@@ -198,7 +198,7 @@ impl Motion {
             let pair = Pair {
                 before: &before.planes[level],
                 now: &now.planes[level],
-                side: if level == 0 { SIDE } else { SMALL_SIDE },
+                side: if level == 0 { MOTION_SIDE } else { SMALL_SIDE },
                 reach: (FARTHEST >> level) as i16,
             };
             // Blocks are of 16 pixels on the full plane, and on that of half its size: 8 there.
@@ -252,15 +252,15 @@ impl Motion {
     /// At the size of `pair`, twice that of this one, with `scale` times as many blocks a side.
     fn refined(&self, pair: &Pair<'_>, scale: usize) -> Self {
         let [columns, rows] = pair.size();
-        let reach = -pair.reach..=pair.reach;
-        let all = reach.clone().flat_map(|y| reach.clone().map(move |x| [x, y]));
-        let all: Vec<[i16; 2]> = all.collect();
-        let usual = if self.vectors.is_empty() {
-            pair.usual(all.iter().copied())
+        // On the smallest plane nothing is known yet.
+        let all: Vec<[i16; 2]> = if self.vectors.is_empty() {
+            let reach = -pair.reach..=pair.reach;
+            reach.clone().flat_map(|y| reach.clone().map(move |x| [x, y])).collect()
         } else {
             let coarse = self.usual.map(|d| 2 * d);
-            pair.usual(std::iter::once(coarse).chain(pair.around(coarse)))
+            std::iter::once(coarse).chain(pair.around(coarse)).collect()
         };
+        let usual = pair.usual(&all);
         let mut vectors = vec![[0; 2]; columns * rows];
         share(
             vectors.chunks_mut(columns).enumerate(),
@@ -371,7 +371,7 @@ mod tests {
             image
         };
         let motion = between(&noisy(with(128), 1), &noisy(with(138), 2));
-        let at = |x: usize, y: usize| motion.vectors[y / SIDE * motion.columns + x / SIDE];
+        let at = |x: usize, y: usize| motion.vectors[y / MOTION_SIDE * motion.columns + x / MOTION_SIDE];
         let [dx, dy] = at(170, 110);
         assert!((-44..=-36).contains(&dx) && dy.abs() <= 4, "({dx}, {dy})");
         assert_eq!(at(40, 40), [0, 0]);
@@ -411,7 +411,10 @@ mod tests {
     fn small_pictures_have_motion_too() {
         for side in [1, 2, 7, 17] {
             let picture = Image::filled(1, side, side, 0.3);
-            assert_eq!(between(&picture, &picture).vectors.len(), side.div_ceil(SIDE).pow(2));
+            assert_eq!(
+                between(&picture, &picture).vectors.len(),
+                side.div_ceil(MOTION_SIDE).pow(2)
+            );
         }
     }
 }

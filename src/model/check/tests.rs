@@ -76,6 +76,13 @@ fn input_is_sane() {
     assert!(fault(&|i| i.normalization = fixed(&[f32::NAN], &[1.0])).contains("finite"));
     assert!(fault(&|i| i.extra = vec![ExtraInput::NoiseLevel { divide: 0 }]).contains("divided by 0"));
     assert!(fault(&|i| i.extra = vec![ExtraInput::NoiseLevel { divide: 5 }]).contains("divided by 5"));
+    let state = |divide| ExtraInput::State {
+        output: 0,
+        channels: 1,
+        divide,
+    };
+    let of_blocks = |i: &mut InputSpec| (i.size, i.multiple_of, i.extra) = (None, 32, vec![state(32)]);
+    assert!(fault(&of_blocks).contains("blocks of 16 pixels"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Values of the frame before, moved to where they are now.
 
-use super::{Motion, PARTS, SIDE};
+use super::{MOTION_SIDE, Motion, PARTS};
 
 impl Motion {
     /// A whole plane by [`Motion::carry_row`].
@@ -16,7 +16,7 @@ impl Motion {
     #[cfg(feature = "train")]
     pub(crate) fn carry_back(&self, gradient: &[f32], width: usize, divide: usize) -> Vec<f32> {
         let height = gradient.len() / width;
-        let side = SIDE / divide;
+        let side = MOTION_SIDE / divide;
         let mut out = vec![0.0; gradient.len()];
         for (i, gradient) in gradient.iter().enumerate() {
             let (x, y) = (i % width, i / width);
@@ -41,9 +41,9 @@ impl Motion {
             out.copy_from_slice(line(row as isize));
             return;
         }
-        let side = SIDE / divide;
+        let side = MOTION_SIDE / divide;
         let blocks = &self.vectors[(row / side).min(self.rows - 1) * self.columns..][..self.columns];
-        let mut between = Vec::new();
+        let (mut between, mut one) = (Vec::new(), Vec::new());
         for (i, out) in out.chunks_mut(side * channels).enumerate() {
             let [(dx, part_x), (dy, part_y)] = blocks[i.min(self.columns - 1)].map(|d| split(d, divide));
             let (y, first) = (row as isize + dy, (i * side) as isize + dx);
@@ -57,7 +57,7 @@ impl Motion {
             if part_y == 0 {
                 copy(line(y), first - 1, channels, &mut between);
             } else {
-                let mut one = vec![0.0; between.len()];
+                one.resize(between.len(), 0.0);
                 for (y, weight) in (y - 1..).zip(weights(part_y)) {
                     copy(line(y), first - 1, channels, &mut one);
                     between.iter_mut().zip(&one).for_each(|(sum, x)| *sum += weight * x);
@@ -127,7 +127,7 @@ mod tests {
             for y in 0..h {
                 motion.carry_row(&from, [w, channels], divide, y, &mut out);
                 for x in 0..w {
-                    let vector = motion.vectors[y * divide / SIDE * 4 + x * divide / SIDE];
+                    let vector = motion.vectors[y * divide / MOTION_SIDE * 4 + x * divide / MOTION_SIDE];
                     let [dx, dy] = vector.map(|d| f32::from(d.div_euclid(divide as i16)) / 4.0);
                     let (sx, sy) = (x as f32 + dx, y as f32 + dy);
                     let inside = |at: f32, n: usize| (1.0..=n as f32 - 3.0).contains(&at);

@@ -126,20 +126,12 @@ impl Clips {
         let motions = motions(clip);
         for (frame, Noisy { noisy, clean, level }) in clip.iter().enumerate() {
             let mut inputs = inputs(&self.material.input, std::slice::from_ref(noisy), &[*level]);
-            for (input, extra) in inputs[1..].iter_mut().zip(&self.material.input.extra) {
-                match *extra {
-                    ExtraInput::State { output, divide, .. } if frame > 0 => {
-                        let state = &outputs[output];
-                        let [.., height, width] = state.shape[..] else {
-                            unreachable!("a state has four dimensions")
-                        };
-                        let planes = state.data.chunks_exact(height * width);
-                        input.data = planes
-                            .flat_map(|plane| motions[frame - 1].carry(plane, width, divide))
-                            .collect();
-                    }
-                    _ => {}
-                }
+            for (input, output, divide) in self.states().filter(|_| frame > 0) {
+                let Array { shape, data } = &outputs[output];
+                let (height, width) = (shape[2], shape[3]);
+                let planes = data.chunks_exact(height * width);
+                let carried = planes.flat_map(|plane| motions[frame - 1].carry(plane, width, divide));
+                inputs[1 + input].data = carried.collect();
             }
             outputs = run(&inputs)?;
             if frame + last >= clip.len() {

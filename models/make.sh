@@ -82,10 +82,12 @@ denoise-recurrent-rgb() {
 }
 
 denoise-camera-rgb() {
-    "$candle" train denoise "${cbsd[@]}" --arch fast --noise camera --sigma-max 15 --batch 16 --steps 12000 --lr 2e-3 \
+    local camera=("${cbsd[@]}" --arch fast --noise camera --lr 2e-3)
+    "$candle" train denoise "${camera[@]}" --sigma-max 15 --batch 16 --steps 8000 \
         --from "$here/denoise-fast-rgb.safetensors" -o first.safetensors
-    "$candle" train denoise "${cbsd[@]}" --arch fast --noise camera --sigma-max 15 --batch 64 --steps 1300 --lr 2e-3 \
-        --from first.safetensors -o "$here/denoise-camera-rgb.safetensors"
+    "$candle" train denoise "${camera[@]}" --sigma-max 15 --batch 64 --steps 1500 --from first.safetensors -o second.safetensors
+    "$candle" train denoise "${camera[@]}" --sigma-max 8 --batch 64 --steps 1000 --from second.safetensors \
+        -o "$here/denoise-camera-rgb.safetensors"
 }
 
 anomaly-magnetic-tile() {

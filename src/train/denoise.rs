@@ -295,12 +295,12 @@ fn draw_gray(color: Color, rng: &mut Pcg64) -> bool {
     color == Color::Rgb && rng.random::<f32>() < GRAY_SHARE
 }
 
-/// A level as an estimate would have it: off by a few percent. Of what went through a codec it may see anything less, too: in flat parts
+/// A level as an estimate would have it: off by a few percent. Of what went through a codec it may see anything less: in flat parts
 /// the finest detail, which it measures, is gone, more so in a whole frame than in a patch.
 fn misjudged(level: f32, noise: Noise, rng: &mut Pcg64) -> f32 {
     let normal: f32 = StandardNormal.sample(rng);
     let level = level * (MISJUDGED * normal).exp();
-    if noise.is_coded() && rng.random() {
+    if noise.is_coded() {
         level * rng.random::<f32>()
     } else {
         level

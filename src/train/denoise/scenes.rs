@@ -22,7 +22,7 @@ pub(super) struct Scene {
     noisy: Option<(Packed, f32)>,
 }
 
-/// Share of the patches that have little noise, 0..255, beside those that happen to: what is clean is to pass as it is.
+/// Share of the patches that have little noise, 0..255, beside those that happen to, half of them none: what is clean is to pass as it is.
 const FAINT_SHARE: f32 = 0.1;
 const FAINT: f32 = 4.0;
 
@@ -59,12 +59,13 @@ impl Material {
     /// Noise level of a patch, 0..255.
     pub(super) fn draw_sigma(&self, rng: &mut Pcg64) -> f32 {
         let Options { sigma, sigma_max, .. } = self.options;
-        let most = if rng.random::<f32>() < FAINT_SHARE {
-            FAINT.min(sigma_max)
+        let range = if rng.random::<f32>() < FAINT_SHARE {
+            let most = FAINT.min(sigma_max);
+            -most..=most
         } else {
-            sigma_max
+            0.0..=sigma_max
         };
-        sigma.unwrap_or_else(|| rng.random::<f32>() * most)
+        sigma.unwrap_or_else(|| rng.random_range(range).max(0.0))
     }
 }
 

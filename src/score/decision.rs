@@ -3,11 +3,19 @@
 //! Frames come in the order of their times. When a time lies before the last one, the stream has started anew: the state
 //! forgets what was and begins with that frame.
 
+use std::collections::VecDeque;
+
 /// Settings of [`AlarmState`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AlarmSettings {
     /// Score at and above which a frame counts as anomalous.
     pub threshold: f32,
+    /// Score at and above which a frame counts as anomalous while the alarm is on: at most `threshold`.
+    pub release: f32,
+    /// So many of the last `of_frames` frames must be anomalous before the alarm starts; 0 is 1.
+    pub min_frames: usize,
+    /// At least `min_frames`, or it is.
+    pub of_frames: usize,
     /// How long the score must stay at or above the threshold before the alarm starts, in ns.
     pub min_duration_ns: u64,
     /// How long after the last anomalous frame the alarm holds, in ns.
@@ -17,8 +25,8 @@ pub struct AlarmSettings {
 /// The alarm of an anomaly element.
 ///
 /// It starts with the frame that ends an unbroken row of anomalous frames as long as the least duration (the first one
-/// where that is 0), and ends with the first good frame that comes the hold duration or more after the last anomalous one.
-/// While it is on, a single anomalous frame prolongs it. A score that is not a number counts as anomalous: a frame that
+/// where that is 0) and is the last needed of the least number of frames, and ends with the first good frame that comes the hold
+/// duration or more after the last anomalous one. While it is on, a single frame that is anomalous by the lower threshold prolongs it. A score that is not a number counts as anomalous: a frame that
 /// cannot be judged is not a good one.
 #[derive(Debug, Clone, Default)]
 pub struct AlarmState {
@@ -27,6 +35,8 @@ pub struct AlarmState {
     row_start: Option<u64>,
     last_anomalous: u64,
     last_time: Option<u64>,
+    /// Whether each of the last frames was anomalous.
+    recent: VecDeque<bool>,
 }
 
 impl AlarmState {
@@ -37,12 +47,21 @@ impl AlarmState {
             self.reset();
         }
         self.last_time = Some(time_ns);
-        if score >= settings.threshold || score.is_nan() {
+        let anomalous = score >= settings.threshold || score.is_nan();
+        self.recent.push_back(anomalous);
+        while self.recent.len() > settings.of_frames.max(settings.min_frames).max(1) {
+            self.recent.pop_front();
+        }
+        if anomalous {
             let start = *self.row_start.get_or_insert(time_ns);
-            self.last_anomalous = time_ns;
-            self.on |= time_ns - start >= settings.min_duration_ns;
+            let frames = self.recent.iter().filter(|anomalous| **anomalous).count();
+            self.on |= time_ns - start >= settings.min_duration_ns && frames >= settings.min_frames;
         } else {
             self.row_start = None;
+        }
+        if anomalous || (self.on && score >= settings.release) {
+            self.last_anomalous = time_ns;
+        } else {
             self.on &= time_ns - self.last_anomalous < settings.hold_duration_ns;
         }
         (self.on, self.on != before)
@@ -154,6 +173,9 @@ mod tests {
 
     const ALARM: AlarmSettings = AlarmSettings {
         threshold: 0.5,
+        release: 0.5,
+        min_frames: 1,
+        of_frames: 1,
         min_duration_ns: 20,
         hold_duration_ns: 30,
     };
@@ -217,6 +239,41 @@ mod tests {
         };
         let frames = [(0.49, 0), (0.5, 1), (0.0, 2), (f32::NAN, 3), (0.0, 3)];
         assert_eq!(alarms(&settings, &frames), [false, true, false, true, false]);
+    }
+
+    #[test]
+    fn some_of_the_last_frames_are_enough_for_an_alarm() {
+        let settings = AlarmSettings {
+            min_frames: 2,
+            of_frames: 3,
+            min_duration_ns: 0,
+            hold_duration_ns: 0,
+            ..ALARM
+        };
+        let frames = [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0];
+        let times: Vec<(f32, u64)> = frames.into_iter().zip(0..).collect();
+        assert_eq!(
+            alarms(&settings, &times),
+            [false, false, false, false, false, true, true, false, true]
+        );
+        // More frames needed than looked at: that many are looked at.
+        let all = AlarmSettings {
+            of_frames: 0,
+            ..settings
+        };
+        assert_eq!(alarms(&all, &times)[5..], [false, true, false, false]);
+    }
+
+    #[test]
+    fn an_alarm_ends_at_a_lower_score_than_it_starts_at() {
+        let settings = AlarmSettings {
+            release: 0.3,
+            min_duration_ns: 0,
+            hold_duration_ns: 0,
+            ..ALARM
+        };
+        let frames = [(0.4, 0), (0.5, 1), (0.4, 2), (0.3, 3), (0.29, 4), (0.4, 5)];
+        assert_eq!(alarms(&settings, &frames), [false, true, true, true, false, false]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod calibration;
 pub mod decision;
+pub mod drift;
 pub mod maps;
 pub mod metrics;
 pub mod regions;

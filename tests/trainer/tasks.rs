@@ -168,7 +168,11 @@ fn anomaly_is_found_and_calibrated() {
         "pixel_ap",
         "aupro",
         "false_alarm_rate",
+        "false_alarm_rate_low",
+        "false_alarm_rate_high",
         "miss_rate",
+        "miss_rate_low",
+        "miss_rate_high",
     ] {
         assert!((0.0..=1.0).contains(&value(key)), "{key} in {judged}");
     }

@@ -216,17 +216,46 @@ fn a_rate_that_the_calibration_cannot_show_is_warned_of_once() {
         for index in from..from + 3 {
             harness.push_and_pull(grey(&info, 10, index)).unwrap();
         }
-        std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Warning]))
-            .map(|message| match message.view() {
-                gst::MessageView::Warning(warning) => warning.error().message().to_owned(),
-                _ => unreachable!("filtered"),
-            })
-            .collect::<Vec<_>>()
+        warnings(&bus)
     };
     let told = warnings(0);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("less than one in the 100 good frames"), "{told:?}");
     assert!(warnings(3).is_empty());
+}
+
+/// Texts of the warnings that wait on the bus.
+fn warnings(bus: &gst::Bus) -> Vec<String> {
+    std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Warning]))
+        .map(|message| match message.view() {
+            gst::MessageView::Warning(warning) => warning.error().message().to_owned(),
+            _ => unreachable!("filtered"),
+        })
+        .collect()
+}
+
+#[test]
+fn scores_that_drift_are_warned_of_once() {
+    init();
+    let model = brightness(None);
+    let info = info_of(CAPS);
+    let (mut harness, bus) = harness("candleanomaly", &model, "drift-window=8", CAPS);
+    let mut index = 0;
+    let mut warnings = |value: u8, frames: u64| {
+        for _ in 0..frames {
+            harness.push_and_pull(grey(&info, value, index)).unwrap();
+            index += 1;
+        }
+        warnings(&bus)
+    };
+    // Good frames lay between 0.1 and 0.2 of full scale.
+    assert!(warnings(36, 20).is_empty());
+    let told = warnings(64, 40);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("median of the last 8 frames is 0.2510") && told[0].contains("0.1000 and 0.2000"),
+        "{told:?}"
+    );
 }
 
 /// `(time in 100 ms, state)` of the messages for frames that are good (`.`) or bad (`x`).
@@ -260,6 +289,9 @@ fn the_alarm_waits_and_holds_and_each_change_is_told_once() {
     let slow = "min-duration=200000000 hold-duration=300000000";
     assert_eq!(changes(slow, ".x.xxx.x....."), [(5, true), (10, false)]);
     assert_eq!(changes("post-messages=none", ".x.x"), []);
+    let some = "min-frames=2 of-frames=3";
+    assert_eq!(changes(some, ".x..x.xx.."), [(6, true), (8, false)]);
+    assert_eq!(changes("hysteresis=1", ".x.."), [(1, true)], "no score is below 0");
     assert_eq!(changes("post-messages=all", ".x"), [(0, false), (1, true)]);
     let interval = "post-messages=interval message-interval=300000000";
     assert_eq!(

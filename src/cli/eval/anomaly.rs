@@ -53,16 +53,15 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
             pixels.add(inspection.frame_map(), mask);
         }
     }
+    // The share of good pictures, or of the others, that are flagged, or are not, between the ends of its interval.
     let share = |of: bool, flagged: bool| {
-        let all: Vec<f32> = scores
-            .iter()
-            .zip(&anomalous)
-            .filter(|(_, a)| **a == of)
-            .map(|(s, _)| *s)
-            .collect();
-        let hits = all.iter().filter(|s| (**s >= threshold) == flagged).count();
-        (!all.is_empty()).then(|| hits as f64 / all.len() as f64)
+        let all = scores.iter().zip(&anomalous).filter(|(_, a)| **a == of);
+        let count = all.clone().count();
+        let hits = all.filter(|(score, _)| (**score >= threshold) == flagged).count();
+        let [low, high] = metrics::share_interval(hits, count);
+        [hits as f64 / count as f64, low, high].map(|share| (count > 0).then_some(share))
     };
+    let [false_alarms, misses] = [share(false, true), share(true, false)];
     let [pixel_auroc, pixel_ap, aupro] = pixels.figures();
     let named = [
         ("image_auroc", metrics::auroc(&scores, &anomalous)),
@@ -71,8 +70,12 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         ("pixel_auroc", pixel_auroc),
         ("pixel_ap", pixel_ap),
         ("aupro", aupro),
-        ("false_alarm_rate", share(false, true)),
-        ("miss_rate", share(true, false)),
+        ("false_alarm_rate", false_alarms[0]),
+        ("false_alarm_rate_low", false_alarms[1]),
+        ("false_alarm_rate_high", false_alarms[2]),
+        ("miss_rate", misses[0]),
+        ("miss_rate_low", misses[1]),
+        ("miss_rate_high", misses[2]),
         ("threshold", Some(f64::from(threshold))),
     ];
     let figures: Map<String, Value> = named

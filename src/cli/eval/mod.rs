@@ -17,7 +17,8 @@ use crate::model::{Model, Task};
 ///
 /// What comes out is one flat object: denoise: psnr, psnr_noisy, ssim, noise_level (mean of
 /// those told to the model), of video psnr_moving (of the pixels that moved); anomaly: image_auroc, image_ap, f1_max, pixel_auroc,
-/// pixel_ap, aupro (needs masks), and false_alarm_rate and miss_rate at the model's threshold; classify: accuracy, ece; and
+/// pixel_ap, aupro (needs masks), and false_alarm_rate and miss_rate at the model's threshold, each with the ends of its
+/// interval of 95 % confidence (…_low, …_high); classify: accuracy, ece; and
 /// images, seconds. Figures that the data do not allow are null.
 ///
 /// Examples:

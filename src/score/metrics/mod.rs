@@ -1,9 +1,11 @@
 //! Figures of merit.
 
+mod interval;
 mod labels;
 mod overlap;
 mod ranking;
 
+pub use interval::share_interval;
 pub use labels::{accuracy, confusion, expected_calibration_error};
 pub use overlap::aupro;
 pub use ranking::{auroc, average_precision, f1_max};

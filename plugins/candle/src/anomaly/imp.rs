@@ -9,6 +9,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use gst_candle::model::Task;
 use gst_candle::score::decision::{AlarmSettings, AlarmState};
+use gst_candle::score::drift::{Drift, Drifted};
 use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
 
 use super::inspect::{Finding, Inspector};
@@ -37,6 +38,7 @@ struct State {
     pacer: Pacer,
     poster: Poster,
     alarm: AlarmState,
+    drift: Drift,
     /// The alarm as it was told last: the change that counts is the one from this, even over a reset.
     told: bool,
     last: Option<(Finding, AnomalyResult)>,
@@ -151,11 +153,15 @@ impl CandleAnomaly {
         lock(&self.stats).record(begin.elapsed());
         let alarm = AlarmSettings {
             threshold: finding.threshold,
+            release: finding.threshold * (1.0 - settings.hysteresis),
+            min_frames: settings.min_frames as usize,
+            of_frames: settings.of_frames as usize,
             min_duration_ns: settings.min_duration.nseconds(),
             hold_duration_ns: settings.hold_duration.nseconds(),
         };
         let time_ns = running_time.map_or(0, gst::ClockTime::nseconds);
         let (on, _) = state.alarm.update(&alarm, finding.counted, time_ns);
+        self.watch(state, finding.inspection.score, settings.drift_window as usize);
         let result = AnomalyResult {
             score: f64::from(finding.inspection.score),
             threshold: f64::from(finding.threshold),
@@ -180,6 +186,24 @@ impl CandleAnomaly {
         state.rate = rate;
         if let Some(text) = rate.and_then(|rate| state.inspector.calibration().caution(rate)) {
             gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{text}"));
+        }
+    }
+
+    /// Warns when scores are no longer what they were at the calibration.
+    fn watch(&self, state: &mut State, score: f32, window: usize) {
+        let State { drift, inspector, .. } = state;
+        if let Some(Drifted {
+            median,
+            band: [low, high],
+        }) = drift.update(inspector.calibration(), score, window)
+        {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                ("The scores have drifted: the median of the last {window} frames is {median:.4}, that of good frames lay \
+                     between {low:.4} and {high:.4} at the calibration. Look at light, focus and the camera's place, or calibrate \
+                     or train anew with frames as they are now")
+            );
         }
     }
 
@@ -316,6 +340,7 @@ impl BaseTransformImpl for CandleAnomaly {
             pacer: Pacer::default(),
             poster: Poster::default(),
             alarm: AlarmState::default(),
+            drift: Drift::default(),
             told: false,
             last: None,
             rate: None,

@@ -83,6 +83,13 @@ pub struct Settings {
     pub min_area: u32,
     pub min_duration: gst::ClockTime,
     pub hold_duration: gst::ClockTime,
+    /// Anomalous frames that an alarm takes, of the last so many.
+    pub min_frames: u32,
+    pub of_frames: u32,
+    /// Share of the threshold by which scores must fall below it for an alarm to end, 0..1.
+    pub hysteresis: f32,
+    /// Frames whose median score is watched; 0 = none.
+    pub drift_window: u32,
     /// As it was set.
     roi_text: String,
     /// The part to inspect; `None` = the whole frame.
@@ -99,6 +106,10 @@ impl Default for Settings {
             min_area: 0,
             min_duration: gst::ClockTime::ZERO,
             hold_duration: gst::ClockTime::ZERO,
+            min_frames: 1,
+            of_frames: 1,
+            hysteresis: 0.0,
+            drift_window: 1000,
             roi_text: String::new(),
             roi: None,
             output: Output::default(),
@@ -111,12 +122,13 @@ impl Settings {
     pub fn properties() -> Vec<glib::ParamSpec> {
         let mut properties = settings::Settings::properties();
         properties.extend(Self::decision_properties());
+        properties.extend(Self::time_properties());
         properties.extend(Self::view_properties());
         properties.extend(Self::result_properties());
         properties
     }
 
-    fn decision_properties() -> [glib::ParamSpec; 5] {
+    fn decision_properties() -> [glib::ParamSpec; 3] {
         [
             glib::ParamSpecFloat::builder("threshold")
                 .nick("Threshold")
@@ -138,6 +150,46 @@ impl Settings {
             glib::ParamSpecUInt::builder("min-area")
                 .nick("Least area")
                 .blurb("The number of pixels that an anomalous region must have to count; smaller ones are ignored.")
+                .mutable_playing()
+                .build(),
+        ]
+    }
+
+    fn time_properties() -> [glib::ParamSpec; 6] {
+        [
+            glib::ParamSpecUInt::builder("min-frames")
+                .nick("Least frames")
+                .blurb("The number of frames, of the last `of-frames`, that must be anomalous before the alarm starts.")
+                .minimum(1)
+                .default_value(1)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt::builder("of-frames")
+                .nick("Of frames")
+                .blurb("The number of inspected frames among which `min-frames` are looked for; at least `min-frames` are.")
+                .minimum(1)
+                .maximum(100_000)
+                .default_value(1)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecFloat::builder("hysteresis")
+                .nick("Hysteresis")
+                .blurb(
+                    "The share of the threshold by which a score must fall below it before the alarm ends: at 0.2 an alarm of \
+                     threshold 0.5 goes on while scores reach 0.4.",
+                )
+                .minimum(0.0)
+                .maximum(1.0)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt::builder("drift-window")
+                .nick("Drift window")
+                .blurb(
+                    "The number of inspected frames whose median score is watched: when it leaves the range of the good frames of \
+                     the calibration, between their 10th and 90th hundredth, one warning goes on the bus. 0 stands for no watch.",
+                )
+                .maximum(1_000_000)
+                .default_value(1000)
                 .mutable_playing()
                 .build(),
             glib::ParamSpecUInt64::builder("min-duration")
@@ -204,6 +256,10 @@ impl Settings {
             "min-area" => self.min_area = get(value),
             "min-duration" => self.min_duration = nanoseconds(value),
             "hold-duration" => self.hold_duration = nanoseconds(value),
+            "min-frames" => self.min_frames = get(value),
+            "of-frames" => self.of_frames = get(value),
+            "hysteresis" => self.hysteresis = get(value),
+            "drift-window" => self.drift_window = get(value),
             "roi" => {
                 self.roi_text = get::<Option<String>>(value).unwrap_or_default();
                 self.roi = self.parse_roi()?;
@@ -222,6 +278,10 @@ impl Settings {
             "min-area" => self.min_area.to_value(),
             "min-duration" => self.min_duration.nseconds().to_value(),
             "hold-duration" => self.hold_duration.nseconds().to_value(),
+            "min-frames" => self.min_frames.to_value(),
+            "of-frames" => self.of_frames.to_value(),
+            "hysteresis" => self.hysteresis.to_value(),
+            "drift-window" => self.drift_window.to_value(),
             "roi" => self.roi_text.to_value(),
             "output" => self.output.to_value(),
             name => return self.common.get(name),

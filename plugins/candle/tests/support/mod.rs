@@ -107,7 +107,7 @@ pub fn brightness(size: Option<[usize; 2]>) -> NamedTempFile {
         smooth: 1,
         threshold: 0.5,
         rates: vec![[0.1, 0.25], [0.01, 0.75]],
-        quantiles: vec![[0.5, 0.125], [0.99, 0.5]],
+        quantiles: vec![[0.1, 0.1], [0.5, 0.125], [0.9, 0.2], [0.99, 0.5]],
         pixel_threshold: 0.5,
         frames: 100,
     };

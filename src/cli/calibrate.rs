@@ -54,7 +54,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let name = args.model.display().to_string();
     match model.task {
-        Task::Anomaly => {
+        Task::Anomaly | Task::Predict => {
             data = retain(data, is_good)?;
             at_least(5, &data, &args.good, "good pictures")?;
             let Some(Calibration::Anomaly(start)) = model.calibration.clone() else {

@@ -102,7 +102,7 @@ fn run(args: &Args) -> Result<()> {
             "{}: a model for `{task}` writes into a folder; give one to -o",
             args.output.display()
         ),
-        (Task::Anomaly, false) => inspect(args, &model, &options),
+        (Task::Anomaly | Task::Predict, false) => inspect(args, &model, &options),
         (Task::Classify, false) => classify(args, &model, &options),
         (other, false) => bail!("{}: this version cannot run models for `{other}`", args.model.display()),
     }
@@ -295,8 +295,13 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
     let (threshold, pixel_threshold) = (detector.calibration().threshold, detector.calibration().pixel_threshold);
     let mut lines = Lines::open(args)?;
     let mut names = Names::default();
+    let mut before = None;
     for sample in &data.samples {
         unless_interrupted()?;
+        if !before.is_some_and(|before| data.goes_on(before, sample)) {
+            detector.reset();
+        }
+        before = Some(sample);
         let image = data.read(sample)?;
         let inspection = detector.inspect(&image)?;
         let anomalous = inspection.score >= threshold;

@@ -18,7 +18,7 @@ use crate::train::losses::PictureLoss;
 use crate::train::optimizer::Method;
 use crate::train::samples::Sources;
 use crate::train::schedule::Budget;
-use crate::train::{anomaly, card, classify, denoise};
+use crate::train::{anomaly, card, classify, denoise, predict};
 
 /// Train a model on your own pictures or videos
 #[derive(clap::Args)]
@@ -31,6 +31,7 @@ pub struct Args {
 enum TaskArgs {
     Denoise(DenoiseArgs),
     Anomaly(AnomalyArgs),
+    Predict(PredictArgs),
     Classify(ClassifyArgs),
 }
 
@@ -109,6 +110,35 @@ struct AnomalyArgs {
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=255))]
     smooth: Option<u16>,
     /// Parts may lie mirrored: flip pictures at random
+    #[arg(long)]
+    flip: bool,
+    /// Share of good frames that may be flagged
+    #[arg(long, value_parser = rate, default_value = "0.01", value_name = "R")]
+    false_alarm_rate: f64,
+}
+
+/// Learn how a scene moves, from videos in which nothing is wrong, and set the threshold: candleanomaly then flags what moves, or
+/// looks, otherwise
+///
+/// Each frame is predicted from the four before it. Frames that `labels.csv` beside a video calls abnormal (lines clip,frame,abnormal: the
+/// video's name without extension, the frame counted from 0, and 0 or 1) are left out. A folder of pictures is a video, in order of their
+/// names.
+///
+/// Example: gst-candle train predict yard.mp4 --every 3 --minutes 30 -o yard.safetensors
+#[derive(clap::Args)]
+struct PredictArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Size of the network's input [default: the frames' shape, 256 pixels at the longer side]
+    #[arg(long, value_parser = size, value_name = "WxH")]
+    size: Option<[usize; 2]>,
+    /// What makes the predicted frame differ from the real one
+    #[arg(long, default_value = "l2+gradient")]
+    loss: Loss,
+    /// Side of the map's mean filter in pixels [default: 11]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=255))]
+    smooth: Option<u16>,
+    /// Mirror the scene at random
     #[arg(long)]
     flip: bool,
     /// Share of good frames that may be flagged
@@ -225,6 +255,9 @@ enum Loss {
     /// Squared difference and structural similarity
     #[value(name = "l2+ssim")]
     L2Ssim,
+    /// Squared difference and that of edges
+    #[value(name = "l2+gradient")]
+    L2Gradient,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -255,6 +288,7 @@ impl From<Loss> for PictureLoss {
             Loss::Ssim => Self::Ssim,
             Loss::Msgms => Self::Msgms,
             Loss::L2Ssim => Self::L2Ssim,
+            Loss::L2Gradient => Self::L2Gradient,
         }
     }
 }
@@ -378,6 +412,17 @@ pub fn main(args: Args) -> Result<ExitCode> {
                 false_alarm_rate: args.false_alarm_rate,
             };
             let product = anomaly::train(&common, &options, &exec, &STOP)?;
+            (common, product)
+        }
+        TaskArgs::Predict(args) => {
+            let (common, exec) = args.common.prepare(args.size, None)?;
+            let options = predict::Options {
+                loss: args.loss.into(),
+                smooth: args.smooth.map(usize::from),
+                flip: args.flip,
+                false_alarm_rate: args.false_alarm_rate,
+            };
+            let product = predict::train(&common, &options, &exec, &STOP)?;
             (common, product)
         }
         TaskArgs::Classify(args) => {

@@ -1,6 +1,7 @@
 //! Whether the parts of a model fit together.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::RangeInclusive;
 
 use super::{
     AnomalyCalibration, Calibration, ClassCalibration, Color, ExtraInput, InputSpec, MapKind, Model, Normalization,
@@ -13,6 +14,8 @@ use crate::{Error, Result};
 const MAX_SIDE: usize = 16_384;
 /// Largest `multiple_of`, divisor of an extra input and side of a mean filter.
 const MAX_MULTIPLE: usize = 1_024;
+/// Frames that a network may predict from.
+const WINDOWS: RangeInclusive<usize> = 1..=16;
 
 /// What is wrong, opening with the metadata key or the tensor.
 type Checked<T = ()> = std::result::Result<T, String>;
@@ -22,7 +25,7 @@ impl Model {
     /// is finite. The error names the metadata key or the tensor at fault. [`Model::load`] and [`Model::save`] call it.
     pub fn check(&self) -> Result<()> {
         let check = || {
-            check_input(&self.input).map_err(|reason| format!("key `input`: {reason}"))?;
+            check_input(self.task, &self.input).map_err(|reason| format!("key `input`: {reason}"))?;
             self.check_graph().map_err(|reason| format!("key `graph`: {reason}"))?;
             self.check_labels()
                 .map_err(|reason| format!("key `labels`: {reason}"))?;
@@ -68,8 +71,12 @@ impl Model {
                     "the picture's shape or one plane of its size",
                 ),
             },
+            Task::Predict => {
+                let next = [1, self.input.color.channels(), picture[2], picture[3]];
+                (*output == next, "one frame")
+            }
             Task::Classify => (output.len() == 2, "[N, classes]"),
-            Task::Segment | Task::Embed | Task::Predict => (true, ""),
+            Task::Segment | Task::Embed => (true, ""),
         };
         if fits {
             Ok(())
@@ -105,7 +112,7 @@ impl Model {
             }
             kept.insert(output);
         }
-        let single = matches!(self.task, Task::Denoise | Task::Anomaly | Task::Classify);
+        let single = !matches!(self.task, Task::Segment | Task::Embed);
         if single && outputs.len() != kept.len() {
             return Err(format!(
                 "a network for {} has one output beside those of its extra inputs, not {}",
@@ -139,7 +146,7 @@ impl Model {
                     ))
                 }
             }
-            Task::Denoise | Task::Anomaly if !self.labels.is_empty() => {
+            Task::Denoise | Task::Anomaly | Task::Predict if !self.labels.is_empty() => {
                 Err(format!("{} labels; {} has none", self.labels.len(), self.task))
             }
             _ => Ok(()),
@@ -149,7 +156,10 @@ impl Model {
     fn check_calibration(&self) -> Checked {
         match (&self.calibration, self.task) {
             (None, _) => Ok(()),
-            (Some(Calibration::Anomaly(calibration)), Task::Anomaly) => check_anomaly(calibration),
+            (Some(Calibration::Anomaly(calibration)), Task::Predict) if calibration.map == MapKind::Direct => {
+                Err("a predicted frame is no map: `map` cannot be direct".into())
+            }
+            (Some(Calibration::Anomaly(calibration)), Task::Anomaly | Task::Predict) => check_anomaly(calibration),
             (Some(Calibration::Classify(calibration)), Task::Classify) => {
                 check_classify(calibration, self.labels.len())
             }
@@ -198,7 +208,7 @@ impl Model {
     }
 }
 
-fn check_input(input: &InputSpec) -> Checked {
+fn check_input(task: Task, input: &InputSpec) -> Checked {
     let multiple = input.multiple_of;
     if !(1..=MAX_MULTIPLE).contains(&multiple) {
         return Err(format!("multiple_of {multiple} is not in 1..={MAX_MULTIPLE}"));
@@ -211,10 +221,13 @@ fn check_input(input: &InputSpec) -> Checked {
             return Err(format!("size {side} is not a multiple of {multiple}"));
         }
     }
-    if input.frames != 1 {
+    let frames = if task == Task::Predict { WINDOWS } else { 1..=1 };
+    if !frames.contains(&input.frames) {
         return Err(format!(
-            "frames {}: this version takes one frame at a time",
-            input.frames
+            "frames {}: a network for {task} takes {} to {}",
+            input.frames,
+            frames.start(),
+            frames.end()
         ));
     }
     if let Normalization::Fixed { mean, std } = &input.normalization {

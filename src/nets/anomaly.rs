@@ -55,6 +55,49 @@ pub(super) fn unet(o: &Checked) -> Result<Net> {
     })
 }
 
+/// Frames that [`predict`] sees.
+const WINDOW: usize = 4;
+
+/// Predicts the next frame of a video from the last four (Liu 2018, with a [`u_net`], and without optical flow and adversary): what moves
+/// as nothing did in training is not where it was expected. It predicts what will change of the last frame.
+pub(super) fn predict(o: &Checked) -> Result<Net> {
+    o.without(&["code size", "depth"])?;
+    let (w, size, color) = (o.width(16)?, o.size(256, 16)?, o.color());
+    let channels = color.channels();
+    let mut b = Builder::new();
+    let input = b.input("input", WINDOW * channels);
+    let x = u_net(&mut b, input.clone(), w);
+    let change = b.conv("change", &x, channels, 3, true);
+    let last = Op::Conv2d {
+        out: channels,
+        kernel: 1,
+        stride: 1,
+        padding: 0,
+        padding_mode: Padding::Zero,
+        dilation: 1,
+        groups: 1,
+        bias: false,
+        frozen: true,
+    };
+    let last = b.node("last", last, &[&input]);
+    let output = b.node("output", Op::Add, &[&last, &change]);
+    let first = (WINDOW - 1) * channels;
+    let taken = (0..channels * WINDOW * channels)
+        .map(|i| f32::from(u8::from(i % (WINDOW * channels) == first + i / (WINDOW * channels))));
+    let given = Array {
+        shape: vec![channels, WINDOW * channels, 1, 1],
+        data: taken.collect(),
+    };
+    Ok(Net {
+        graph: b.finish(&[&output]),
+        input: InputSpec {
+            frames: WINDOW,
+            ..fixed_size(color, size, 16, Normalization::None)
+        },
+        given: Weights::from([("last.weight".to_owned(), given)]),
+    })
+}
+
 /// Logit of 1 %: a detector of what is rare that starts with it as its bias (Lin 2017) learns what speaks for a mark. One that
 /// starts at 0 learns what speaks against it, of which there cannot be less than nothing: marks saturate at the bias.
 const RARE_LOGIT: f32 = -4.6;

@@ -49,7 +49,8 @@ pub fn names(task: Task) -> &'static [&'static str] {
         Task::Denoise => &["fast", "micro", "ffdnet", "dncnn", "unet", "recurrent"],
         Task::Anomaly => &["fair", "unet", "autoencoder"],
         Task::Classify => &["tiny", "lenet"],
-        Task::Segment | Task::Embed | Task::Predict => &[],
+        Task::Predict => &["unet"],
+        Task::Segment | Task::Embed => &[],
     }
 }
 
@@ -66,6 +67,7 @@ pub fn build(task: Task, name: &str, options: &NetOptions) -> Result<Net> {
         (Task::Anomaly, "fair") => anomaly::fair(&o),
         (Task::Anomaly, "unet") => anomaly::unet(&o),
         (Task::Anomaly, "autoencoder") => anomaly::autoencoder(&o),
+        (Task::Predict, "unet") => anomaly::predict(&o),
         (Task::Classify, "tiny") => classify::tiny(&o),
         (Task::Classify, "lenet") => classify::lenet(&o),
         _ => return Err(unknown(task, name)),

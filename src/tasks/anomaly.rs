@@ -1,6 +1,9 @@
 //! Frames in, scores and maps out.
 
+use std::collections::VecDeque;
+
 use crate::exec::{Options, Session};
+use crate::graph::Array;
 use crate::model::{AnomalyCalibration, Calibration, InputSpec, MapKind, Model, Task};
 use crate::pixels::{Frame, Image, Placement};
 use crate::score::maps;
@@ -13,25 +16,34 @@ pub struct AnomalyDetector {
     session: Session,
     input: InputSpec,
     calibration: AnomalyCalibration,
+    /// Whether the network predicts each frame from those before it.
+    predicts: bool,
+    /// The frames before, as the network takes them, oldest first; as many as it predicts from.
+    window: VecDeque<Image>,
 }
 
 /// What an anomaly model says of one frame.
 #[derive(Debug, Clone)]
 pub struct Inspection {
+    /// Whether the frame was judged. A network that predicts judges none before it has seen enough: score and map are 0.
+    pub judged: bool,
     /// Raw score: the map's maximum over the frame.
     pub score: f32,
     /// One-channel map at the network's size.
     pub map: Image,
-    /// The network's reconstruction, 0..1, at the network's size.
+    /// The network's reconstruction or prediction, 0..1, at the network's size.
     pub reconstruction: Image,
     /// How map and frame lie on each other.
     pub placement: Placement,
 }
 
 impl AnomalyDetector {
-    /// Refuses a model of another task, or one that was never calibrated.
+    /// Refuses a model that neither detects anomalies nor predicts, or one that was never calibrated.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
-        super::require(model, Task::Anomaly)?;
+        let predicts = model.task == Task::Predict;
+        if !predicts {
+            super::require(model, Task::Anomaly)?;
+        }
         let Some(Calibration::Anomaly(calibration)) = model.calibration.clone() else {
             let reason = "this model was never calibrated; `gst-candle calibrate MODEL GOOD…` does it from good frames";
             return Err(Error::Invalid(reason.into()));
@@ -40,7 +52,34 @@ impl AnomalyDetector {
             session: Session::new(model, options)?,
             input: model.input.clone(),
             calibration,
+            predicts,
+            window: VecDeque::new(),
         })
+    }
+
+    /// Whether frames are judged by those before them: they are to come in order, and [`AnomalyDetector::reset`] between videos.
+    pub fn predicts(&self) -> bool {
+        self.predicts
+    }
+
+    /// Forgets the frames before.
+    pub fn reset(&mut self) {
+        self.window.clear();
+    }
+
+    /// Takes a frame that is not to be judged, so that later ones can be.
+    pub fn watch_frame(&mut self, frame: &Frame, part: [usize; 4]) {
+        if self.predicts {
+            let (fitted, _) = fit_frame(&self.input, frame, part);
+            self.remember(normalize(&self.input, fitted).0);
+        }
+    }
+
+    fn remember(&mut self, normalized: Image) {
+        if self.window.len() == self.input.frames {
+            self.window.pop_front();
+        }
+        self.window.push_back(normalized);
     }
 
     /// The model's calibration.
@@ -61,7 +100,32 @@ impl AnomalyDetector {
 
     fn inspect_fitted(&mut self, (fitted, placement): (Image, Placement)) -> Result<Inspection> {
         let (normalized, scaling) = normalize(&self.input, fitted.clone());
-        let output = &self.session.run(&[batch(&[&normalized])])?[0];
+        let seen = if self.predicts {
+            let size = |image: &Image| [image.width, image.height];
+            if self
+                .window
+                .front()
+                .is_some_and(|before| size(before) != size(&normalized))
+            {
+                self.reset();
+            }
+            let ready = self.window.len() == self.input.frames;
+            let seen = ready.then(|| window(&self.window));
+            self.remember(normalized);
+            let Some(seen) = seen else {
+                return Ok(Inspection {
+                    judged: false,
+                    score: 0.0,
+                    map: Image::filled(1, fitted.height, fitted.width, 0.0),
+                    reconstruction: fitted,
+                    placement,
+                });
+            };
+            seen
+        } else {
+            batch(&[&normalized])
+        };
+        let output = &self.session.run(&[seen])?[0];
         super::require_finite(&output.data)?;
         let mut reconstruction = item(output, 0);
         if self.calibration.map != MapKind::Direct {
@@ -70,6 +134,7 @@ impl AnomalyDetector {
         reconstruction.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
         let map = maps::difference(self.calibration.map, &fitted, &reconstruction, self.calibration.smooth);
         Ok(Inspection {
+            judged: true,
             score: maximum_over_frame(&map, &placement),
             map,
             reconstruction,
@@ -83,6 +148,16 @@ impl Inspection {
     pub fn frame_map(&self) -> Image {
         self.placement.restore(&self.map)
     }
+}
+
+/// Frames of one shape, oldest first, as planes of one picture, `[1, frames · C, H, W]`.
+fn window(frames: &VecDeque<Image>) -> Array {
+    let mut seen = batch(&frames.iter().collect::<Vec<_>>());
+    let [frames, channels, height, width] = seen.shape[..] else {
+        unreachable!("a batch of pictures has four axes")
+    };
+    seen.shape = vec![1, frames * channels, height, width];
+    seen
 }
 
 /// Largest value of a map of the input's size where the frame lies: not in a letterbox's borders.

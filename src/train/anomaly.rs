@@ -241,7 +241,7 @@ fn told_apart(scores: &[f32], defective: &[bool]) -> Metrics {
 }
 
 /// What a detector needs to know before it has a threshold.
-fn uncalibrated(map: MapKind, smooth: usize) -> AnomalyCalibration {
+pub(super) fn uncalibrated(map: MapKind, smooth: usize) -> AnomalyCalibration {
     AnomalyCalibration {
         map,
         smooth,
@@ -253,7 +253,8 @@ fn uncalibrated(map: MapKind, smooth: usize) -> AnomalyCalibration {
     }
 }
 
-/// Finds the model's threshold anew from good frames; map and smoothing come from `start`.
+/// Finds the model's threshold anew from good frames; map and smoothing come from `start`. Frames that a model which predicts cannot judge
+/// do not count.
 pub fn calibrate(
     model: &mut Model,
     start: AnomalyCalibration,
@@ -265,8 +266,16 @@ pub fn calibrate(
     model.calibration = Some(Calibration::Anomaly(start));
     let mut detector = AnomalyDetector::new(model, options)?;
     let mut scores = Vec::with_capacity(good.samples.len());
+    let mut before = None;
     for sample in &good.samples {
-        scores.push(detector.inspect(&good.read(sample)?)?.score);
+        if !before.is_some_and(|before| good.goes_on(before, sample)) {
+            detector.reset();
+        }
+        before = Some(sample);
+        let inspection = detector.inspect(&good.read(sample)?)?;
+        if inspection.judged {
+            scores.push(inspection.score);
+        }
     }
     let found = calibration::anomaly(&scores, false_alarm_rate, map, smooth)?;
     if let Some(caution) = found.caution(false_alarm_rate) {

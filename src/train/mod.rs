@@ -19,6 +19,7 @@ mod muon;
 pub mod optimizer;
 pub mod pace;
 pub mod packed;
+pub mod predict;
 pub mod progress;
 pub mod run;
 pub mod samples;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use gst_candle::data::noise::add_gaussian;
 use gst_candle::data::random::stream;
 use gst_candle::data::video::{EXTENSIONS, VideoReader, VideoWriter};
+use gst_candle::pixels::Image;
 
 use super::errors::{assert_fails, assert_full_disk_leaves_nothing};
 use super::{Folder, figures, gst_candle, interrupt, part, run, succeed};
@@ -70,6 +71,74 @@ fn a_clip_of_good_parts_calibrates() {
     let lines = succeed(&["run", &model, &data, "-o", "-"]);
     assert_eq!(lines.lines().count(), 24);
     assert!(lines.lines().last().unwrap().contains("clip.avi#23"), "{lines}");
+}
+
+/// A clip of a square that moves by `step(frame)` pixels a frame.
+fn moving(folder: &Folder, name: &str, frames: u64, step: impl Fn(u64) -> f32) {
+    let mut writer = VideoWriter::create(&folder.path(name), 64, 48, (25, 1)).unwrap();
+    let mut at = 0.0;
+    for number in 0..frames {
+        let mut frame = Image::filled(1, 48, 64, 0.2);
+        at = (at + step(number)) % 50.0;
+        for (i, value) in frame.data.iter_mut().enumerate() {
+            let (x, y) = ((i % 64) as f32, i / 64);
+            if (20..30).contains(&y) && (at..at + 10.0).contains(&x) {
+                *value = 0.8;
+            }
+        }
+        add_gaussian(&mut frame, 0.02, &mut stream(4, number, 0));
+        writer.write(&frame).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn what_moves_otherwise_is_told_by_a_prediction() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("good")).unwrap();
+    std::fs::create_dir(folder.path("test")).unwrap();
+    moving(&folder, "good/walk.avi", 150, |_| 1.0);
+    let run_away = |number: u64| if number < 40 { 1.0 } else { 6.0 };
+    moving(&folder, "test/run.avi", 60, run_away);
+    let mut labels = "clip,frame,abnormal\n".to_owned();
+    for number in 0..60 {
+        labels += &format!("run,{number},{}\n", u8::from(number >= 40));
+    }
+    std::fs::write(folder.path("test/labels.csv"), &labels).unwrap();
+    let (good, test, model) = (folder.text("good"), folder.text("test"), folder.text("m.safetensors"));
+    let train = [
+        "train", "predict", &good, "--width", "4", "--steps", "60", "--batch", "4", "-o", &model,
+    ];
+    let output = run(&train);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("brought to 64x48"), "{said}");
+    let card = figures(&["info", &model]);
+    assert_eq!(
+        (&card["task"], &card["input"]["frames"]),
+        (&"predict".into(), &4.into()),
+        "{card}"
+    );
+    let judged = figures(&["eval", &model, &test]);
+    assert!(judged["frame_auc"].as_f64().unwrap() > 0.9, "{judged}");
+    // The frames that have too few before them get a score of 0, in each clip anew.
+    let lines = succeed(&["run", &model, &test, &good, "-o", "-"]);
+    let unjudged: Vec<usize> = (0..)
+        .zip(lines.lines())
+        .filter(|(_, line)| line.contains("\"score\":0.0,"))
+        .map(|(i, _)| i)
+        .collect();
+    assert_eq!(unjudged, [0, 1, 2, 3, 60, 61, 62, 63]);
+    // Labelled frames alone are learned from.
+    let few = folder.text("few.safetensors");
+    assert_fails(
+        &run(&["train", "predict", &test, "--steps", "1", "-o", &few]),
+        &["test", "longer videos"],
+    );
+    std::fs::write(folder.path("test/labels.csv"), labels.replace("run,7,0", "run,seven,0")).unwrap();
+    assert_fails(
+        &run(&["eval", &model, &test]),
+        &["labels.csv", "line 9", "`run,seven,0`"],
+    );
 }
 
 #[test]

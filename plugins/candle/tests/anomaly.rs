@@ -301,6 +301,39 @@ fn the_alarm_waits_and_holds_and_each_change_is_told_once() {
 }
 
 #[test]
+fn a_model_that_predicts_judges_by_the_frames_before() {
+    init();
+    let model = unchanging();
+    let info = info_of(CAPS);
+    // Scores of frames of these brightnesses; the frame at `cut` is marked as not following.
+    let scores = |properties: &str, frames: &[u8], cut: usize| -> Vec<f64> {
+        let (mut harness, _) = harness("candleanomaly", &model, properties, CAPS);
+        let frames = frames.iter().enumerate().map(|(index, value)| {
+            let mut buffer = grey(&info, *value, index as u64);
+            if index == cut {
+                buffer.get_mut().unwrap().set_flags(gst::BufferFlags::DISCONT);
+            }
+            let output = harness.push_and_pull(buffer).unwrap();
+            result(&output, "anomaly").map_or(-1.0, |found| found.get::<f64>("score").unwrap())
+        });
+        frames.collect()
+    };
+    assert_eq!(scores("", &[0, 255, 255, 255, 0, 0], 9), [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    assert_eq!(scores("", &[0, 0, 0, 255, 255, 0], 3), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    // Frames between are seen, and carry the last result.
+    let every_other = scores("inference-interval=2", &[0, 0, 0, 255, 255, 255, 0], 9);
+    assert_eq!(every_other, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    // At a threshold of 0, too, a frame that was not judged is no anomaly.
+    let (mut harness, bus) = harness("candleanomaly", &model, "threshold=0", CAPS);
+    for index in 0..3 {
+        harness.push_and_pull(grey(&info, 9, index)).unwrap();
+    }
+    let told = messages(&bus);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].get::<u64>("running-time"), Ok(200_000_000));
+}
+
+#[test]
 fn a_message_has_times_and_regions() {
     init();
     let model = brightness(None);

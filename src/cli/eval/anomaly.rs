@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::super::common::figure;
 use super::{Args, Outcome};
-use crate::data::layout::{Dataset, Sample, Split};
+use crate::data::layout::{Dataset, Layout, Sample, Split};
 use crate::data::pictures;
 use crate::exec::Options;
 use crate::model::{Color, Model};
@@ -41,7 +41,12 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
     let threshold = detector.calibration().threshold;
     let (mut scores, mut anomalous) = (Vec::new(), Vec::new());
     let mut pixels = Pixels::default();
+    let mut before = None;
     for sample in &data.samples {
+        if !before.is_some_and(|before| data.goes_on(before, sample)) {
+            detector.reset();
+        }
+        before = Some(sample);
         let image = data.read(sample)?;
         let inspection = detector.inspect(&image)?;
         let mask = read_mask(sample, &image)?;
@@ -63,8 +68,10 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
     };
     let [false_alarms, misses] = [share(false, true), share(true, false)];
     let [pixel_auroc, pixel_ap, aupro] = pixels.figures();
+    let auroc = metrics::auroc(&scores, &anomalous);
     let named = [
-        ("image_auroc", metrics::auroc(&scores, &anomalous)),
+        ("frame_auc", auroc.filter(|_| data.layout == Layout::Video)),
+        ("image_auroc", auroc),
         ("image_ap", metrics::average_precision(&scores, &anomalous)),
         ("f1_max", metrics::f1_max(&scores, &anomalous).map(|(f1, _)| f1)),
         ("pixel_auroc", pixel_auroc),

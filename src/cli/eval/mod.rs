@@ -16,7 +16,8 @@ use crate::model::{Model, Task};
 /// Judge a model on test data
 ///
 /// What comes out is one flat object: denoise: psnr, psnr_noisy, ssim, noise_level (mean of
-/// those told to the model), of video psnr_moving (of the pixels that moved); anomaly: image_auroc, image_ap, f1_max, pixel_auroc,
+/// those told to the model), of video psnr_moving (of the pixels that moved); anomaly, predict: frame_auc (of
+/// videos whose frames labels.csv names), image_auroc, image_ap, f1_max, pixel_auroc,
 /// pixel_ap, aupro (needs masks), and false_alarm_rate and miss_rate at the model's threshold, each with the ends of its
 /// interval of 95 % confidence (…_low, …_high); classify: accuracy, ece; and
 /// images, seconds. Figures that the data do not allow are null.
@@ -94,7 +95,7 @@ pub fn main(args: &Args) -> Result<()> {
         text,
     } = match model.task {
         Task::Denoise => denoise::evaluate(args, &model, &options)?,
-        Task::Anomaly => anomaly::evaluate(args, &model, &options)?,
+        Task::Anomaly | Task::Predict => anomaly::evaluate(args, &model, &options)?,
         Task::Classify => classify::evaluate(args, &model, &options)?,
         other => bail!(
             "{}: this version cannot judge models for `{other}`",

@@ -2,6 +2,7 @@
 
 mod detect;
 mod frames;
+mod labels;
 mod split;
 
 use std::collections::BTreeSet;
@@ -31,7 +32,8 @@ pub enum Split {
 pub struct Sample {
     /// The picture (or the video).
     pub source: Source,
-    /// Class name: the folder's in ImageFolder and MVTec layouts.
+    /// Class name: the folder's in ImageFolder and MVTec layouts; of a video's frame, `good` or `anomalous` where `labels.csv` beside the
+    /// video says so.
     pub class: Option<String>,
     /// Mask of defects or classes, when there is one.
     pub mask: Option<PathBuf>,
@@ -91,6 +93,8 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// Decoded video frames, where there are videos.
     frames: Frames,
+    /// Every how many frames of a video one was taken.
+    every: usize,
     /// The arguments that are paths: names in the digest are relative to them.
     roots: Vec<PathBuf>,
 }
@@ -146,6 +150,7 @@ impl Dataset {
             samples: Vec::new(),
             classes: Vec::new(),
             frames: Frames::default(),
+            every: limits.every.max(1),
             roots: Vec::new(),
         };
         if argument.contains("://") {
@@ -174,6 +179,12 @@ impl Dataset {
     }
 
     fn add_video(&mut self, location: &str, limits: VideoLimits) -> Result<()> {
+        let path = Path::new(location);
+        let labels = match path.parent() {
+            Some(folder) if !location.contains("://") => labels::read(folder)?,
+            _ => labels::Labels::new(),
+        };
+        let labels = path.file_stem().and_then(|stem| labels.get(stem.to_str()?));
         for index in self.frames.decode(location, limits)? {
             let source = Source::Frame {
                 video: location.to_owned(),
@@ -181,7 +192,9 @@ impl Dataset {
             };
             self.samples.push(Sample {
                 source,
-                class: None,
+                class: labels
+                    .and_then(|labels| labels.get(&index))
+                    .map(|class| (*class).to_owned()),
                 mask: None,
                 clean: None,
             });
@@ -202,6 +215,18 @@ impl Dataset {
         match &sample.source {
             Source::Picture(path) => pictures::size(path),
             Source::Frame { video, index } => self.frames.size(video, *index).ok_or_else(|| strange(video, *index)),
+        }
+    }
+
+    /// Whether `now` is what comes right after `before` in a video, among the frames that were taken of it, or in a folder of pictures,
+    /// where they are taken for a video.
+    pub fn goes_on(&self, before: &Sample, now: &Sample) -> bool {
+        match (&before.source, &now.source) {
+            (Source::Frame { video: a, index: i }, Source::Frame { video: b, index: j }) => {
+                a == b && i + self.every == *j
+            }
+            (Source::Picture(a), Source::Picture(b)) => a != b && a.parent() == b.parent(),
+            _ => false,
         }
     }
 
@@ -267,6 +292,7 @@ impl Dataset {
                 samples: samples.map(|(sample, _)| sample.clone()).collect(),
                 classes: self.classes.clone(),
                 frames: self.frames.clone(),
+                every: self.every,
                 roots: self.roots.clone(),
             }
         };

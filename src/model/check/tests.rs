@@ -66,7 +66,7 @@ fn input_is_sane() {
     assert!(fault(&|i| i.size = Some([0, 16])).contains("size 0"));
     assert!(fault(&|i| i.size = Some([32, 16_400])).contains("size 16400"));
     assert!(fault(&|i| i.size = Some([33, 16])).contains("33 is not a multiple of 16"));
-    assert!(fault(&|i| i.frames = 4).contains("one frame at a time"));
+    assert!(fault(&|i| i.frames = 4).contains("anomaly takes 1 to 1"));
     let fixed = |mean: &[f32], std: &[f32]| Normalization::Fixed {
         mean: mean.to_vec(),
         std: std.to_vec(),

@@ -50,6 +50,7 @@ impl State {
     fn reset(&mut self) {
         self.pacer = Pacer::default();
         self.alarm.reset();
+        self.inspector.reset();
         self.last = None;
     }
 }
@@ -102,8 +103,11 @@ impl CandleAnomaly {
         lock(&self.stats).count(pace);
         if pace == Pace::Infer {
             self.inspect(state, settings, &info, buffer, times.running)?;
-        } else if let Some((_, result)) = &mut state.last {
-            result.stale = true;
+        } else {
+            self.look(state, settings, &info, buffer)?;
+            if let Some((_, result)) = &mut state.last {
+                result.stale = true;
+            }
         }
         let Some((finding, result)) = &mut state.last else {
             return Ok(None);
@@ -146,9 +150,8 @@ impl CandleAnomaly {
         let begin = Instant::now();
         let finding = engine::run(|| {
             let mapped = frame::map(buffer, info)?;
-            state
-                .inspector
-                .inspect(&frame::frame(&mapped, settings.common.gray16_white)?, settings)
+            let frame = frame::frame(&mapped, settings.common.gray16_white)?;
+            state.inspector.inspect(&frame, settings)
         })?;
         lock(&self.stats).record(begin.elapsed());
         let alarm = AlarmSettings {
@@ -161,7 +164,9 @@ impl CandleAnomaly {
         };
         let time_ns = running_time.map_or(0, gst::ClockTime::nseconds);
         let (on, _) = state.alarm.update(&alarm, finding.counted, time_ns);
-        self.watch(state, finding.inspection.score, settings.drift_window as usize);
+        if finding.inspection.judged {
+            self.watch(state, finding.inspection.score, settings.drift_window as usize);
+        }
         let result = AnomalyResult {
             score: f64::from(finding.inspection.score),
             threshold: f64::from(finding.threshold),
@@ -175,6 +180,24 @@ impl CandleAnomaly {
         };
         state.last = Some((finding, result));
         Ok(())
+    }
+
+    /// Lets a model that predicts see a frame that is not inspected, so that the next one can be.
+    fn look(
+        &self,
+        state: &mut State,
+        settings: &Settings,
+        info: &VideoInfo,
+        buffer: &gst::BufferRef,
+    ) -> Result<(), gst::ErrorMessage> {
+        if !state.inspector.predicts() {
+            return Ok(());
+        }
+        engine::run(|| {
+            let mapped = frame::map(buffer, info)?;
+            let frame = frame::frame(&mapped, settings.common.gray16_white)?;
+            state.inspector.look(&frame, settings)
+        })
     }
 
     /// Warns of a false-alarm rate that is new and that the model's calibration cannot show.
@@ -331,7 +354,7 @@ impl BaseTransformImpl for CandleAnomaly {
         if let Err(reason) = settings.parse_roi() {
             return Err(gst::error_msg!(gst::ResourceError::Settings, ("{reason}")));
         }
-        let inspector = engine::load(&settings.common, Task::Anomaly, Inspector::new)?;
+        let inspector = engine::load(&settings.common, &[Task::Anomaly, Task::Predict], Inspector::new)?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last) = Last::default();
         self.state.set(Some(State {

@@ -16,6 +16,8 @@ const MAX_REGIONS: usize = 64;
 /// A model at work.
 pub struct Inspector {
     detector: AnomalyDetector,
+    /// The part of the frame looked at last.
+    part: [usize; 4],
 }
 
 /// What it finds in one frame.
@@ -25,7 +27,7 @@ pub struct Finding {
     pub roi: Rect,
     /// Least raw score that is anomalous.
     pub threshold: f32,
-    /// The score that counts: 0 where no region is large enough.
+    /// The score that counts: 0 where no region is large enough, below all where the frame was not judged.
     pub counted: f32,
     /// The worst 64, worst first, in the frame's pixels; none in a frame that is not anomalous.
     pub regions: Vec<Region>,
@@ -38,6 +40,7 @@ impl Inspector {
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
         Ok(Self {
             detector: AnomalyDetector::new(model, options)?,
+            part: [0; 4],
         })
     }
 
@@ -46,24 +49,53 @@ impl Inspector {
         self.detector.calibration()
     }
 
+    /// Whether the model judges frames by those before them.
+    pub fn predicts(&self) -> bool {
+        self.detector.predicts()
+    }
+
+    /// Forgets the frames before.
+    pub fn reset(&mut self) {
+        self.detector.reset();
+    }
+
+    /// Sees `frame` without judging it.
+    pub fn look(&mut self, frame: &Frame<'_>, settings: &Settings) -> Result<()> {
+        let part = self.turn_to(region_of_interest(settings.roi, [frame.width, frame.height])?);
+        self.detector.watch_frame(frame, part);
+        Ok(())
+    }
+
+    /// The part to look at, `[x, y, width, height]`; what was seen of another one is forgotten.
+    fn turn_to(&mut self, roi: Rect) -> [usize; 4] {
+        let part = [roi.x, roi.y, roi.width, roi.height];
+        if std::mem::replace(&mut self.part, part) != part {
+            self.detector.reset();
+        }
+        part
+    }
+
     /// Inspects `frame`, or the part of it that `settings` name.
     pub fn inspect(&mut self, frame: &Frame<'_>, settings: &Settings) -> Result<Finding> {
         let roi = region_of_interest(settings.roi, [frame.width, frame.height])?;
-        let inspection = self
-            .detector
-            .inspect_frame(frame, [roi.x, roi.y, roi.width, roi.height])?;
+        let part = self.turn_to(roi);
+        let inspection = self.detector.inspect_frame(frame, part)?;
         let calibration = self.calibration();
         let threshold = settings.threshold(calibration);
         let pixel_threshold = calibration.pixel_threshold.min(threshold);
         let mut finding = Finding {
-            counted: inspection.score,
+            counted: if inspection.judged {
+                inspection.score
+            } else {
+                f32::NEG_INFINITY
+            },
             inspection,
             roi,
             threshold,
             regions: Vec::new(),
             full_scale: (2.0 * calibration.pixel_threshold).max(f32::MIN_POSITIVE),
         };
-        if finding.inspection.score >= threshold {
+        if finding.counted >= threshold {
             finding.find_regions(pixel_threshold, settings.min_area as usize);
         }
         Ok(finding)

@@ -253,7 +253,7 @@ impl BaseTransformImpl for CandleClassify {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let namer = engine::load(&settings.common, Task::Classify, Namer::new)?;
+        let namer = engine::load(&settings.common, &[Task::Classify], Namer::new)?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last) = None;
         self.state.set(Some(State {

@@ -10,27 +10,32 @@ use gst_candle::{Error, Result};
 
 use super::settings::Settings;
 
-/// Loads the model that `settings` name, checks that it is for `task`, and makes it ready to run with `new`.
+/// Loads the model that `settings` name, checks that it is for one of `tasks`, and makes it ready to run with `new`.
 pub fn load<E>(
     settings: &Settings,
-    task: Task,
+    tasks: &[Task],
     new: impl FnOnce(&Model, &Options) -> Result<E>,
 ) -> Result<E, gst::ErrorMessage> {
     let Some(path) = settings.model_file.as_deref().filter(|path| !path.is_empty()) else {
         return Err(gst::error_msg!(
             gst::ResourceError::NotFound,
-            ("No model: set the property `model-file` to a file made by `gst-candle train {task}`")
+            (
+                "No model: set the property `model-file` to a file made by `gst-candle train {}`",
+                tasks[0]
+            )
         ));
     };
     let options = settings.options().map_err(|error| describe(path, &error))?;
     catch(|| {
         let model = Model::load(path).map_err(|error| describe(path, &error))?;
-        if model.task != task {
+        if !tasks.contains(&model.task) {
+            let done: Vec<String> = tasks.iter().map(|task| format!("`{task}`")).collect();
             return Err(gst::error_msg!(
                 gst::ResourceError::Settings,
                 (
-                    "{path}: a model for the task `{}`, not for `{task}`, which this element does",
-                    model.task
+                    "{path}: a model for the task `{}`, not for {}, which this element does",
+                    model.task,
+                    done.join(" or ")
                 )
             ));
         }
@@ -103,7 +108,7 @@ mod tests {
                 model_file,
                 ..Settings::default()
             };
-            let error = load(&settings, Task::Anomaly, |_, _| Ok(())).expect_err("no model");
+            let error = load(&settings, &[Task::Anomaly], |_, _| Ok(())).expect_err("no model");
             let text = format!("{error:?}");
             assert!(
                 text.contains("`model-file`") && text.contains("train anomaly"),

@@ -228,7 +228,7 @@ impl BaseTransformImpl for CandleDenoise {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let denoiser = engine::load(&settings.common, Task::Denoise, Denoiser::new)?;
+        let denoiser = engine::load(&settings.common, &[Task::Denoise], Denoiser::new)?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last_noise_level) = None;
         self.state.set(Some(State {

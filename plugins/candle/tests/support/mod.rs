@@ -60,6 +60,9 @@ fn save(
     labels: &[&str],
     calibration: Option<Calibration>,
 ) -> NamedTempFile {
+    let Op::Input { channels } = graph.nodes[0].op else {
+        unreachable!("a graph begins with its input")
+    };
     let model = Model {
         task,
         graph,
@@ -69,7 +72,7 @@ fn save(
             multiple_of: 1,
             resize: Resize::Stretch,
             normalization: Normalization::None,
-            frames: 1,
+            frames: channels,
             extra: Vec::new(),
         },
         labels: labels.iter().map(|&label| label.into()).collect(),
@@ -119,6 +122,29 @@ pub fn brightness(size: Option<[usize; 2]>) -> NamedTempFile {
         &[],
         Some(Calibration::Anomaly(calibration)),
     )
+}
+
+/// A model that predicts from two frames that the next one is as the last one; a change of 0.5 and more is anomalous.
+pub fn unchanging() -> NamedTempFile {
+    let mut net = Builder::new();
+    let x = net.input("input", 2);
+    let y = net.conv("last", &x, 1, 1, false);
+    let weight = Array {
+        shape: vec![1, 2, 1, 1],
+        data: vec![0.0, 1.0],
+    };
+    let calibration = AnomalyCalibration {
+        map: MapKind::Squared,
+        smooth: 1,
+        threshold: 0.25,
+        rates: Vec::new(),
+        quantiles: Vec::new(),
+        pixel_threshold: 0.25,
+        frames: 100,
+    };
+    let weights = Weights::from([("last.weight".into(), weight)]);
+    let calibration = Some(Calibration::Anomaly(calibration));
+    save(Task::Predict, net.finish(&[&y]), None, weights, &[], calibration)
 }
 
 /// A classifier that says `bright` or `dark`; a frame of mean m is bright with the logit 16 (m - 0.5).

@@ -83,8 +83,8 @@ struct DenoiseArgs {
 
 /// Learn what good parts look like, from good pictures alone, and set the threshold
 ///
-/// Without --arch it is unet, which keeps each picture's own size, where pictures differ in size and none of --size, --loss, --map
-/// and --resize is given; else fair.
+/// Without --arch it is unet, which keeps each picture's own size, where pictures differ in size and none of --size, --tile, --loss,
+/// --map and --resize is given, and where --defects is; else fair.
 ///
 /// Example: gst-candle train anomaly good-parts/ --minutes 20 -o part.safetensors
 #[derive(clap::Args)]
@@ -97,6 +97,12 @@ struct AnomalyArgs {
     /// How a frame comes to that size [default: stretch]
     #[arg(long)]
     resize: Option<ResizeArg>,
+    /// Cut frames into overlapping pieces of this size, at their own scale, for small defects in large frames; unet needs no cutting
+    #[arg(long, value_parser = size, value_name = "WxH", conflicts_with_all = ["size", "resize"])]
+    tile: Option<[usize; 2]>,
+    /// Pictures of real defects with their masks (images/ and masks/), for unet and fair-seg: a few dozen help much
+    #[arg(long, value_name = "DIR")]
+    defects: Vec<String>,
     /// Length of an autoencoder's code, in channels at its smallest level
     #[arg(long, value_name = "N")]
     code_size: Option<usize>,
@@ -402,12 +408,13 @@ pub fn main(args: Args) -> Result<ExitCode> {
             (common, product)
         }
         TaskArgs::Anomaly(args) => {
-            let (common, exec) = args.common.prepare(args.size, args.code_size)?;
+            let (common, exec) = args.common.prepare(args.tile.or(args.size), args.code_size)?;
             let options = anomaly::Options {
                 loss: args.loss.map(Into::into),
                 map: args.map.map(Into::into),
                 smooth: args.smooth.map(usize::from),
-                resize: args.resize.map(Into::into),
+                resize: args.tile.map(|_| Resize::Tile).or(args.resize.map(Into::into)),
+                defects: args.defects,
                 flip: args.flip,
                 false_alarm_rate: args.false_alarm_rate,
             };

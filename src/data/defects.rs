@@ -4,8 +4,11 @@
 //! in (NSA, Schlüter et al. 2022), Perlin-shaped texture (DRAEM, Zavrtanik et al. 2021) and CutPaste (Li et al. 2021).
 
 mod marks;
+mod poisson;
+mod real;
 
 pub use marks::mark;
+pub use real::transplant;
 
 use rand::RngExt;
 use rand_distr::{Distribution, Gamma};
@@ -25,15 +28,19 @@ pub struct Defective {
     pub mask: Image,
 }
 
-/// Draws synthetic anomalies on `image` as FAIR's recipe does: feathered patches of `other` (NSA) and Perlin texture filled from it,
-/// or CutPaste, each step left out half of the time (then the picture may come back unchanged, with an empty mask).
+/// Draws synthetic anomalies on `image` as FAIR's recipe does: patches of `other` (NSA), feathered or blended by Poisson's equation, and
+/// Perlin texture filled from it, or CutPaste, each step left out half of the time (then the picture may come back unchanged, with an empty mask).
 /// `other` is another normal picture of the same shape.
 pub fn synthesize(image: &Image, other: &Image, rng: &mut Pcg64) -> Defective {
     let mut out = image.clone();
     if rng.random_bool(0.8) {
         if rng.random_bool(0.5) {
             for _ in 0..rng.random_range(1..=4) {
-                visible_stamp(&mut out, other, rng, natural_patch);
+                if rng.random_bool(0.5) {
+                    visible_stamp(&mut out, other, rng, natural_patch);
+                } else {
+                    poisson::patch(&mut out, other, rng);
+                }
             }
         }
         if rng.random_bool(0.5) {

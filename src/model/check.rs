@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::{
     AnomalyCalibration, Calibration, ClassCalibration, Color, ExtraInput, InputSpec, MapKind, Model, Normalization,
+    Resize,
 };
 use super::{Task, Training};
 use crate::pixels::MOTION_SIDE;
@@ -229,6 +230,9 @@ fn check_input(task: Task, input: &InputSpec) -> Checked {
             frames.start(),
             frames.end()
         ));
+    }
+    if input.resize == Resize::Tile && (task != Task::Anomaly || input.size.is_none()) {
+        return Err("resize tile: pieces of a fixed size are for anomaly".into());
     }
     if let Normalization::Fixed { mean, std } = &input.normalization {
         let channels = input.color.channels();

@@ -60,6 +60,8 @@ pub enum Resize {
     Letterbox,
     /// One factor, the network's size filled, what sticks out cut off evenly.
     Crop,
+    /// Not at all: the frame is cut into overlapping pieces of the network's size. For anomaly.
+    Tile,
 }
 
 /// What is done to values after they are in 0..1.
@@ -290,6 +292,11 @@ impl InputSpec {
     pub fn is_recurrent(&self) -> bool {
         let is_state = |extra: &ExtraInput| matches!(extra, ExtraInput::State { .. });
         self.extra.iter().any(is_state)
+    }
+
+    /// `[width, height]` of the pieces that frames are cut into, if they are.
+    pub fn tile(&self) -> Option<[usize; 2]> {
+        self.size.filter(|_| self.resize == Resize::Tile)
     }
 
     /// Whether chroma comes beside the picture, which is luma then.

@@ -16,7 +16,7 @@ pub(super) fn fair(o: &Checked) -> Result<Net> {
     let mut b = Builder::new();
     let input = b.input("input", color.channels());
     let mut x = b.node("highpass", highpass(color), &[&input]);
-    x = u_net(&mut b, x, w);
+    x = u_net(&mut b, "", x, w);
     x = b.conv("output", &x, color.channels(), 3, true);
     let given = Weights::from([("highpass.weight".to_owned(), sobel(color))]);
     Ok(Net {
@@ -33,13 +33,9 @@ pub(super) fn unet(o: &Checked) -> Result<Net> {
     let (w, color) = (o.width(16)?, o.color());
     let mut b = Builder::new();
     let input = b.input("input", color.channels());
-    let x = u_net(&mut b, input, w);
+    let x = u_net(&mut b, "", input, w);
     let x = b.conv("logit", &x, 1, 3, true);
     let x = b.node("output", Op::Sigmoid, &[&x]);
-    let rare = Array {
-        shape: vec![1],
-        data: vec![RARE_LOGIT],
-    };
     Ok(Net {
         graph: b.finish(&[&x]),
         input: InputSpec {
@@ -51,7 +47,7 @@ pub(super) fn unet(o: &Checked) -> Result<Net> {
             frames: 1,
             extra: Vec::new(),
         },
-        given: Weights::from([("logit.bias".to_owned(), rare)]),
+        given: Weights::from([("logit.bias".to_owned(), rare())]),
     })
 }
 
@@ -66,7 +62,7 @@ pub(super) fn predict(o: &Checked) -> Result<Net> {
     let channels = color.channels();
     let mut b = Builder::new();
     let input = b.input("input", WINDOW * channels);
-    let x = u_net(&mut b, input.clone(), w);
+    let x = u_net(&mut b, "", input.clone(), w);
     let change = b.conv("change", &x, channels, 3, true);
     let last = Op::Conv2d {
         out: channels,
@@ -98,20 +94,53 @@ pub(super) fn predict(o: &Checked) -> Result<Net> {
     })
 }
 
+/// [`fair`], and a second U-Net that marks what is wrong from the picture beside its restoration (after DRAEM, Zavrtanik 2021): the first
+/// output is a map of 0..1, the second the restoration, which only training looks at.
+pub(super) fn fair_seg(o: &Checked) -> Result<Net> {
+    o.without(&["code size", "depth"])?;
+    let (w, size, color) = (o.width(32)?, o.size(256, 16)?, o.color());
+    let mut b = Builder::new();
+    let input = b.input("input", color.channels());
+    let x = b.node("highpass", highpass(color), &[&input]);
+    let x = u_net(&mut b, "", x, w);
+    let restored = b.conv("restored", &x, color.channels(), 3, true);
+    let both = b.node("both", Op::Concat, &[&input, &restored]);
+    let x = u_net(&mut b, "mark.", both, (w / 2).max(1));
+    let x = b.conv("logit", &x, 1, 3, true);
+    let map = b.node("output", Op::Sigmoid, &[&x]);
+    let given = Weights::from([
+        ("highpass.weight".to_owned(), sobel(color)),
+        ("logit.bias".to_owned(), rare()),
+    ]);
+    Ok(Net {
+        graph: b.finish(&[&map, &restored]),
+        input: fixed_size(color, size, 16, Normalization::None),
+        given,
+    })
+}
+
 /// Logit of 1 %: a detector of what is rare that starts with it as its bias (Lin 2017) learns what speaks for a mark. One that
 /// starts at 0 learns what speaks against it, of which there cannot be less than nothing: marks saturate at the bias.
 const RARE_LOGIT: f32 = -4.6;
 
+fn rare() -> Array {
+    Array {
+        shape: vec![1],
+        data: vec![RARE_LOGIT],
+    }
+}
+
 /// Widths w, 2w, 4w, 8w, 8w, two conv-BN-ReLU a level, 2x2 max-pools; on the way up enlargement and conv-BN-ReLU, then
-/// the skip is added, and the second of the next two conv-BN-ReLU narrows to the next level's width. Ends with w channels.
-fn u_net(b: &mut Builder, mut x: String, w: usize) -> String {
+/// the skip is added, and the second of the next two conv-BN-ReLU narrows to the next level's width. Ends with w channels. The nodes' names
+/// begin with `prefix`.
+fn u_net(b: &mut Builder, prefix: &str, mut x: String, w: usize) -> String {
     let widths = [w, 2 * w, 4 * w, 8 * w, 8 * w];
     let mut skips = Vec::new();
     for (level, &width) in widths.iter().enumerate() {
         if level > 0 {
             skips.push(x.clone());
             x = b.node(
-                format!("down{level}"),
+                format!("{prefix}down{level}"),
                 Op::MaxPool {
                     kernel: 2,
                     stride: 2,
@@ -120,22 +149,27 @@ fn u_net(b: &mut Builder, mut x: String, w: usize) -> String {
                 &[&x],
             );
         }
-        x = conv_norm_relu(b, &format!("encode{level}.0"), &x, width);
-        x = conv_norm_relu(b, &format!("encode{level}.1"), &x, width);
+        x = conv_norm_relu(b, &format!("{prefix}encode{level}.0"), &x, width);
+        x = conv_norm_relu(b, &format!("{prefix}encode{level}.1"), &x, width);
     }
     for (level, skip) in skips.iter().enumerate().rev() {
         x = b.node(
-            format!("enlarge{level}"),
+            format!("{prefix}enlarge{level}"),
             Op::Upsample {
                 factor: 2,
                 mode: Interpolation::Nearest,
             },
             &[&x],
         );
-        x = conv_norm_relu(b, &format!("up{level}"), &x, widths[level]);
-        x = b.node(format!("skip{level}"), Op::Add, &[&x, skip]);
-        x = conv_norm_relu(b, &format!("decode{level}.0"), &x, widths[level]);
-        x = conv_norm_relu(b, &format!("decode{level}.1"), &x, widths[level.saturating_sub(1)]);
+        x = conv_norm_relu(b, &format!("{prefix}up{level}"), &x, widths[level]);
+        x = b.node(format!("{prefix}skip{level}"), Op::Add, &[&x, skip]);
+        x = conv_norm_relu(b, &format!("{prefix}decode{level}.0"), &x, widths[level]);
+        x = conv_norm_relu(
+            b,
+            &format!("{prefix}decode{level}.1"),
+            &x,
+            widths[level.saturating_sub(1)],
+        );
     }
     x
 }

@@ -47,7 +47,7 @@ pub struct Net {
 pub fn names(task: Task) -> &'static [&'static str] {
     match task {
         Task::Denoise => &["fast", "micro", "ffdnet", "dncnn", "unet", "recurrent"],
-        Task::Anomaly => &["fair", "unet", "autoencoder"],
+        Task::Anomaly => &["fair", "unet", "fair-seg", "autoencoder"],
         Task::Classify => &["tiny", "lenet"],
         Task::Predict => &["unet"],
         Task::Segment | Task::Embed => &[],
@@ -65,6 +65,7 @@ pub fn build(task: Task, name: &str, options: &NetOptions) -> Result<Net> {
         (Task::Denoise, "unet") => denoise::unet(&o),
         (Task::Denoise, "recurrent") => denoise::recurrent(&o),
         (Task::Anomaly, "fair") => anomaly::fair(&o),
+        (Task::Anomaly, "fair-seg") => anomaly::fair_seg(&o),
         (Task::Anomaly, "unet") => anomaly::unet(&o),
         (Task::Anomaly, "autoencoder") => anomaly::autoencoder(&o),
         (Task::Predict, "unet") => anomaly::predict(&o),

@@ -72,7 +72,7 @@ fn work_is_as_published() {
 
 #[test]
 fn every_network_keeps_its_promises() {
-    for task in [Task::Denoise, Task::Anomaly, Task::Classify] {
+    for task in [Task::Denoise, Task::Anomaly, Task::Classify, Task::Predict] {
         for name in names(task) {
             for c in [Color::Gray, Color::Rgb] {
                 let net = net(task, name, NetOptions { classes: 5, ..color(c) });
@@ -80,11 +80,11 @@ fn every_network_keeps_its_promises() {
                 let inputs = net.input.shapes(w, h);
                 let shapes = net.graph.shapes(&inputs).unwrap();
                 let output = shapes[&net.graph.outputs[0]].as_slice();
-                assert_eq!(inputs[0], [1, c.channels(), h, w], "{name}");
+                assert_eq!(inputs[0], [1, c.channels() * net.input.frames, h, w], "{name}");
                 let expected = match (task, *name) {
                     (Task::Classify, _) => vec![1, 5],
-                    (Task::Anomaly, "unet") => vec![1, 1, h, w],
-                    _ => inputs[0].clone(),
+                    (Task::Anomaly, "unet" | "fair-seg") => vec![1, 1, h, w],
+                    _ => vec![1, c.channels(), h, w],
                 };
                 assert_eq!(output, expected, "{name}");
                 let weights = init(&net, 3).unwrap();

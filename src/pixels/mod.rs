@@ -206,11 +206,13 @@ impl Image {
     /// Reflected to the right and below, without repeating the edge, until both sides are multiples of `multiple`.
     /// [`Image::crop`] at (0, 0) brings the picture back.
     pub fn pad_to_multiple(&self, multiple: usize) -> Image {
-        let multiple = multiple.max(1);
-        let (width, height) = (
-            self.width.next_multiple_of(multiple),
-            self.height.next_multiple_of(multiple),
-        );
+        self.pad_to([self.width, self.height].map(|side| side.next_multiple_of(multiple.max(1))))
+    }
+
+    /// Reflected to the right and below, without repeating the edge, until it has `size` = `[width, height]`, or on an axis where it is
+    /// longer, its own.
+    pub fn pad_to(&self, size: [usize; 2]) -> Image {
+        let (width, height) = (self.width.max(size[0]), self.height.max(size[1]));
         let mut data = Vec::with_capacity(self.channels * height * width);
         for channel in 0..self.channels {
             let plane = self.plane(channel);

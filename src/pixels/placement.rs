@@ -18,7 +18,8 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Places a frame of `frame` = `[width, height]` in an input of `input`, centred where it does not fit exactly.
+    /// Places a frame of `frame` = `[width, height]` in an input of `input`, centred where it does not fit exactly; for [`Resize::Tile`]
+    /// `input` is the frame, continued where it ends.
     ///
     /// # Panics
     /// If a side is 0.
@@ -32,10 +33,11 @@ impl Placement {
             Resize::Stretch => own,
             Resize::Letterbox => [own[0].min(own[1]); 2],
             Resize::Crop => [own[0].max(own[1]); 2],
+            Resize::Tile => [1.0; 2],
         };
         let offset = [0, 1].map(|axis| {
             // Exactly 0 where the axis fits, whatever the rounding of the product.
-            if scale[axis] == own[axis] {
+            if scale[axis] == own[axis] || resize == Resize::Tile {
                 0.0
             } else {
                 0.5 * (input[axis] as f64 - frame[axis] as f64 * scale[axis])

@@ -10,6 +10,7 @@ use crate::score::maps;
 use crate::{Error, Result};
 
 use super::input::{batch, fit, fit_frame, item, normalize};
+use super::tiles::in_pieces;
 
 /// An anomaly model ready to run.
 pub struct AnomalyDetector {
@@ -20,6 +21,14 @@ pub struct AnomalyDetector {
     predicts: bool,
     /// The frames before, as the network takes them, oldest first; as many as it predicts from.
     window: VecDeque<Image>,
+}
+
+/// What the network sees of a frame.
+enum Seen {
+    /// Its input.
+    Whole(Array),
+    /// A picture to be cut into pieces of `[width, height]`.
+    Pieces(Image, [usize; 2]),
 }
 
 /// What an anomaly model says of one frame.
@@ -110,7 +119,7 @@ impl AnomalyDetector {
                 self.reset();
             }
             let ready = self.window.len() == self.input.frames;
-            let seen = ready.then(|| window(&self.window));
+            let seen = ready.then(|| Seen::Whole(window(&self.window)));
             self.remember(normalized);
             let Some(seen) = seen else {
                 return Ok(Inspection {
@@ -122,12 +131,20 @@ impl AnomalyDetector {
                 });
             };
             seen
+        } else if let Some(size) = self.input.tile() {
+            Seen::Pieces(normalized, size)
         } else {
-            batch(&[&normalized])
+            Seen::Whole(batch(&[&normalized]))
         };
-        let output = &self.session.run(&[seen])?[0];
-        super::require_finite(&output.data)?;
-        let mut reconstruction = item(output, 0);
+        let mut run = |seen: Array| {
+            let output = &self.session.run(&[seen])?[0];
+            super::require_finite(&output.data)?;
+            Ok(item(output, 0))
+        };
+        let mut reconstruction = match seen {
+            Seen::Whole(seen) => run(seen)?,
+            Seen::Pieces(picture, size) => in_pieces(&picture, size, |piece| run(batch(&[piece])))?,
+        };
         if self.calibration.map != MapKind::Direct {
             scaling.restore(&mut reconstruction);
         }

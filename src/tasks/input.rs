@@ -1,7 +1,7 @@
 //! From a picture to what a network takes. Training and inference both go through here.
 
 use crate::graph::Array;
-use crate::model::{InputSpec, Normalization};
+use crate::model::{InputSpec, Normalization, Resize};
 use crate::pixels::{Frame, Image, Placement};
 
 /// What brings a picture to a network's value range, `(x - mean) / std` a channel, and back.
@@ -63,35 +63,27 @@ impl Scaling {
 }
 
 /// Brings a picture to the network's colour and size. For a network of any size, the picture is reflected to the
-/// right and below until its sides are multiples of `spec.multiple_of`, and the placement leaves it where it is.
+/// right and below until its sides are multiples of `spec.multiple_of`, and the placement leaves it where it is; so it is for one that
+/// takes pieces, until there is room for one.
 pub fn fit(spec: &InputSpec, image: &Image) -> (Image, Placement) {
     let image = image.to_color(spec.color);
     let frame = [image.width, image.height];
-    match spec.size {
-        Some(size) => {
+    let padded = match (spec.size, spec.tile()) {
+        (_, Some(tile)) => image.pad_to(tile),
+        (Some(size), None) => {
             let placement = Placement::new(frame, size, spec.resize);
-            (placement.apply(&image), placement)
+            return (placement.apply(&image), placement);
         }
-        None => {
-            let padded = image.pad_to_multiple(spec.multiple_of);
-            let input = [padded.width, padded.height];
-            (
-                padded,
-                Placement {
-                    frame,
-                    input,
-                    scale: [1.0; 2],
-                    offset: [0.0; 2],
-                },
-            )
-        }
-    }
+        (None, None) => image.pad_to_multiple(spec.multiple_of),
+    };
+    let placement = Placement::new(frame, [padded.width, padded.height], Resize::Tile);
+    (padded, placement)
 }
 
 /// [`fit`] for the part `[x, y, width, height]` of a frame, without a picture of the whole frame in between where the
 /// network's size is fixed.
 pub fn fit_frame(spec: &InputSpec, frame: &Frame, [x, y, width, height]: [usize; 4]) -> (Image, Placement) {
-    match spec.size {
+    match spec.size.filter(|_| spec.tile().is_none()) {
         Some(size) => {
             let placement = Placement::new([width, height], size, spec.resize);
             (placement.apply_frame(frame, [x, y], spec.color), placement)
@@ -145,7 +137,7 @@ pub(super) fn item(array: &Array, index: usize) -> Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Color, Resize};
+    use crate::model::Color;
 
     fn spec(normalization: Normalization) -> InputSpec {
         InputSpec {

@@ -4,6 +4,7 @@ mod anomaly;
 mod classify;
 mod denoise;
 mod input;
+mod tiles;
 
 pub use anomaly::{AnomalyDetector, Inspection};
 pub use classify::Classifier;

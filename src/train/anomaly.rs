@@ -1,6 +1,8 @@
-//! Training of anomaly detectors from good pictures alone: a network learns to restore what is normal, from pictures with
-//! made defects (`fair`) or from the pictures themselves (`autoencoder`), or to mark made defects (`unet`).
+//! Training of anomaly detectors from good pictures: a network learns to restore what is normal, from pictures with made defects (`fair`)
+//! or from the pictures themselves (`autoencoder`), or to mark defects (`unet`), or both (`fair-seg`). Defects are made, and where there
+//! are pictures and masks of real ones, taken from them, too.
 
+mod defects;
 mod marking;
 mod restoring;
 
@@ -25,6 +27,7 @@ use crate::pixels::Image;
 use crate::score::{calibration, maps, metrics};
 use crate::tasks::{AnomalyDetector, batch};
 use crate::{Error, Result};
+use defects::Defects;
 use marking::{Marking, with_scaling};
 use restoring::Restoring;
 
@@ -38,16 +41,18 @@ const LEAST_PICTURES: usize = 2 * LEAST_HELD_OUT;
 const VAL_PICTURES: usize = 16;
 
 /// Options of this task.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// What makes the restored picture differ from the good one; `None` = [`PictureLoss::L2Ssim`]. `unet` has its own.
     pub loss: Option<PictureLoss>,
-    /// How the map is made; `None` = [`MapKind::Msgms`]. `unet` gives its own.
+    /// How the map is made; `None` = [`MapKind::Msgms`]. `unet` and `fair-seg` give their own.
     pub map: Option<MapKind>,
-    /// Side of the map's mean filter in pixels; `None` = 21 at 256, in proportion, and 11 for `unet`.
+    /// Side of the map's mean filter in pixels; `None` = 21 at 256, in proportion, and 11 for `unet` and `fair-seg`.
     pub smooth: Option<usize>,
     /// How a picture comes to the network's size; `None` = [`Resize::Stretch`]. `unet` takes pictures as they are.
     pub resize: Option<Resize>,
+    /// Folders of pictures with defects and their masks, for `unet` and `fair-seg`.
+    pub defects: Vec<String>,
     /// Whether parts may lie mirrored.
     pub flip: bool,
     /// Share of good frames that may be flagged, 0..1.
@@ -61,6 +66,7 @@ impl Default for Options {
             map: None,
             smooth: None,
             resize: None,
+            defects: Vec::new(),
             flip: false,
             false_alarm_rate: 0.01,
         }
@@ -73,7 +79,14 @@ impl Options {
         let given = [
             ("--loss", self.loss.is_some()),
             ("--map", self.map.is_some()),
-            ("--resize", self.resize.is_some()),
+            (
+                if self.resize == Some(Resize::Tile) {
+                    "--tile"
+                } else {
+                    "--resize"
+                },
+                self.resize.is_some(),
+            ),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
     }
@@ -81,6 +94,8 @@ impl Options {
 
 /// The architecture that marks defects at the pictures' own resolution.
 const MARKING: &str = "unet";
+/// The one that restores pictures and marks what it changed.
+const SEGMENTING: &str = "fair-seg";
 /// Side of the crops that `unet` learns from, in pixels.
 const CROP: usize = 128;
 /// Side of the mean filter on its maps.
@@ -90,25 +105,44 @@ const MARK_SMOOTH: usize = 11;
 pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, stop: &AtomicBool) -> Result<Product> {
     let mut common = common.clone();
     let sets = prepare(&mut common, options)?;
-    let data = sets.card()?;
-    let marks = common.arch(Task::Anomaly) == MARKING;
+    let mut data = sets.card()?;
+    let (marks, segments) = (
+        common.arch(Task::Anomaly) == MARKING,
+        common.arch(Task::Anomaly) == SEGMENTING,
+    );
     let resize = options.resize.unwrap_or(Resize::Stretch);
-    let fit = common.net.size.map(|size| (size, resize));
+    let fit = common
+        .net
+        .size
+        .map(|size| (size, resize))
+        .filter(|_| resize != Resize::Tile);
     let (pictures, held_out, color) = packed::fitted(&sets, fit, common.net.color)?;
+    let defects = if options.defects.is_empty() {
+        Defects::default()
+    } else {
+        let (defects, digest) = Defects::load(&options.defects, fit, color)?;
+        data.add(&format!("{} with real defects", defects.len()), &digest);
+        defects
+    };
     let net = common.build(Task::Anomaly, color, 0)?;
     let input = InputSpec {
         resize,
         ..net.input.clone()
     };
     let loss = options.loss.unwrap_or(PictureLoss::L2Ssim);
-    let loss_name = if marks { "cross-entropy+dice" } else { loss.name() };
-    let map = match marks {
+    let loss_name = match (marks, segments) {
+        (true, _) => "cross-entropy+dice".to_owned(),
+        (_, true) => format!("{}+focal", loss.name()),
+        _ => loss.name().to_owned(),
+    };
+    let map = match marks || segments {
         true => MapKind::Direct,
         false => options.map.unwrap_or(MapKind::Msgms),
     };
-    let smooth = options
-        .smooth
-        .unwrap_or_else(|| common.net.size.map_or(MARK_SMOOTH, default_smooth));
+    let smooth = options.smooth.unwrap_or_else(|| match common.net.size {
+        Some(size) if !segments => default_smooth(size),
+        _ => MARK_SMOOTH,
+    });
 
     let defaults = Defaults {
         batch: if marks { 16 } else { 8 },
@@ -127,6 +161,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
             input: input.clone(),
             pictures: with_scaling(pictures, &input),
             held_out,
+            defects,
             crop: CROP,
             smooth,
             flip: options.flip,
@@ -140,6 +175,9 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
             smooth,
             flip: options.flip,
             synthesize: common.arch(Task::Anomaly) != "autoencoder",
+            marks: segments,
+            defects,
+            input: input.clone(),
             pictures,
             held_out,
             batch,
@@ -151,6 +189,8 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
             let mut model = common.model(Task::Anomaly, &net, input, Vec::new(), *trained, &data);
+            // The restored picture of one that marks serves its training alone.
+            model.graph.outputs.truncate(1);
             let calibration = uncalibrated(map, smooth);
             calibrate(
                 &mut model,
@@ -172,13 +212,29 @@ fn prepare(common: &mut Common, options: &Options) -> Result<Sets> {
     at_least(least, &train, &common.sources.train, "good pictures")?;
     if common.arch.is_none() {
         let (arch, reason) = match options.of_restoring() {
+            Some(option) if !options.defects.is_empty() => (
+                SEGMENTING,
+                format!("{option} is for networks that restore pictures, and --defects for those that mark"),
+            ),
             Some(option) => ("fair", format!("{option} is for networks that restore pictures")),
+            None if !options.defects.is_empty() => (MARKING, "--defects is for networks that mark".into()),
             None => choose_arch(common.net.size, &sizes(&train)?),
         };
         eprintln!("architecture {arch}: {reason}");
         common.arch = Some(arch.into());
     }
-    if common.arch(Task::Anomaly) != MARKING {
+    let arch = common.arch(Task::Anomaly);
+    if !options.defects.is_empty() && ![MARKING, SEGMENTING].contains(&arch) {
+        return Err(Error::Invalid(format!(
+            "--defects does nothing with {arch}, which learns from good pictures alone: choose --arch {MARKING} or {SEGMENTING}"
+        )));
+    }
+    if arch == SEGMENTING && options.map.is_some() {
+        return Err(Error::Invalid(format!(
+            "--map does nothing with {SEGMENTING}, which gives the map itself: leave it out"
+        )));
+    }
+    if arch != MARKING {
         common.net.size.get_or_insert([256, 256]);
     } else if let Some(option) = options.of_restoring() {
         return Err(Error::Invalid(format!(

@@ -181,13 +181,23 @@ fn smooth_and_differ(x: &Tensor, smooth: usize, differ: usize) -> Result<Tensor>
 /// `[N, 1, H, W]` against a mask of 0 and 1: a scalar. The first makes the values probabilities, the second keeps few
 /// marked pixels from being lost among many good ones.
 pub fn cross_entropy_dice(probabilities: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    // Off 0 and 1 by a little: the logarithms stay finite.
-    let p = probabilities.affine(1.0 - 2e-6, 1e-6)?;
-    // The probability given to what is true.
-    let right = ((&p * mask)? + (p.affine(-1.0, 1.0)? * mask.affine(-1.0, 1.0)?)?)?;
-    let overlap = (&p * mask)?.sum_all()?.affine(2.0, 1.0)?;
-    let both = (p.sum_all()? + mask.sum_all()?)?.affine(1.0, 1.0)?;
+    let right = given_to_truth(probabilities, mask)?;
+    let overlap = (probabilities * mask)?.sum_all()?.affine(2.0, 1.0)?;
+    let both = (probabilities.sum_all()? + mask.sum_all()?)?.affine(1.0, 1.0)?;
     Ok((one_minus(&(overlap / both)?)? - right.log()?.mean_all()?)?)
+}
+
+/// Mean focal loss (Lin 2017, with an exponent of 2) of probabilities `[N, 1, H, W]` against a mask of 0 and 1: a scalar. What is already
+/// right weighs little, so that the few marked pixels count.
+pub fn focal(probabilities: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    let right = given_to_truth(probabilities, mask)?;
+    Ok((one_minus(&right)?.sqr()? * right.log()?)?.mean_all()?.neg()?)
+}
+
+/// The probability given to what is true, off 0 by a little: logarithms stay finite.
+fn given_to_truth(probabilities: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    let p = probabilities.affine(1.0 - 2e-6, 1e-6)?;
+    Ok(((&p * mask)? + (p.affine(-1.0, 1.0)? * mask.affine(-1.0, 1.0)?)?)?)
 }
 
 /// Cross-entropy of `logits` `[N, K]` against `targets` `[N, K]`, each row a distribution (see [`smooth_targets`]): a scalar.
@@ -309,6 +319,22 @@ mod tests {
     }
 
     #[test]
+    fn gradients_that_differ_cost_as_much() {
+        let [output, target] =
+            [[0.0, 1.0, 0.0, 1.0], [0.0, 0.5, 0.0, 0.5]].map(|values| tensor(&values, &[1, 1, 2, 2]));
+        // Squares of 0 and 0.5, and along the rows a step of 1 for one of 0.5.
+        let found = PictureLoss::L2Gradient.compute(&output, &target).unwrap();
+        assert_eq!(found.to_scalar::<f32>().unwrap(), 0.125 + 0.5);
+        // Away from equal neighbours it has the gradient that differences say.
+        let slope = Var::from_tensor(&tensor(&[0.0, 1.0, 0.25, 1.5], &[1, 1, 2, 2])).unwrap();
+        let loss = PictureLoss::L2Gradient.compute(slope.as_tensor(), &target).unwrap();
+        let gradients = loss.backward().unwrap();
+        let gradient: Vec<f32> = gradients.get(&slope).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        // Of the squares 0, 0.25, 0.125 and 0.5, of the rows' steps ∓ 0.5, of the columns' ∓ 0.5.
+        assert_eq!(gradient, [-1.0, 0.25, 0.125, 1.5]);
+    }
+
+    #[test]
     fn msgms_of_a_ramp_and_a_flat_picture() {
         // Gradient magnitude 0.1 against 0 at every place; the ramp keeps 0.2 a pixel at half resolution.
         let ramp: Vec<f32> = (0..64).map(|i| 0.1 * (i % 8) as f32).collect();
@@ -339,6 +365,10 @@ mod tests {
         let mask: Vec<f32> = random(10, &shape).iter().map(|&v| f32::from(v > 0.6)).collect();
         let mask = tensor(&mask, &shape);
         check_gradient(|p| Ok((cross_entropy_dice(p, &mask)? * 10.0)?), &shape, 11);
+        check_gradient(|p| Ok((focal(p, &mask)? * 10.0)?), &shape, 12);
+        // -(0.2² ln 0.8 + 0.3² ln 0.7) / 2.
+        let found = focal(&tensor(&[0.8, 0.3], &[1, 1, 1, 2]), &tensor(&[1.0, 0.0], &[1, 1, 1, 2])).unwrap();
+        assert!((found.to_scalar::<f32>().unwrap() - 0.020_513).abs() < 1e-5, "{found}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Training pictures kept in memory, a byte a value.
 
+use rand::RngExt;
+use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
 use super::samples::Sets;
@@ -59,6 +61,21 @@ impl Packed {
             width,
             data,
         }
+    }
+
+    /// A random part of `size` = `[width, height]`; a picture that is too small is continued by reflection.
+    ///
+    /// Places are drawn from half a part before the picture to half a part behind it and moved inside: the picture's edges, which a
+    /// network's padding makes look like nothing else, would hardly be seen otherwise.
+    pub fn random_crop(&self, size: [usize; 2], rng: &mut Pcg64) -> Image {
+        let part = [0, 1].map(|axis| self.size()[axis].min(size[axis]));
+        let at = [0, 1].map(|axis| {
+            let last = self.size()[axis] - part[axis];
+            rng.random_range(0..=last + size[axis])
+                .saturating_sub(size[axis] / 2)
+                .min(last)
+        });
+        self.crop(at, part).pad_to(size)
     }
 
     /// Whether it has one plane or three equal ones.

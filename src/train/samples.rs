@@ -105,6 +105,14 @@ pub struct DataCard {
     pub digest: String,
 }
 
+impl DataCard {
+    /// Adds further data: how many and what, and their digest.
+    pub fn add(&mut self, what: &str, digest: &str) {
+        self.summary += &format!(", and {what}; sha256 {digest}");
+        self.digest += &format!("+{digest}");
+    }
+}
+
 /// Whether the sample is without defect: by its class, else by its mask, which is read.
 pub fn is_good(sample: &Sample) -> Result<bool> {
     match (&sample.class, &sample.mask) {

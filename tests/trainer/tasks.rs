@@ -2,6 +2,9 @@
 
 use std::process::Output;
 
+use gst_candle::pixels::Image;
+
+use super::errors::assert_fails;
 use super::{Folder, assert_same, classes, figures, gst_candle, part, parts, run, succeed, write};
 
 /// In bf16 by loops, so that it runs on any CPU.
@@ -422,4 +425,86 @@ fn help_is_there_for_every_command() {
         gst_candle(&["train", "denoise"]).output().unwrap().status.code(),
         Some(2)
     );
+}
+
+#[test]
+fn real_defects_are_learned_from_and_large_pictures_are_cut() {
+    let folder = Folder::new();
+    let size = [96, 64];
+    parts(&folder.path("good"), 24, size);
+    for (set, count, first) in [("defects", 6, 100), ("test", 8, 200)] {
+        for number in first..first + count {
+            let picture = part(number, size[0], size[1], true);
+            let mut mask = Image::filled(1, size[1], size[0], 0.0);
+            mask.data
+                .iter_mut()
+                .zip(&picture.data)
+                .for_each(|(m, x)| *m = f32::from(*x > 0.9));
+            write(&folder.path(&format!("{set}/images/{number}.png")), &picture);
+            write(&folder.path(&format!("{set}/masks/{number}.png")), &mask);
+        }
+    }
+    parts(&folder.path("more"), 8, size);
+    let (good, defects) = (folder.text("good"), folder.text("defects"));
+    let train = |arguments: &[&str], model: &str| {
+        let common = [
+            "train",
+            "anomaly",
+            &good,
+            "--defects",
+            &defects,
+            "--width",
+            "4",
+            "--batch",
+            "4",
+            "-o",
+            model,
+        ];
+        run(&[&common[..], arguments].concat())
+    };
+    let judge = |model: &str| {
+        let judged = figures(&["eval", model, &folder.text("test"), &folder.text("more")]);
+        assert_eq!(judged["images"], 16);
+        [&judged["image_auroc"], &judged["pixel_auroc"]].map(|figure| figure.as_f64().unwrap())
+    };
+    let marking = folder.text("marking.safetensors");
+    let output = train(&["--steps", "40"], &marking);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("architecture unet: --defects"),
+        "{said}"
+    );
+    let judged = judge(&marking);
+    assert!(judged[0] > 0.9 && judged[1] > 0.8, "{judged:?}");
+    let card = figures(&["info", &marking]);
+    assert!(
+        card["training"]["data"]
+            .as_str()
+            .unwrap()
+            .contains("and 6 with real defects"),
+        "{card}"
+    );
+
+    let cut = folder.text("cut.safetensors");
+    let output = train(&["--steps", "60", "--arch", "fair-seg", "--tile", "32x32"], &cut);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let card = figures(&["info", &cut]);
+    assert_eq!(
+        (&card["input"]["resize"], &card["input"]["size"]),
+        (&"tile".into(), &serde_json::json!([32, 32]))
+    );
+    let judged = judge(&cut);
+    assert!(judged[0] > 0.8 && judged[1] > 0.7, "{judged:?}");
+
+    let none = folder.text("none.safetensors");
+    assert_fails(
+        &train(&["--arch", "fair"], &none),
+        &["--defects", "fair", "unet or fair-seg"],
+    );
+    assert_fails(
+        &train(&["--arch", "unet", "--tile", "32x32"], &none),
+        &["--tile does nothing with unet"],
+    );
+    std::fs::remove_dir_all(folder.path("defects/masks")).unwrap();
+    assert_fails(&train(&[], &none), &["defects", "pictures with masks"]);
 }

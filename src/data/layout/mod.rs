@@ -85,7 +85,7 @@ pub enum Layout {
 /// What a list of DATA arguments holds.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// Layout of the first argument.
+    /// Layout of the arguments: of the first one, or where pictures lie beside others in a layout with masks, that.
     pub layout: Layout,
     /// Samples in a fixed order (by argument, then by path; frames by time).
     pub samples: Vec<Sample>,
@@ -126,7 +126,11 @@ impl Dataset {
                 all = Some(next);
                 continue;
             };
-            if all.layout != next.layout {
+            // Pictures that have no mask may lie beside those that have: they are good ones.
+            let masked = |layout| matches!(layout, Layout::Masks | Layout::Mvtec);
+            if all.layout == Layout::Flat && masked(next.layout) {
+                all.layout = next.layout;
+            } else if all.layout != next.layout && !(masked(all.layout) && next.layout == Layout::Flat) {
                 let reason = format!(
                     "this is {}, but `{}` before it is {}; give data of one layout",
                     next.layout.describe(),

@@ -5,6 +5,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
+use super::defects::Defects;
 use super::{VAL_PICTURES, score, told_apart};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::defects::{self, Defective};
@@ -40,6 +41,8 @@ pub struct Marking {
     /// With the scaling of the whole picture.
     pub pictures: Vec<(Packed, Scaling)>,
     pub held_out: Vec<Packed>,
+    /// Real defects, if there are any.
+    pub defects: Defects,
     /// Side of the square crops.
     pub crop: usize,
     /// Side of the map's mean filter.
@@ -52,21 +55,11 @@ pub struct Marking {
 }
 
 impl Marking {
-    /// A random crop, normalised as the whole picture will be in use. One that is too small is continued by reflection.
-    ///
-    /// Places are drawn from half a crop before the picture to half a crop behind it and moved inside: the picture's edges,
-    /// which the network's padding makes look like nothing else, would hardly be seen otherwise and be taken for marks.
+    /// A random crop, normalised as the whole picture will be in use.
     fn crop(&self, (picture, scaling): &(Packed, Scaling), rng: &mut Pcg64) -> Image {
-        let [width, height] = picture.size().map(|side| side.min(self.crop));
-        let at = [(0, width), (1, height)].map(|(axis, side)| {
-            let last = picture.size()[axis] - side;
-            rng.random_range(0..=last + self.crop)
-                .saturating_sub(self.crop / 2)
-                .min(last)
-        });
-        let mut crop = picture.crop(at, [width, height]);
+        let mut crop = picture.random_crop([self.crop; 2], rng);
         scaling.apply(&mut crop);
-        crop.pad_to_multiple(self.crop)
+        crop
     }
 
     /// One training item: what the network sees, and the mask it should give.
@@ -80,7 +73,22 @@ impl Marking {
             blur: 0.5,
             flip: self.flip,
         };
+        // Half of the real defects stay where they were.
+        if rng.random()
+            && let Some(Defective { image, mask }) = self.defects.crop(self.crop, self.flip, &self.input, rng)
+        {
+            // What was marked stays where it is.
+            let settings = CameraSettings {
+                scale: 0.0,
+                flip: false,
+                ..settings
+            };
+            return (augment::camera(&image, &settings, rng), mask);
+        }
         let good = augment::camera(&self.crop(&self.pictures[index], rng), &settings, rng);
+        if let Some(Defective { image, mask }) = self.defects.transplanted(&good, &self.input, rng) {
+            return (image, mask);
+        }
         if rng.random_bool(UNMARKED) {
             let mask = Image::filled(1, good.height, good.width, 0.0);
             return (good, mask);

@@ -4,17 +4,18 @@ use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
+use super::defects::Defects;
 use super::{VAL_PICTURES, score, told_apart};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::defects::{self, Defective};
 use crate::data::random::stream;
 use crate::exec::candle::Network;
-use crate::model::MapKind;
+use crate::model::{InputSpec, MapKind};
 use crate::pixels::Image;
-use crate::train::arrays::{first_output, stack};
+use crate::train::arrays::stack;
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
-use crate::train::losses::PictureLoss;
+use crate::train::losses::{PictureLoss, focal};
 use crate::train::packed::Packed;
 use crate::train::run::{Metrics, Objective};
 use crate::train::samples::draw;
@@ -31,6 +32,12 @@ pub struct Restoring {
     pub flip: bool,
     /// Whether the pictures get defects; else the network sees them as they are.
     pub synthesize: bool,
+    /// Whether the network's first output marks the defects, and its second is the restored picture.
+    pub marks: bool,
+    /// Real defects, if there are any, for networks that mark them.
+    pub defects: Defects,
+    /// What the network takes; where it takes pieces of larger pictures, random ones are learned from.
+    pub input: InputSpec,
     pub pictures: Vec<Packed>,
     pub held_out: Vec<Packed>,
     pub batch: usize,
@@ -39,8 +46,16 @@ pub struct Restoring {
 }
 
 impl Restoring {
-    /// One training item: what the network sees, and what it should give.
-    fn item(&self, index: usize, rng: &mut Pcg64) -> (Image, Image) {
+    /// A picture, or a random piece of it.
+    fn picture(&self, picture: &Packed, rng: &mut Pcg64) -> Image {
+        match self.input.tile() {
+            Some(size) => picture.random_crop(size, rng),
+            None => picture.image(),
+        }
+    }
+
+    /// One training item: what the network sees, the good picture, and where they differ.
+    fn item(&self, index: usize, rng: &mut Pcg64) -> (Image, Image, Image) {
         let settings = CameraSettings {
             shift: 0.02,
             scale: 0.02,
@@ -49,13 +64,20 @@ impl Restoring {
             blur: 0.0,
             flip: self.flip,
         };
-        let target = augment::camera(&self.pictures[index].image(), &settings, rng);
-        let mut seen = target.clone();
-        if self.synthesize {
-            let other = self.pictures[rng.random_range(0..self.pictures.len())].image();
-            seen = defects::synthesize(&target, &other, rng).image;
-        }
-        (seen, target)
+        let target = augment::camera(&self.picture(&self.pictures[index], rng), &settings, rng);
+        let made = if let Some(real) = self.defects.transplanted(&target, &self.input, rng) {
+            real
+        } else if self.synthesize {
+            let other = self.picture(&self.pictures[rng.random_range(0..self.pictures.len())], rng);
+            defects::synthesize(&target, &other, rng)
+        } else {
+            let mask = Image::filled(1, target.height, target.width, 0.0);
+            Defective {
+                image: target.clone(),
+                mask,
+            }
+        };
+        (made.image, target, made.mask)
     }
 }
 
@@ -68,16 +90,24 @@ impl Objective for Restoring {
         let items = draw(self.seed, step, self.batch, self.pictures.len(), |index, rng| {
             self.item(index, rng)
         });
-        let (seen, target): (Vec<_>, Vec<_>) = items.into_iter().unzip();
-        Ok(vec![stack(&seen), stack(&target)])
+        let (mut seen, mut targets, mut masks) = (Vec::new(), Vec::new(), Vec::new());
+        for (image, target, mask) in items {
+            seen.push(image);
+            targets.push(target);
+            masks.push(mask);
+        }
+        Ok([seen, targets, masks].iter().map(|images| stack(images)).collect())
     }
 
     fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
-        let [seen, target] = batch else {
-            return Err(Error::Invalid("a batch is pictures and their targets".into()));
+        let [seen, target, mask] = batch else {
+            return Err(Error::Invalid("a batch is pictures, their targets and masks".into()));
         };
-        let output = first_output(network, std::slice::from_ref(seen), true)?;
-        self.loss.compute(&output, target)
+        let outputs = network.forward(std::slice::from_ref(seen), true)?;
+        match &outputs[..] {
+            [map, restored] if self.marks => Ok((self.loss.compute(restored, target)? + focal(map, mask)?)?),
+            outputs => self.loss.compute(&outputs[0], target),
+        }
     }
 
     /// How well made defects on held-out pictures are told from the pictures themselves.
@@ -86,10 +116,10 @@ impl Objective for Restoring {
         let (mut scores, mut defective) = (Vec::new(), Vec::new());
         for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
-            let good = picture.image();
+            let good = self.picture(picture, &mut rng);
             scores.push(score(network, &good, map, &self.device)?);
             defective.push(false);
-            let other = self.held_out[(i + 1) % self.held_out.len()].image();
+            let other = self.picture(&self.held_out[(i + 1) % self.held_out.len()], &mut rng);
             let Defective { image, mask } = defects::synthesize(&good, &other, &mut rng);
             if mask.data.iter().any(|&m| m > 0.5) {
                 scores.push(score(network, &image, map, &self.device)?);

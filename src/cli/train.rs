@@ -118,6 +118,9 @@ struct AnomalyArgs {
     /// Parts may lie mirrored: flip pictures at random
     #[arg(long)]
     flip: bool,
+    /// Parts may lie turned, by up to so many degrees either way: turn pictures at random
+    #[arg(long, value_name = "DEGREES", default_value = "0", value_parser = |s: &str| number(s, 0.0, 180.0))]
+    rotate: f64,
     /// Share of good frames that may be flagged
     #[arg(long, value_parser = rate, default_value = "0.01", value_name = "R")]
     false_alarm_rate: f64,
@@ -416,6 +419,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
                 resize: args.tile.map(|_| Resize::Tile).or(args.resize.map(Into::into)),
                 defects: args.defects,
                 flip: args.flip,
+                rotate: args.rotate as f32,
                 false_alarm_rate: args.false_alarm_rate,
             };
             let product = anomaly::train(&common, &options, &exec, &STOP)?;

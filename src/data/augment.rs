@@ -67,6 +67,8 @@ pub struct CameraSettings {
     pub blur: f32,
     /// Whether left-right and up-down flips are allowed.
     pub flip: bool,
+    /// Largest turn either way around the middle, in degrees.
+    pub rotate: f32,
 }
 
 /// One random draw of all these; the picture keeps its size. What comes in from outside repeats the edge. Values are not clipped.
@@ -84,8 +86,11 @@ pub fn camera(image: &Image, settings: &CameraSettings, rng: &mut Pcg64) -> Imag
     let offset = 0.25 * draw(settings.exposure);
     let blur = draw(settings.blur).abs();
     let noise = draw(settings.noise).abs();
+    let angle = draw(settings.rotate).to_radians();
     let flips: [bool; 2] = if settings.flip { rng.random() } else { [false; 2] };
-    let mut out = if shift == [0.0; 2] && scale == 0.0 {
+    let mut out = if angle != 0.0 {
+        rotated(image, shift, 1.0 + scale, angle)
+    } else if shift == [0.0; 2] && scale == 0.0 {
         image.clone()
     } else {
         resample(image, shift, 1.0 + scale)
@@ -135,6 +140,22 @@ pub(super) fn resample(image: &Image, shift: [f32; 2], scale: f32) -> Image {
     Image { data, ..*image }
 }
 
+/// [`resample`], turned clockwise by `angle` radians around the middle first.
+fn rotated(image: &Image, shift: [f32; 2], scale: f32, angle: f32) -> Image {
+    let (w, h) = (image.width, image.height);
+    let (sin, cos) = angle.sin_cos();
+    let middle = [w as f32 / 2.0 - 0.5, h as f32 / 2.0 - 0.5];
+    let mut out = image.clone();
+    for channel in 0..image.channels {
+        for (i, value) in out.plane_mut(channel).iter_mut().enumerate() {
+            let at = [(i % w, w, shift[0], middle[0]), (i / w, h, shift[1], middle[1])];
+            let [x, y] = at.map(|(i, length, shift, middle)| (i as f32 - middle) / scale - shift * length as f32);
+            *value = image.sample(channel, [middle[0] + cos * x + sin * y, middle[1] + cos * y - sin * x]);
+        }
+    }
+    out
+}
+
 /// Gaussian blur of standard deviation `sigma` pixels, separable, cut at three sigma, edges repeated.
 pub(super) fn gaussian_blur(image: &mut Image, sigma: f32) {
     let (w, h) = (image.width, image.height);
@@ -179,6 +200,7 @@ mod tests {
         noise: 0.0,
         blur: 0.0,
         flip: false,
+        rotate: 0.0,
     };
 
     fn numbered(channels: usize, height: usize, width: usize) -> Image {
@@ -247,6 +269,22 @@ mod tests {
     }
 
     #[test]
+    fn a_quarter_turn_by_angle_is_one_by_indices() {
+        let image = numbered(2, 7, 7);
+        let turned = rotated(&image, [0.0; 2], 1.0, std::f32::consts::FRAC_PI_2);
+        let difference = |a: &Image, b: &Image| {
+            a.data
+                .iter()
+                .zip(&b.data)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max)
+        };
+        assert!(difference(&turned, &turn(&image, 1, false)) < 1e-5);
+        let moved = rotated(&image, [0.2, -0.25], 1.5, 0.0);
+        assert!(difference(&moved, &resample(&image, [0.2, -0.25], 1.5)) < 1e-5);
+    }
+
+    #[test]
     fn blur_keeps_the_sum_and_has_its_width() {
         let mut image = Image::filled(2, 31, 33, 0.0);
         image.plane_mut(1)[15 * 33 + 16] = 1.0;
@@ -295,6 +333,7 @@ mod tests {
             noise: 0.01,
             blur: 1.0,
             flip: true,
+            rotate: 10.0,
         };
         let draw = |seed| camera(&image, &all, &mut stream(seed, 0, 0));
         assert_eq!(draw(1), draw(1));

@@ -55,6 +55,8 @@ pub struct Options {
     pub defects: Vec<String>,
     /// Whether parts may lie mirrored.
     pub flip: bool,
+    /// Largest turn either way that parts may lie in, in degrees.
+    pub rotate: f32,
     /// Share of good frames that may be flagged, 0..1.
     pub false_alarm_rate: f64,
 }
@@ -68,6 +70,7 @@ impl Default for Options {
             resize: None,
             defects: Vec::new(),
             flip: false,
+            rotate: 0.0,
             false_alarm_rate: 0.01,
         }
     }
@@ -151,7 +154,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         weight_decay: 0.0,
     };
     let extra = json!({
-        "loss": loss_name, "map": map, "smooth": smooth, "resize": resize, "flip": options.flip,
+        "loss": loss_name, "map": map, "smooth": smooth, "resize": resize, "flip": options.flip, "rotate": options.rotate,
         "false-alarm-rate": options.false_alarm_rate,
     });
     let settings = common.settings(Task::Anomaly, &net, defaults, &data, extra)?;
@@ -165,6 +168,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
             crop: CROP,
             smooth,
             flip: options.flip,
+            rotate: options.rotate,
             batch,
             seed,
             device,
@@ -174,6 +178,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
             map,
             smooth,
             flip: options.flip,
+            rotate: options.rotate,
             synthesize: common.arch(Task::Anomaly) != "autoencoder",
             marks: segments,
             defects,

@@ -167,6 +167,7 @@ impl Classifying {
             noise: 0.03,
             blur: 1.0,
             flip: self.options.flip,
+            rotate: 0.0,
         };
         let image = augment::camera(&self.pictures[index].image(), &settings, rng);
         normalize(&self.input, image).0

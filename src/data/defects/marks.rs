@@ -1,4 +1,5 @@
-//! Marks as a worn tool, a blow, dirt or a bad mould leave them: strokes, spots, shaded areas, foreign texture.
+//! Marks as a worn tool, a blow, dirt or a bad mould leave them: strokes, spots, shaded areas, foreign texture, chips at the edge, and
+//! bands that were ground, coated or lit otherwise.
 //!
 //! They serve a network that learns to tell marks from all else ([`crate::nets`]' `unet`), so they are as various as
 //! possible rather than true to one product.
@@ -40,13 +41,18 @@ impl Shape {
 pub fn mark(image: &Image, other: &Image, rng: &mut Pcg64) -> Defective {
     let mut out = image.clone();
     for _ in 0..rng.random_range(1..=3) {
-        let kind = rng.random_range(0..5);
+        let kind = rng.random_range(0..6);
         let shape = match kind {
             0 | 1 => stroke(image, rng),
             2 => spot(image, rng),
             3 => cloud(image, rng),
-            _ => patch(image, rng),
+            4 => patch(image, rng),
+            _ => band(image, rng),
         };
+        if kind == 5 {
+            draw_finish(&mut out, &shape, rng);
+            continue;
+        }
         // A patch of the same tone as its surroundings can only be told by its texture.
         if kind == 4 || rng.random_bool(0.3) {
             draw_texture(&mut out, other, &shape, rng);
@@ -87,6 +93,13 @@ fn draw_tone(out: &mut Image, shape: &Shape, rng: &mut Pcg64) {
     let (gain, shift) = (rng.random_range(0.1..=1.0f32), sign * rng.random_range(0.4..=2.5f32));
     let opacity = rng.random_range(0.4..=1.0);
     blend(out, shape, opacity, |_, _, below| gain * below + shift);
+}
+
+/// The same texture, stronger or weaker, and a little darker or brighter.
+fn draw_finish(out: &mut Image, shape: &Shape, rng: &mut Pcg64) {
+    let gain = log_uniform(0.5, 2.0, rng);
+    let shift = log_uniform(0.2, 1.5, rng) * if rng.random() { 1.0 } else { -1.0 };
+    blend(out, shape, 1.0, |_, _, below| gain * below + shift);
 }
 
 /// Filled from another place of another picture.
@@ -161,7 +174,16 @@ fn spot(image: &Image, rng: &mut Pcg64) -> Shape {
     let rim = perlin(image.width, image.height, cells, cells, rng);
     // The larger, the softer it may be: from an edge of a pixel to one as wide as the spot.
     let softness = log_uniform(1.0, radius, rng);
-    let [cx, cy] = place(image, rng);
+    let [mut cx, mut cy] = place(image, rng);
+    // Now and then it is a chip at the picture's edge.
+    if rng.random_bool(0.2) {
+        match rng.random_range(0..4) {
+            0 => cx = 0.0,
+            1 => cx = image.width as f32,
+            2 => cy = 0.0,
+            _ => cy = image.height as f32,
+        }
+    }
     let reach = 1.6 * radius + softness;
     Shape::new(image, [cx - reach, cy - reach, cx + reach, cy + reach], |x, y| {
         let (u, v) = (cos * (x - cx) + sin * (y - cy), cos * (y - cy) - sin * (x - cx));
@@ -195,6 +217,36 @@ fn patch(image: &Image, rng: &mut Pcg64) -> Shape {
     Shape::new(image, bounds, |x, y| {
         (half[0] - (x - cx).abs()).min(half[1] - (y - cy).abs()) / softness + 0.5
     })
+}
+
+/// All on one side of a wavy line, as far as a second one or the picture's edge; the lines lie along an axis, or nearly.
+fn band(image: &Image, rng: &mut Pcg64) -> Shape {
+    let shorter = image.width.min(image.height) as f32;
+    let quarter = f32::from(rng.random_range(0..4u8)) * std::f32::consts::FRAC_PI_2;
+    let (sin, cos) = (quarter + rng.random_range(-0.2..=0.2f32)).sin_cos();
+    let [cx, cy] = place(image, rng);
+    let (waves, phase) = (
+        rng.random_range(0.5..=3.0f32) / shorter,
+        rng.random_range(0.0..std::f32::consts::TAU),
+    );
+    let amplitude = rng.random_range(0.0..=0.05f32) * shorter;
+    let softness = log_uniform(0.7, 12.0, rng);
+    let width = if rng.random() {
+        f32::INFINITY
+    } else {
+        log_uniform(0.05, 0.5, rng) * shorter
+    };
+    let whole = [0.0, 0.0, image.width as f32, image.height as f32];
+    let mut shape = Shape::new(image, whole, |x, y| {
+        let (along, across) = (cos * (x - cx) + sin * (y - cy), cos * (y - cy) - sin * (x - cx));
+        let inside = across - amplitude * (std::f32::consts::TAU * waves * along + phase).sin();
+        inside.min(width - inside) / softness + 0.5
+    });
+    // What is more than the rest is the rule.
+    if shape.weights.iter().sum::<f32>() > 0.5 * shape.weights.len() as f32 {
+        shape.weights.iter_mut().for_each(|weight| *weight = 1.0 - *weight);
+    }
+    shape
 }
 
 #[cfg(test)]

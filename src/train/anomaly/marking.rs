@@ -49,6 +49,8 @@ pub struct Marking {
     pub smooth: usize,
     /// Whether parts may lie mirrored.
     pub flip: bool,
+    /// Largest turn either way that parts may lie in, in degrees.
+    pub rotate: f32,
     pub batch: usize,
     pub seed: u64,
     pub device: Device,
@@ -72,6 +74,7 @@ impl Marking {
             noise: 0.1,
             blur: 0.5,
             flip: self.flip,
+            rotate: self.rotate,
         };
         // Half of the real defects stay where they were.
         if rng.random()
@@ -81,6 +84,7 @@ impl Marking {
             let settings = CameraSettings {
                 scale: 0.0,
                 flip: false,
+                rotate: 0.0,
                 ..settings
             };
             return (augment::camera(&image, &settings, rng), mask);

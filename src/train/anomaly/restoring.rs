@@ -30,6 +30,8 @@ pub struct Restoring {
     pub smooth: usize,
     /// Whether parts may lie mirrored.
     pub flip: bool,
+    /// Largest turn either way that parts may lie in, in degrees.
+    pub rotate: f32,
     /// Whether the pictures get defects; else the network sees them as they are.
     pub synthesize: bool,
     /// Whether the network's first output marks the defects, and its second is the restored picture.
@@ -63,6 +65,7 @@ impl Restoring {
             noise: 0.01,
             blur: 0.0,
             flip: self.flip,
+            rotate: self.rotate,
         };
         let target = augment::camera(&self.picture(&self.pictures[index], rng), &settings, rng);
         let made = if let Some(real) = self.defects.transplanted(&target, &self.input, rng) {

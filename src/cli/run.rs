@@ -25,7 +25,7 @@ use crate::tasks::{AnomalyDetector, Classifier, Denoiser};
 ///
 /// Denoise: denoised pictures into the folder OUT, or a denoised video when OUT is named as one. Anomaly: a
 /// picture with its heat map for each picture (of a video, for each anomalous frame) and OUT/results.jsonl, a line
-/// a picture. Classify: OUT/results.jsonl. With OUT = -, the lines go to standard output and no pictures are written.
+/// a picture; so for models that predict, the score of frames with too few before them is null. Classify: OUT/results.jsonl. With OUT = -, the lines go to standard output and no pictures are written.
 ///
 /// Each file gets its name when it is complete. After an error or Ctrl-C the pictures finished until then stay, and there is
 /// no new video and no new results.jsonl.
@@ -295,16 +295,14 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
     let (threshold, pixel_threshold) = (detector.calibration().threshold, detector.calibration().pixel_threshold);
     let mut lines = Lines::open(args)?;
     let mut names = Names::default();
-    let mut before = None;
-    for sample in &data.samples {
+    for (sample, goes_on) in data.in_order() {
         unless_interrupted()?;
-        if !before.is_some_and(|before| data.goes_on(before, sample)) {
+        if !goes_on {
             detector.reset();
         }
-        before = Some(sample);
         let image = data.read(sample)?;
         let inspection = detector.inspect(&image)?;
-        let anomalous = inspection.score >= threshold;
+        let anomalous = inspection.judged && inspection.score >= threshold;
         let map = inspection.frame_map();
         let name = names.take(&sample.source);
         let found = if anomalous {
@@ -314,7 +312,7 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
         };
         let found: Vec<_> = found.iter().map(region).collect();
         lines.write(&json!({
-            "source": describe(&sample.source), "score": inspection.score, "threshold": threshold, "anomalous": anomalous,
+            "source": describe(&sample.source), "score": inspection.judged.then_some(inspection.score), "threshold": threshold, "anomalous": anomalous,
             "regions": found,
         }))?;
         let draw = anomalous || matches!(sample.source, Source::Picture(_));

@@ -204,7 +204,7 @@ struct CommonArgs {
     /// How steps are made of gradients [default: the task's]
     #[arg(long, value_name = "adamw|muon", value_parser = method)]
     optimizer: Option<Method>,
-    /// Begin with the weights of this model, of the same network, instead of random ones
+    /// Begin with the weights of this model, of the same network (in colour also of that for grey), instead of random ones
     #[arg(long, value_name = "MODEL")]
     from: Option<PathBuf>,
     /// Weight decay, decoupled

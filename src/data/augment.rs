@@ -156,8 +156,11 @@ fn rotated(image: &Image, shift: [f32; 2], scale: f32, angle: f32) -> Image {
     out
 }
 
-/// Gaussian blur of standard deviation `sigma` pixels, separable, cut at three sigma, edges repeated.
+/// Gaussian blur of standard deviation `sigma` pixels, separable, cut at three sigma, edges repeated; 0 is none.
 pub(super) fn gaussian_blur(image: &mut Image, sigma: f32) {
+    if sigma <= 0.0 {
+        return;
+    }
     let (w, h) = (image.width, image.height);
     let radius = (3.0 * sigma).ceil() as usize;
     let weight = |i: usize| (-0.5 * ((i as f32 - radius as f32) / sigma).powi(2)).exp();
@@ -302,6 +305,9 @@ mod tests {
         let mut flat = Image::filled(1, 4, 3, 0.7);
         gaussian_blur(&mut flat, 5.0);
         assert!(flat.data.iter().all(|v| (v - 0.7).abs() < 1e-6));
+        let before = image.clone();
+        gaussian_blur(&mut image, 0.0);
+        assert_eq!(image, before);
     }
 
     #[test]

@@ -124,10 +124,11 @@ pub(super) fn unet(o: &Checked) -> Result<Net> {
     Ok(seen.finish(b, &x, "tail", Finish::Noise, 1 << depth))
 }
 
-/// What two convolutions of `width` channels add to `x`.
+/// What two convolutions of `width` channels add to `x`. With a plain ReLU between them 232 of the 256 channels of the coarsest level gave
+/// nothing on any picture after 500 steps of training, and no gradient reached them any more.
 fn residual_block(b: &mut Builder, name: &str, x: &str, width: usize) -> String {
     let y = b.conv(format!("{name}.conv1"), x, width, 3, true);
-    let y = b.node(format!("{name}.relu"), Op::Relu, &[&y]);
+    let y = b.node(format!("{name}.relu"), Op::LeakyRelu { slope: 0.1 }, &[&y]);
     let y = b.conv(format!("{name}.conv2"), &y, width, 3, true);
     b.node(format!("{name}.add"), Op::Add, &[x, &y])
 }

@@ -85,6 +85,14 @@ impl AnomalyDetector {
     }
 
     fn remember(&mut self, normalized: Image) {
+        let size = |image: &Image| [image.width, image.height];
+        if self
+            .window
+            .back()
+            .is_some_and(|before| size(before) != size(&normalized))
+        {
+            self.reset();
+        }
         if self.window.len() == self.input.frames {
             self.window.pop_front();
         }
@@ -111,11 +119,8 @@ impl AnomalyDetector {
         let (normalized, scaling) = normalize(&self.input, fitted.clone());
         let seen = if self.predicts {
             let size = |image: &Image| [image.width, image.height];
-            if self
-                .window
-                .front()
-                .is_some_and(|before| size(before) != size(&normalized))
-            {
+            let other = |before: &Image| size(before) != size(&normalized);
+            if self.window.back().is_some_and(other) {
                 self.reset();
             }
             let ready = self.window.len() == self.input.frames;

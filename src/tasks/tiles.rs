@@ -11,7 +11,7 @@ fn starts(length: usize, side: usize) -> impl Iterator<Item = usize> + Clone {
     let room = length - side;
     let step = ((1.0 - OVERLAP) * side as f64).max(1.0);
     let count = (room as f64 / step).ceil() as usize;
-    (0..=count).map(move |i| if count == 0 { 0 } else { (i * room + count / 2) / count })
+    (0..=count).map(move |i| (i * room + count / 2).checked_div(count).unwrap_or(0))
 }
 
 /// What `run` makes of each piece of `size` = `[width, height]` of `image`, which is at least as large: pictures of the pieces' size, laid

@@ -120,17 +120,17 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         .map(|size| (size, resize))
         .filter(|_| resize != Resize::Tile);
     let (pictures, held_out, color) = packed::fitted(&sets, fit, common.net.color)?;
-    let defects = if options.defects.is_empty() {
-        Defects::default()
-    } else {
-        let (defects, digest) = Defects::load(&options.defects, fit, color)?;
-        data.add(&format!("{} with real defects", defects.len()), &digest);
-        defects
-    };
     let net = common.build(Task::Anomaly, color, 0)?;
     let input = InputSpec {
         resize,
         ..net.input.clone()
+    };
+    let defects = if options.defects.is_empty() {
+        Defects::default()
+    } else {
+        let (defects, digest) = Defects::load(&options.defects, fit, &input)?;
+        data.add(&format!("{} with real defects", defects.len()), &digest);
+        defects
     };
     let loss = options.loss.unwrap_or(PictureLoss::L2Ssim);
     let loss_name = match (marks, segments) {
@@ -215,21 +215,31 @@ fn prepare(common: &mut Common, options: &Options) -> Result<Sets> {
     let (train, apart) = common.sources.open(is_good)?;
     let least = if apart.is_some() { 2 } else { LEAST_PICTURES };
     at_least(least, &train, &common.sources.train, "good pictures")?;
+    let marked = !options.defects.is_empty();
+    if marked && options.map.is_some() {
+        let reason =
+            "--map is for networks that restore pictures, --defects for those that mark: leave one of them out";
+        return Err(Error::Invalid(reason.into()));
+    }
     if common.arch.is_none() {
+        let sized = common.net.size.map(|_| "--size");
         let (arch, reason) = match options.of_restoring() {
-            Some(option) if !options.defects.is_empty() => (
-                SEGMENTING,
-                format!("{option} is for networks that restore pictures, and --defects for those that mark"),
-            ),
+            None if marked && sized.is_none() => (MARKING, "--defects is for networks that mark".into()),
+            option if marked => {
+                let option = option.or(sized).unwrap_or_default();
+                (
+                    SEGMENTING,
+                    format!("--defects is for networks that mark, {option} for those that restore pictures"),
+                )
+            }
             Some(option) => ("fair", format!("{option} is for networks that restore pictures")),
-            None if !options.defects.is_empty() => (MARKING, "--defects is for networks that mark".into()),
             None => choose_arch(common.net.size, &sizes(&train)?),
         };
         eprintln!("architecture {arch}: {reason}");
         common.arch = Some(arch.into());
     }
     let arch = common.arch(Task::Anomaly);
-    if !options.defects.is_empty() && ![MARKING, SEGMENTING].contains(&arch) {
+    if marked && ![MARKING, SEGMENTING].contains(&arch) {
         return Err(Error::Invalid(format!(
             "--defects does nothing with {arch}, which learns from good pictures alone: choose --arch {MARKING} or {SEGMENTING}"
         )));
@@ -327,12 +337,10 @@ pub fn calibrate(
     model.calibration = Some(Calibration::Anomaly(start));
     let mut detector = AnomalyDetector::new(model, options)?;
     let mut scores = Vec::with_capacity(good.samples.len());
-    let mut before = None;
-    for sample in &good.samples {
-        if !before.is_some_and(|before| good.goes_on(before, sample)) {
+    for (sample, goes_on) in good.in_order() {
+        if !goes_on {
             detector.reset();
         }
-        before = Some(sample);
         let inspection = detector.inspect(&good.read(sample)?)?;
         if inspection.judged {
             scores.push(inspection.score);

@@ -13,8 +13,8 @@ use super::optimizer::Method;
 use super::run::{Settings, Trained};
 use super::samples::{DataCard, Sources};
 use super::schedule::Budget;
+use super::start::begin_with;
 use crate::exec::Precision;
-use crate::graph::Weights;
 use crate::model::{Color, InputSpec, Model, Task, Training};
 use crate::nets::{self, Net, NetOptions};
 use crate::{Error, Result};
@@ -38,7 +38,7 @@ pub struct Common {
     pub method: Option<Method>,
     /// Decoupled weight decay.
     pub weight_decay: Option<f64>,
-    /// A model of the same network whose weights to begin with.
+    /// A model of the same network, or of the same for grey, whose weights to begin with.
     pub from: Option<PathBuf>,
     /// Seed of all random numbers.
     pub seed: u64,
@@ -221,19 +221,6 @@ impl Common {
             weights,
         }
     }
-}
-
-/// The weights of the model at `path`, which must be of the network `net`.
-fn begin_with(path: &Path, net: &Net) -> Result<Weights> {
-    let model = Model::load(path)?;
-    if model.graph != net.graph {
-        let reason = format!(
-            "its network ({}) is not the one to train: give the same --arch, --width, --depth and --color",
-            model.training.arch
-        );
-        return Err(Error::model(path, reason));
-    }
-    Ok(model.weights)
 }
 
 /// SHA-256 of the file at `path`, hexadecimal.

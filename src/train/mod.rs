@@ -24,3 +24,4 @@ pub mod progress;
 pub mod run;
 pub mod samples;
 pub mod schedule;
+mod start;

@@ -1,5 +1,6 @@
 //! Steps of equal size in every direction.
 
+use super::optimizer::ended;
 use crate::kernels::conv::{Conv, conv2d};
 use crate::kernels::{Arithmetic, Nhwc};
 
@@ -32,7 +33,7 @@ pub fn matrix(dims: &[usize]) -> Option<[usize; 2]> {
 pub fn step(momentum: &mut [f32], gradient: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
     let mut ahead = vec![0.0; gradient.len()];
     for ((mean, ahead), &now) in momentum.iter_mut().zip(&mut ahead).zip(gradient) {
-        *mean += (1.0 - MOMENTUM) * (now - *mean);
+        *mean = ended(*mean + (1.0 - MOMENTUM) * (now - *mean));
         *ahead = *mean + (1.0 - MOMENTUM) * (now - *mean);
     }
     let mut step = if rows > columns {

@@ -134,8 +134,8 @@ impl Optimizer {
                     .zip(gradient.par_chunks(CHUNK))
                     .for_each(|(((value, first), second), gradient)| {
                         for (((w, m), v), &g) in value.iter_mut().zip(first).zip(second).zip(gradient) {
-                            *m = beta1 * *m + share1 * g;
-                            *v = beta2 * *v + share2 * g * g;
+                            *m = ended(beta1 * *m + share1 * g);
+                            *v = ended(beta2 * *v + share2 * g * g);
                             *w = keep * *w - rate1 * *m / (v.sqrt() / root2 + eps);
                         }
                     });
@@ -186,6 +186,16 @@ impl Optimizer {
         self.steps = steps;
         Ok(())
     }
+}
+
+/// Moments smaller than this are 0.
+const ENDED: f32 = 1e-30;
+
+/// `x`, or 0 once it is so small that it says nothing. The moments of a weight that gradients no longer reach halve for ever else, and
+/// numbers near the least that f32 holds are worked with a hundred times slower: a quarter of the weights of a U-Net in such a state made
+/// its training six times slower.
+pub(super) fn ended(x: f32) -> f32 {
+    if x.abs() < ENDED { 0.0 } else { x }
 }
 
 fn values(tensor: &Tensor) -> Result<Vec<f32>> {
@@ -266,6 +276,28 @@ mod tests {
                 .to_string()
                 .contains("a.bias")
         );
+    }
+
+    #[test]
+    fn moments_end_where_gradients_do() {
+        for method in [Method::AdamW, Method::Muon] {
+            let var = Var::ones((16, 16), candle_core::DType::F32, &Device::Cpu).unwrap();
+            let params = Params {
+                method,
+                ..Params::default()
+            };
+            let mut optimizer = Optimizer::new(vec![("a.weight".into(), var.clone())], params).unwrap();
+            for step in 0..2000 {
+                let scale = Tensor::full(if step < 2 { 1.0f32 } else { 0.0 }, (16, 16), &Device::Cpu).unwrap();
+                let loss = (var.as_tensor().sqr().unwrap() * scale).unwrap().sum_all().unwrap();
+                optimizer.step(&loss.backward().unwrap(), 1e-3).unwrap();
+                if step == 100 {
+                    assert!(optimizer.moments().0["a.weight"].data.iter().all(|m| *m != 0.0));
+                }
+            }
+            let first = &optimizer.moments().0["a.weight"].data;
+            assert!(first.iter().all(|m| *m == 0.0), "{}: {}", method.name(), first[0]);
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::{Error, Result};
 const LONGEST: usize = 256;
 /// Its sides are multiples of this.
 const MULTIPLE: usize = 16;
-/// Share of the frames held out: the last ones of each video.
+/// Share of the frames held out: the last ones of each video or folder.
 const HELD_OUT: f64 = 0.15;
 /// Least number of frames to predict, to learn from and held out.
 const LEAST: usize = 16;
@@ -73,23 +73,30 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         }
     };
     common.net.size = Some(size);
-    common.build(Task::Predict, Color::Gray, 0)?;
-    let sets = Sets::new(train, apart, HELD_OUT, common.seed);
-    let data = sets.card()?;
-    let (pictures, held_out, color) = fitted(&sets, Some((size, Resize::Stretch)), common.net.color)?;
-    let net = common.build(Task::Predict, color, 0)?;
-    let windows = [&sets.train, &sets.val].map(|data| windows(data, net.input.frames));
-    for (windows, what) in windows.iter().zip(["to learn from", "held out"]) {
+    let frames = common.build(Task::Predict, Color::Gray, 0)?.input.frames;
+    let (train, val) = match apart {
+        Some(val) => (train, val),
+        None => train.split_off_end(HELD_OUT),
+    };
+    let sets = Sets { train, val };
+    let windows = [&sets.train, &sets.val].map(|data| windows(data, frames));
+    for (windows, (named, what)) in windows.iter().zip([
+        (common.sources.train.first(), "to learn from"),
+        (common.sources.val.first().or(common.sources.train.first()), "held out"),
+    ]) {
         if windows.len() < LEAST {
             let reason = format!(
                 "{} frames {what} have {} good ones right before them, at least {LEAST} are needed: give longer videos",
                 windows.len(),
-                net.input.frames
+                frames
             );
-            return Err(Error::data(&common.sources.train[0], reason));
+            return Err(Error::data(named.map_or("DATA", String::as_str), reason));
         }
     }
     let [windows, held_windows] = windows;
+    let data = sets.card()?;
+    let (pictures, held_out, color) = fitted(&sets, Some((size, Resize::Stretch)), common.net.color)?;
+    let net = common.build(Task::Predict, color, 0)?;
     let smooth = options.smooth.unwrap_or(SMOOTH);
     let defaults = Defaults {
         batch: 8,
@@ -113,6 +120,12 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         seed: common.seed,
         device: common.device.clone(),
     };
+    if common.sources.limits.every > 1 {
+        eprintln!(
+            "one frame in {0} is taken: give eval, run and calibrate --every {0}, and the element frames as far apart",
+            common.sources.limits.every
+        );
+    }
     match run(&objective, &net, &settings, stop)? {
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
@@ -124,7 +137,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
     }
 }
 
-/// A frame's `[width, height]`, no larger than it is and no longer than 256, in multiples of 16.
+/// About a frame's `[width, height]`, but no longer than 256, in multiples of 16.
 fn own_size(frame: [usize; 2]) -> [usize; 2] {
     let longest = frame[0].max(frame[1]);
     let scale = (LONGEST as f64 / longest as f64).min(1.0);
@@ -135,12 +148,8 @@ fn own_size(frame: [usize; 2]) -> [usize; 2] {
 fn windows(data: &Dataset, frames: usize) -> Vec<usize> {
     let mut row = 0;
     let mut windows = Vec::new();
-    for i in 0..data.samples.len() {
-        row = if i > 0 && data.goes_on(&data.samples[i - 1], &data.samples[i]) {
-            row + 1
-        } else {
-            0
-        };
+    for (i, (_, goes_on)) in data.in_order().enumerate() {
+        row = if goes_on { row + 1 } else { 0 };
         if row >= frames {
             windows.push(i);
         }

@@ -120,15 +120,25 @@ fn what_moves_otherwise_is_told_by_a_prediction() {
     );
     let judged = figures(&["eval", &model, &test]);
     assert!(judged["frame_auc"].as_f64().unwrap() > 0.9, "{judged}");
-    // The frames that have too few before them get a score of 0, in each clip anew.
+    assert_eq!(judged["images"], 56);
+    // The frames that have too few before them get no score, in each clip anew.
     let lines = succeed(&["run", &model, &test, &good, "-o", "-"]);
     let unjudged: Vec<usize> = (0..)
         .zip(lines.lines())
-        .filter(|(_, line)| line.contains("\"score\":0.0,"))
+        .filter(|(_, line)| line.contains("\"score\":null,"))
         .map(|(i, _)| i)
         .collect();
     assert_eq!(unjudged, [0, 1, 2, 3, 60, 61, 62, 63]);
-    // Labelled frames alone are learned from.
+    // The same frames as pictures.
+    let pictures = folder.text("pictures");
+    succeed(&["run", &denoiser(&folder, &good), &good, "-o", &pictures, "--sigma", "0"]);
+    let other = folder.text("other.safetensors");
+    succeed(&[
+        "train", "predict", &pictures, "--width", "2", "--steps", "2", "--batch", "2", "-o", &other,
+    ]);
+    // 15 % of 150 frames are held out, and the first four of these are not judged.
+    assert_eq!(figures(&["info", &other])["calibration"]["frames"], 23 - 4);
+    // Frames that are called abnormal are not learned from.
     let few = folder.text("few.safetensors");
     assert_fails(
         &run(&["train", "predict", &test, "--steps", "1", "-o", &few]),

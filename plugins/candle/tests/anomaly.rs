@@ -318,11 +318,18 @@ fn a_model_that_predicts_judges_by_the_frames_before() {
         });
         frames.collect()
     };
-    assert_eq!(scores("", &[0, 255, 255, 255, 0, 0], 9), [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
-    assert_eq!(scores("", &[0, 0, 0, 255, 255, 0], 3), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    // Those that have too few before them get no result, here -1.
+    assert_eq!(
+        scores("", &[0, 255, 255, 255, 0, 0], 9),
+        [-1.0, -1.0, 0.0, 0.0, 1.0, 0.0]
+    );
+    assert_eq!(
+        scores("", &[0, 0, 0, 255, 255, 0], 3),
+        [-1.0, -1.0, 0.0, -1.0, -1.0, 1.0]
+    );
     // Frames between are seen, and carry the last result.
     let every_other = scores("inference-interval=2", &[0, 0, 0, 255, 255, 255, 0], 9);
-    assert_eq!(every_other, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    assert_eq!(every_other, [-1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
     // At a threshold of 0, too, a frame that was not judged is no anomaly.
     let (mut harness, bus) = harness("candleanomaly", &model, "threshold=0", CAPS);
     for index in 0..3 {

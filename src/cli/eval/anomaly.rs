@@ -5,10 +5,9 @@ use serde_json::{Map, Value};
 
 use super::super::common::figure;
 use super::{Args, Outcome};
-use crate::data::layout::{Dataset, Layout, Sample, Split};
-use crate::data::pictures;
+use crate::data::layout::{Dataset, Layout, Split, read_mask};
 use crate::exec::Options;
-use crate::model::{Color, Model};
+use crate::model::Model;
 use crate::pixels::Image;
 use crate::score::metrics;
 use crate::tasks::AnomalyDetector;
@@ -41,15 +40,18 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
     let threshold = detector.calibration().threshold;
     let (mut scores, mut anomalous) = (Vec::new(), Vec::new());
     let mut pixels = Pixels::default();
-    let mut before = None;
-    for sample in &data.samples {
-        if !before.is_some_and(|before| data.goes_on(before, sample)) {
+    let mut unjudged = 0;
+    for (sample, goes_on) in data.in_order() {
+        if !goes_on {
             detector.reset();
         }
-        before = Some(sample);
         let image = data.read(sample)?;
         let inspection = detector.inspect(&image)?;
-        let mask = read_mask(sample, &image)?;
+        if !inspection.judged {
+            unjudged += 1;
+            continue;
+        }
+        let mask = sample.mask.as_ref().map(|path| read_mask(path, &image)).transpose()?;
         let bad = !is_good(sample)?;
         scores.push(inspection.score);
         anomalous.push(bad);
@@ -98,6 +100,11 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
     {
         text.push_str("no folder or mask says which are defective: all are taken as good\n");
     }
+    if unjudged > 0 {
+        text.push_str(&format!(
+            "{unjudged} frames have too few before them to be judged, and do not count\n"
+        ));
+    }
     if pixels.reduced {
         text.push_str(&format!(
             "pixel figures on maps reduced to {REDUCED_SIDE} pixels a side\n"
@@ -108,24 +115,6 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         images: scores.len(),
         text,
     })
-}
-
-/// The sample's mask, one plane of the picture's size.
-fn read_mask(sample: &Sample, image: &Image) -> Result<Option<Image>> {
-    let Some(path) = &sample.mask else { return Ok(None) };
-    let mask = pictures::read(path)?.to_color(Color::Gray);
-    if (mask.width, mask.height) != (image.width, image.height) {
-        let sizes = [mask.width, mask.height, image.width, image.height];
-        bail!(
-            "{}: the mask has {}x{} pixels, its picture {}x{}",
-            path.display(),
-            sizes[0],
-            sizes[1],
-            sizes[2],
-            sizes[3]
-        );
-    }
-    Ok(Some(mask))
 }
 
 impl Pixels {

@@ -171,6 +171,7 @@ fn plain(path: PathBuf) -> Sample {
         class: None,
         mask: None,
         clean: None,
+        place: 0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which frames of videos are anomalous: `labels.csv` beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -15,7 +16,8 @@ const CLASSES: [&str; 2] = ["good", "anomalous"];
 /// What the file says: for each clip, which is a video's name without extension, the class of each frame, counted from 0.
 pub type Labels = BTreeMap<String, BTreeMap<usize, &'static str>>;
 
-/// The labels in `folder`; none where the file does not exist. Lines are `clip,frame,abnormal`, the last one 0 or 1.
+/// The labels in `folder`; none where there is no such file, or one that does not begin with `clip,frame,abnormal` and so is somebody
+/// else's. An error names a line that is not so, or a clip that is no video there.
 pub fn read(folder: &Path) -> Result<Labels> {
     let path = folder.join(FILE);
     let text = match std::fs::read_to_string(&path) {
@@ -24,6 +26,11 @@ pub fn read(folder: &Path) -> Result<Labels> {
         Err(error) => return Err(Error::io(&path, error)),
     };
     let mut labels = Labels::new();
+    let cells = |line: &str| -> Vec<String> { line.split(',').map(|cell| cell.trim().to_owned()).collect() };
+    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+    if lines.next().is_none_or(|(_, first)| cells(first) != HEADER) {
+        return Ok(labels);
+    }
     let wrong = |number: usize, line: &str| {
         let reason = format!(
             "line {}, `{line}`, is not {}: a video's name without extension, a frame counted from 0, and 0 or 1",
@@ -32,19 +39,27 @@ pub fn read(folder: &Path) -> Result<Labels> {
         );
         Error::data(&path, reason)
     };
-    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
-        if (number == 0 && cells == HEADER) || line.trim().is_empty() {
-            continue;
-        }
-        let [clip, frame, abnormal] = cells[..] else {
+    for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+        let [clip, frame, abnormal] = &cells(line)[..] else {
             return Err(wrong(number, line));
         };
-        let class = match (frame.parse(), abnormal) {
+        let class = match (frame.parse(), abnormal.as_str()) {
             (Ok(frame), "0" | "1") => (frame, CLASSES[usize::from(abnormal == "1")]),
             _ => return Err(wrong(number, line)),
         };
-        labels.entry(clip.to_owned()).or_default().extend([class]);
+        labels.entry(clip.clone()).or_default().extend([class]);
     }
-    Ok(labels)
+    let entries = std::fs::read_dir(folder).map_err(|error| Error::io(folder, error))?;
+    let names: HashSet<OsString> = entries
+        .flatten()
+        .filter_map(|entry| Some(entry.path().file_stem()?.to_owned()))
+        .collect();
+    match labels.keys().find(|clip| !names.contains(OsStr::new(clip))) {
+        Some(clip) => {
+            let reason =
+                format!("it names the clip `{clip}`, but no video there has this name: leave the extension out");
+            Err(Error::data(&path, reason))
+        }
+        None => Ok(labels),
+    }
 }

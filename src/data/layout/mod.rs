@@ -39,6 +39,8 @@ pub struct Sample {
     pub mask: Option<PathBuf>,
     /// The clean picture of a noisy one.
     pub clean: Option<PathBuf>,
+    /// Its position among all that were listed with it: what comes right after it in a video, or a folder, has the next one.
+    pub place: usize,
 }
 
 /// Where a sample's frame comes from.
@@ -93,8 +95,6 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// Decoded video frames, where there are videos.
     frames: Frames,
-    /// Every how many frames of a video one was taken.
-    every: usize,
     /// The arguments that are paths: names in the digest are relative to them.
     roots: Vec<PathBuf>,
 }
@@ -145,7 +145,13 @@ impl Dataset {
             let classes: BTreeSet<String> = all.classes.drain(..).chain(next.classes).collect();
             all.classes = classes.into_iter().collect();
         }
-        all.ok_or_else(|| Error::Invalid("no data: name a folder, a picture, a video or a URI".into()))
+        let mut all =
+            all.ok_or_else(|| Error::Invalid("no data: name a folder, a picture, a video or a URI".into()))?;
+        all.samples
+            .iter_mut()
+            .enumerate()
+            .for_each(|(place, sample)| sample.place = place);
+        Ok(all)
     }
 
     fn open_one(argument: &str, split: Split, limits: VideoLimits) -> Result<Self> {
@@ -154,7 +160,6 @@ impl Dataset {
             samples: Vec::new(),
             classes: Vec::new(),
             frames: Frames::default(),
-            every: limits.every.max(1),
             roots: Vec::new(),
         };
         if argument.contains("://") {
@@ -201,6 +206,7 @@ impl Dataset {
                     .map(|class| (*class).to_owned()),
                 mask: None,
                 clean: None,
+                place: 0,
             });
         }
         Ok(())
@@ -222,16 +228,21 @@ impl Dataset {
         }
     }
 
-    /// Whether `now` is what comes right after `before` in a video, among the frames that were taken of it, or in a folder of pictures,
-    /// where they are taken for a video.
-    pub fn goes_on(&self, before: &Sample, now: &Sample) -> bool {
-        match (&before.source, &now.source) {
-            (Source::Frame { video: a, index: i }, Source::Frame { video: b, index: j }) => {
-                a == b && i + self.every == *j
-            }
-            (Source::Picture(a), Source::Picture(b)) => a != b && a.parent() == b.parent(),
-            _ => false,
-        }
+    /// The samples, and whether each is what came right after the one before it in a video (among the frames that were taken), or in a
+    /// folder of pictures, where these are taken for a video.
+    pub fn in_order(&self) -> impl Iterator<Item = (&Sample, bool)> {
+        let before = std::iter::once(None).chain(self.samples.iter().map(Some));
+        self.samples.iter().zip(before).map(|(now, before)| {
+            let together = |before: &Sample| match (&before.source, &now.source) {
+                (Source::Frame { video: a, .. }, Source::Frame { video: b, .. }) => a == b,
+                (Source::Picture(a), Source::Picture(b)) => a.parent() == b.parent(),
+                _ => false,
+            };
+            (
+                now,
+                before.is_some_and(|before| before.place + 1 == now.place && together(before)),
+            )
+        })
     }
 
     /// SHA-256 over names and contents of all the samples' files, hexadecimal: the data's digest for the model's card. Names are relative
@@ -285,18 +296,24 @@ impl Dataset {
     /// Never an empty side when there are two samples or more.
     pub fn split_off(self, share: f64, seed: u64) -> (Dataset, Dataset) {
         let chosen = split::choose(&self.samples, share, seed);
+        self.parted(&chosen)
+    }
+
+    /// [`Dataset::split_off`] with pictures taken for the frames of a video: the last ones of each folder, too.
+    pub fn split_off_end(self, share: f64) -> (Dataset, Dataset) {
+        let chosen = split::ends(&self.samples, share);
+        self.parted(&chosen)
+    }
+
+    /// The samples that are not chosen, and those that are.
+    fn parted(self, chosen: &[bool]) -> (Dataset, Dataset) {
         let side = |wanted: bool| {
-            let samples = self
-                .samples
-                .iter()
-                .zip(&chosen)
-                .filter(|(_, chosen)| **chosen == wanted);
+            let samples = self.samples.iter().zip(chosen).filter(|(_, chosen)| **chosen == wanted);
             Dataset {
                 layout: self.layout,
                 samples: samples.map(|(sample, _)| sample.clone()).collect(),
                 classes: self.classes.clone(),
                 frames: self.frames.clone(),
-                every: self.every,
                 roots: self.roots.clone(),
             }
         };
@@ -304,9 +321,16 @@ impl Dataset {
     }
 }
 
-/// Reads a mask: one channel, 1 where the picture is at least half white, else 0.
-pub fn read_mask(path: &Path) -> Result<Image> {
+/// Reads the mask of `picture`: one channel of its size, 1 where it is at least half white, else 0.
+pub fn read_mask(path: &Path, picture: &Image) -> Result<Image> {
     let mut mask = pictures::read(path)?.to_color(crate::model::Color::Gray);
+    let [size, wanted] = [&mask, picture].map(|image| format!("{}x{}", image.width, image.height));
+    if size != wanted {
+        return Err(Error::data(
+            path,
+            format!("the mask has {size} pixels, its picture {wanted}"),
+        ));
+    }
     mask.data.iter_mut().for_each(|v| *v = f32::from(*v >= 0.5));
     Ok(mask)
 }

@@ -22,7 +22,9 @@ pub fn choose(samples: &[Sample], share: f64, seed: u64) -> Vec<bool> {
             Source::Frame { video, .. } => Some(video.as_str()),
             Source::Picture(_) => None,
         };
-        pools.entry((video, sample.class.as_deref())).or_default().push(i);
+        // The frames of a video go by time alone.
+        let class = sample.class.as_deref().filter(|_| video.is_none());
+        pools.entry((video, class)).or_default().push(i);
     }
     let mut chosen = vec![false; samples.len()];
     // What rounding leaves over in one class goes to the next, so that the whole comes out right.
@@ -45,6 +47,26 @@ pub fn choose(samples: &[Sample], share: f64, seed: u64) -> Vec<bool> {
             .max_by_key(|pool| pool.len())
             .and_then(|pool| pool.last());
         largest.into_iter().for_each(|&i| chosen[i] = true);
+    }
+    chosen
+}
+
+/// For each sample whether it is among the last `share` of its video or folder.
+pub fn ends(samples: &[Sample], share: f64) -> Vec<bool> {
+    let mut pools: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
+    for (i, sample) in samples.iter().enumerate() {
+        let of = match &sample.source {
+            Source::Frame { video, .. } => Path::new(video.as_str()),
+            Source::Picture(path) => path.parent().unwrap_or(path),
+        };
+        pools.entry(of).or_default().push(i);
+    }
+    let mut chosen = vec![false; samples.len()];
+    for pool in pools.values() {
+        let count = (share * pool.len() as f64).round() as usize;
+        pool[pool.len() - count.min(pool.len() - 1)..]
+            .iter()
+            .for_each(|&i| chosen[i] = true);
     }
     chosen
 }

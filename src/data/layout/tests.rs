@@ -207,7 +207,10 @@ fn masks_are_cut_at_one_half() {
         },
     )
     .unwrap();
-    assert_eq!(read_mask(&path).unwrap().data, [0.0, 0.0, 1.0, 1.0]);
+    let picture = |width| Image::filled(3, 1, width, 0.0);
+    assert_eq!(read_mask(&path, &picture(4)).unwrap().data, [0.0, 0.0, 1.0, 1.0]);
+    let error = read_mask(&path, &picture(5)).unwrap_err().to_string();
+    assert!(error.contains("4x1 pixels, its picture 5x1"), "{error}");
 }
 
 fn samples(sources: impl Iterator<Item = (Source, Option<&'static str>)>) -> Vec<Sample> {
@@ -217,6 +220,7 @@ fn samples(sources: impl Iterator<Item = (Source, Option<&'static str>)>) -> Vec
             class: class.map(str::to_owned),
             mask: None,
             clean: None,
+            place: 0,
         })
         .collect()
 }

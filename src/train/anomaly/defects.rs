@@ -6,7 +6,7 @@ use rand_pcg::Pcg64;
 use crate::data::augment::turn;
 use crate::data::defects::{Defective, transplant};
 use crate::data::layout::{Dataset, Split, VideoLimits, read_mask};
-use crate::model::{Color, InputSpec, Resize};
+use crate::model::{InputSpec, Resize};
 use crate::pixels::{Image, Placement};
 use crate::tasks::Scaling;
 use crate::train::packed::{Packed, to_color};
@@ -15,22 +15,27 @@ use crate::{Error, Result};
 
 /// Share of the training items that show a real defect, where there are some.
 const SHARE: f64 = 0.5;
+/// A pixel of a mask that was made small is defective where so much of it is: a scratch may be narrower than a pixel.
+const COVERED: f32 = 0.1;
 
-/// Pictures with defects, none of them twice.
+/// Pictures with defects.
 #[derive(Default)]
 pub struct Defects {
     real: Vec<Real>,
 }
 
-struct Real {
+/// A picture with a defect.
+pub struct Real {
     picture: Packed,
+    scaling: Scaling,
     /// One plane of its size, 1 where it is defective.
     mask: Packed,
 }
 
 impl Defects {
-    /// The pictures with masks in `folders`, brought to `fit`'s size, where there is one; and a digest of them.
-    pub fn load(folders: &[String], fit: Option<([usize; 2], Resize)>, color: Color) -> Result<(Self, String)> {
+    /// The pictures with masks in `folders`, brought to `fit`'s size, where there is one, for a network that takes `input`; and a digest
+    /// of them.
+    pub fn load(folders: &[String], fit: Option<([usize; 2], Resize)>, input: &InputSpec) -> Result<(Self, String)> {
         let limits = VideoLimits::default();
         let mut data = Dataset::open(folders, Split::Train, limits)?;
         if data.samples.iter().all(|sample| sample.mask.is_none()) {
@@ -45,28 +50,25 @@ impl Defects {
         )?;
         let mut real = Vec::with_capacity(data.samples.len());
         for sample in &data.samples {
-            let picture = data.read(sample)?;
             let path = sample.mask.as_ref().expect("the others were left out");
-            let mask = read_mask(path)?;
-            let size = |image: &Image| [image.width, image.height];
-            if size(&mask) != size(&picture) {
-                let ([a, b], [c, d]) = (size(&mask), size(&picture));
-                return Err(Error::data(
-                    path,
-                    format!("the mask has {a}x{b} pixels, its picture {c}x{d}"),
-                ));
+            let picture = data.read(sample)?;
+            let mut mask = read_mask(path, &picture)?;
+            let mut picture = picture;
+            if let Some((size, resize)) = fit {
+                let placement = Placement::new([picture.width, picture.height], size, resize);
+                (picture, mask) = (placement.apply(&picture), placement.apply(&mask));
+                mask.data.iter_mut().for_each(|m| *m = f32::from(*m > COVERED));
+                if mask.data.iter().all(|m| *m == 0.0) {
+                    let reason = "nothing of this mask is left at the network's size: take a larger --size, or --tile, or --arch unet";
+                    return Err(Error::data(path, reason));
+                }
             }
-            let fitted = |image: Image| match fit {
-                Some((input, resize)) => Placement::new(size(&image), input, resize).apply(&image),
-                None => image,
-            };
-            let mut mask = fitted(mask);
-            mask.data.iter_mut().for_each(|m| *m = f32::from(*m > 0.5));
-            let mut picture = [Packed::new(&fitted(picture))];
-            to_color(&mut picture, color);
-            let [picture] = picture;
-            let mask = Packed::new(&mask);
-            real.push(Real { picture, mask });
+            let scaling = Scaling::of(input, &picture.to_color(input.color).data);
+            let mut picture = [Packed::new(&picture)];
+            to_color(&mut picture, input.color);
+            let ([picture], mask) = (picture, Packed::new(&mask));
+            #[rustfmt::skip]
+            real.push(Real { picture, scaling, mask });
         }
         Ok((Self { real }, data.digest()?))
     }
@@ -76,47 +78,36 @@ impl Defects {
         self.real.len()
     }
 
-    /// One of them, now and then.
-    fn draw(&self, rng: &mut Pcg64) -> Option<&Real> {
+    /// One of them, half of the time.
+    pub fn draw(&self, rng: &mut Pcg64) -> Option<&Real> {
         (!self.real.is_empty() && rng.random_bool(SHARE)).then(|| &self.real[rng.random_range(0..self.real.len())])
-    }
-
-    /// Now and then, `good` with a real defect on it, as `input` normalises it; `good` is normalised.
-    pub fn transplanted(&self, good: &Image, input: &InputSpec, rng: &mut Pcg64) -> Option<Defective> {
-        let real = self.draw(rng)?;
-        Some(transplant(good, &real.normalized(input), &real.mask.image(), rng))
-    }
-
-    /// Now and then, a crop of `side` pixels a side with a real defect where it was, normalised with the whole picture.
-    pub fn crop(&self, side: usize, flip: bool, input: &InputSpec, rng: &mut Pcg64) -> Option<Defective> {
-        let real = self.draw(rng)?;
-        let (picture, mask) = (real.normalized(input), real.mask.image());
-        let marked: Vec<usize> = (0..mask.data.len()).filter(|&i| mask.data[i] > 0.5).collect();
-        let one = marked
-            .get(rng.random_range(0..marked.len().max(1)))
-            .copied()
-            .unwrap_or(0);
-        let [width, height] = [mask.width, mask.height].map(|length| length.min(side));
-        let around = [
-            (one % mask.width, width, mask.width),
-            (one / mask.width, height, mask.height),
-        ];
-        let [x, y] = around.map(|(at, side, length)| {
-            (at + rng.random_range(0..side))
-                .saturating_sub(side - 1)
-                .min(length - side)
-        });
-        let flip = flip && rng.random();
-        let [image, mask] =
-            [picture, mask].map(|image| turn(&image.crop(x, y, width, height), 0, flip).pad_to_multiple(side));
-        Some(Defective { image, mask })
     }
 }
 
 impl Real {
-    fn normalized(&self, input: &InputSpec) -> Image {
+    /// `good`, which is normalised, with this defect put anywhere on it.
+    pub fn transplanted(&self, good: &Image, rng: &mut Pcg64) -> Defective {
         let mut picture = self.picture.image();
-        Scaling::of(input, &picture.data).apply(&mut picture);
-        picture
+        self.scaling.apply(&mut picture);
+        transplant(good, &picture, &self.mask.image(), rng)
+    }
+
+    /// A part of the picture of `side` pixels a side with some of the defect where it was, normalised with the whole picture.
+    pub fn crop(&self, side: usize, flip: bool, rng: &mut Pcg64) -> Defective {
+        let [width, height] = self.picture.size();
+        let marks = self.mask.image();
+        let marked: Vec<usize> = (0..marks.data.len()).filter(|&i| marks.data[i] > 0.5).collect();
+        let one = marked[rng.random_range(0..marked.len())];
+        let axes = [(one % width, width), (one / width, height)].map(|(at, length)| {
+            let part = length.min(side);
+            let start = (at + rng.random_range(0..part)).saturating_sub(part - 1);
+            (start.min(length - part), part)
+        });
+        let (at, size) = (axes.map(|(start, _)| start), axes.map(|(_, part)| part));
+        let mut image = self.picture.crop(at, size);
+        self.scaling.apply(&mut image);
+        let flip = flip && rng.random();
+        let [image, mask] = [image, self.mask.crop(at, size)].map(|part| turn(&part, 0, flip).pad_to([side; 2]));
+        Defective { image, mask }
     }
 }

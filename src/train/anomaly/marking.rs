@@ -76,11 +76,13 @@ impl Marking {
             flip: self.flip,
             rotate: self.rotate,
         };
+        let real = self.defects.draw(rng);
         // Half of the real defects stay where they were.
-        if rng.random()
-            && let Some(Defective { image, mask }) = self.defects.crop(self.crop, self.flip, &self.input, rng)
+        if let Some(real) = real
+            && rng.random()
         {
-            // What was marked stays where it is.
+            let Defective { image, mask } = real.crop(self.crop, self.flip, rng);
+            // What is marked does not move.
             let settings = CameraSettings {
                 scale: 0.0,
                 flip: false,
@@ -90,7 +92,8 @@ impl Marking {
             return (augment::camera(&image, &settings, rng), mask);
         }
         let good = augment::camera(&self.crop(&self.pictures[index], rng), &settings, rng);
-        if let Some(Defective { image, mask }) = self.defects.transplanted(&good, &self.input, rng) {
+        if let Some(real) = real {
+            let Defective { image, mask } = real.transplanted(&good, rng);
             return (image, mask);
         }
         if rng.random_bool(UNMARKED) {

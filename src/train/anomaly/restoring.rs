@@ -68,8 +68,8 @@ impl Restoring {
             rotate: self.rotate,
         };
         let target = augment::camera(&self.picture(&self.pictures[index], rng), &settings, rng);
-        let made = if let Some(real) = self.defects.transplanted(&target, &self.input, rng) {
-            real
+        let made = if let Some(real) = self.defects.draw(rng) {
+            real.transplanted(&target, rng)
         } else if self.synthesize {
             let other = self.picture(&self.pictures[rng.random_range(0..self.pictures.len())], rng);
             defects::synthesize(&target, &other, rng)

@@ -154,9 +154,13 @@ impl CandleAnomaly {
             state.inspector.inspect(&frame, settings)
         })?;
         lock(&self.stats).record(begin.elapsed());
+        if !finding.inspection.judged {
+            state.last = None;
+            return Ok(());
+        }
         let alarm = AlarmSettings {
             threshold: finding.threshold,
-            release: finding.threshold * (1.0 - settings.hysteresis),
+            release: settings.release(finding.threshold),
             min_frames: settings.min_frames as usize,
             of_frames: settings.of_frames as usize,
             min_duration_ns: settings.min_duration.nseconds(),
@@ -164,7 +168,7 @@ impl CandleAnomaly {
         };
         let time_ns = running_time.map_or(0, gst::ClockTime::nseconds);
         let (on, _) = state.alarm.update(&alarm, finding.counted, time_ns);
-        if finding.inspection.judged {
+        if settings.roi.is_none() {
             self.watch(state, finding.inspection.score, settings.drift_window as usize);
         }
         let result = AnomalyResult {
@@ -190,6 +194,11 @@ impl CandleAnomaly {
         info: &VideoInfo,
         buffer: &gst::BufferRef,
     ) -> Result<(), gst::ErrorMessage> {
+        // Nothing is known of what a gap's buffer stands for.
+        if buffer.flags().contains(gst::BufferFlags::GAP) {
+            state.inspector.reset();
+            return Ok(());
+        }
         if !state.inspector.predicts() {
             return Ok(());
         }
@@ -384,6 +393,7 @@ impl BaseTransformImpl for CandleAnomaly {
         let info = VideoInfo::from_caps(incaps)?;
         self.state.change(|state| {
             state.reset();
+            state.drift.reset();
             state.info = Some(info);
         });
         Ok(())

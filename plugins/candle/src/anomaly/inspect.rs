@@ -27,7 +27,7 @@ pub struct Finding {
     pub roi: Rect,
     /// Least raw score that is anomalous.
     pub threshold: f32,
-    /// The score that counts: 0 where no region is large enough, below all where the frame was not judged.
+    /// The score that counts: no more than what regions that are large enough reach.
     pub counted: f32,
     /// The worst 64, worst first, in the frame's pixels; none in a frame that is not anomalous.
     pub regions: Vec<Region>,
@@ -84,19 +84,20 @@ impl Inspector {
         let threshold = settings.threshold(calibration);
         let pixel_threshold = calibration.pixel_threshold.min(threshold);
         let mut finding = Finding {
-            counted: if inspection.judged {
-                inspection.score
-            } else {
-                f32::NEG_INFINITY
-            },
+            counted: inspection.score,
             inspection,
             roi,
             threshold,
             regions: Vec::new(),
             full_scale: (2.0 * calibration.pixel_threshold).max(f32::MIN_POSITIVE),
         };
-        if finding.counted >= threshold {
-            finding.find_regions(pixel_threshold, settings.min_area as usize);
+        let release = settings.release(threshold);
+        if finding.counted >= release {
+            finding.find_regions(
+                pixel_threshold,
+                release.min(pixel_threshold),
+                settings.min_area as usize,
+            );
         }
         Ok(finding)
     }
@@ -118,22 +119,27 @@ fn region_of_interest(roi: Option<Rect>, size: [usize; 2]) -> Result<Rect> {
 }
 
 impl Finding {
-    /// Regions at or above `pixel_threshold` of at least `min_area` pixels; without any the frame does not count,
-    /// where a least area is set.
-    fn find_regions(&mut self, pixel_threshold: f32, min_area: usize) {
+    /// Regions at or above `pixel_threshold` of at least `min_area` pixels, of an anomalous frame. Where a least area is set and none is so
+    /// large, the frame is not anomalous; whether it keeps an alarm up, is what there is at `release` and above.
+    fn find_regions(&mut self, pixel_threshold: f32, release: f32, min_area: usize) {
         let map = self.inspection.frame_map();
         let [dx, dy] = [self.roi.x, self.roi.y];
-        self.regions = regions::find(&map, pixel_threshold, min_area)
-            .iter()
-            .take(MAX_REGIONS)
-            .map(|region| Region {
-                rect: [region.x + dx, region.y + dy, region.width, region.height].map(|n| n as i32),
-                area: region.area as i32,
-                score: f64::from(region.score),
-            })
-            .collect();
+        if self.inspection.score >= self.threshold {
+            self.regions = regions::find(&map, pixel_threshold, min_area)
+                .iter()
+                .take(MAX_REGIONS)
+                .map(|region| Region {
+                    rect: [region.x + dx, region.y + dy, region.width, region.height].map(|n| n as i32),
+                    area: region.area as i32,
+                    score: f64::from(region.score),
+                })
+                .collect();
+        }
         if min_area > 1 && self.regions.is_empty() {
-            self.counted = 0.0;
+            self.counted = match regions::find(&map, release, min_area).is_empty() {
+                true => 0.0,
+                false => self.counted.min(self.threshold.next_down()),
+            };
         }
     }
 

@@ -161,6 +161,7 @@ impl Settings {
                 .nick("Least frames")
                 .blurb("The number of frames, of the last `of-frames`, that must be anomalous before the alarm starts.")
                 .minimum(1)
+                .maximum(100_000)
                 .default_value(1)
                 .mutable_playing()
                 .build(),
@@ -186,7 +187,8 @@ impl Settings {
                 .nick("Drift window")
                 .blurb(
                     "The number of inspected frames whose median score is watched: when it leaves the range of the good frames of \
-                     the calibration, between their 10th and 90th hundredth, one warning goes on the bus. 0 stands for no watch.",
+                     the calibration, between their 10th and 90th hundredth, one warning goes on the bus. 0 stands for no watch; \
+                     under a `roi` there is none, because the calibration is of whole frames.",
                 )
                 .maximum(1_000_000)
                 .default_value(1000)
@@ -242,7 +244,7 @@ impl Settings {
                 .build(),
             glib::ParamSpecBoolean::builder("alarm")
                 .nick("Alarm")
-                .blurb("Whether the alarm is on, after `min-duration` and `hold-duration`.")
+                .blurb("Whether the alarm is on, after `min-frames`, `min-duration`, `hold-duration` and `hysteresis`.")
                 .read_only()
                 .build(),
         ]
@@ -299,6 +301,11 @@ impl Settings {
     /// The false-alarm rate, where it and not a threshold decides.
     pub fn deciding_rate(&self) -> Option<f64> {
         (self.threshold < 0.0 && self.false_alarm_rate > 0.0).then_some(self.false_alarm_rate)
+    }
+
+    /// The raw score at and above which an alarm goes on that a threshold of `threshold` started.
+    pub fn release(&self, threshold: f32) -> f32 {
+        threshold * (1.0 - self.hysteresis)
     }
 
     /// The raw score at and above which a frame is anomalous.

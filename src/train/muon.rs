@@ -11,6 +11,9 @@ const LEAST: usize = 16;
 /// Root mean square of a step's values at a learning rate of 1: about Adam's, so that both take the same rates (Liu et al., "Muon is
 /// scalable for LLM training", 2025).
 const RMS: f32 = 0.2;
+/// Longer sides than this make no larger steps. Else the more a layer takes, the faster it turns away from where it began: of a U-Net's
+/// 256 channels on its coarsest level 114 ended on one side of their kink after 500 steps, with this 39 (and 28.47 dB, not 28.44).
+const LONGEST: usize = 288;
 /// Steps of the iteration, and the coefficients of x, x³ and x⁵ in each (Jordan 2024): singular values come to 0.7..1.2, which serves
 /// as well as exactly 1.
 const STEPS: usize = 5;
@@ -41,7 +44,7 @@ pub fn step(momentum: &mut [f32], gradient: &[f32], [rows, columns]: [usize; 2])
     } else {
         orthogonal(ahead, rows)
     };
-    let scale = RMS * (rows.max(columns) as f32).sqrt();
+    let scale = RMS * (rows.max(columns).min(LONGEST) as f32).sqrt();
     step.iter_mut().for_each(|x| *x *= scale);
     step
 }

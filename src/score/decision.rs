@@ -24,10 +24,10 @@ pub struct AlarmSettings {
 
 /// The alarm of an anomaly element.
 ///
-/// It starts with the frame that ends an unbroken row of anomalous frames as long as the least duration (the first one
-/// where that is 0) and is the last needed of the least number of frames, and ends with the first good frame that comes the hold
-/// duration or more after the last anomalous one. While it is on, a single frame that is anomalous by the lower threshold prolongs it. A score that is not a number counts as anomalous: a frame that
-/// cannot be judged is not a good one.
+/// It starts with the frame that ends an unbroken row of anomalous frames as long as the least duration (the first one where that is 0)
+/// and is the last needed of the least number of frames. It ends with the first good frame that comes the hold duration or more after the
+/// last anomalous one; while it is on, a frame is anomalous by the lower threshold, and a single one prolongs it. A score that is not a
+/// number counts as anomalous: a frame that cannot be judged is not a good one.
 #[derive(Debug, Clone, Default)]
 pub struct AlarmState {
     on: bool,

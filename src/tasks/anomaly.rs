@@ -84,19 +84,19 @@ impl AnomalyDetector {
         }
     }
 
-    fn remember(&mut self, normalized: Image) {
+    /// Takes a frame into the window; what the network predicts it from, where there are enough frames of its size before it.
+    fn remember(&mut self, normalized: Image) -> Option<Array> {
         let size = |image: &Image| [image.width, image.height];
-        if self
-            .window
-            .back()
-            .is_some_and(|before| size(before) != size(&normalized))
-        {
+        let other = |before: &Image| size(before) != size(&normalized);
+        if self.window.back().is_some_and(other) {
             self.reset();
         }
-        if self.window.len() == self.input.frames {
+        let seen = (self.window.len() == self.input.frames).then(|| window(&self.window));
+        if seen.is_some() {
             self.window.pop_front();
         }
         self.window.push_back(normalized);
+        seen
     }
 
     /// The model's calibration.
@@ -118,15 +118,7 @@ impl AnomalyDetector {
     fn inspect_fitted(&mut self, (fitted, placement): (Image, Placement)) -> Result<Inspection> {
         let (normalized, scaling) = normalize(&self.input, fitted.clone());
         let seen = if self.predicts {
-            let size = |image: &Image| [image.width, image.height];
-            let other = |before: &Image| size(before) != size(&normalized);
-            if self.window.back().is_some_and(other) {
-                self.reset();
-            }
-            let ready = self.window.len() == self.input.frames;
-            let seen = ready.then(|| Seen::Whole(window(&self.window)));
-            self.remember(normalized);
-            let Some(seen) = seen else {
+            let Some(seen) = self.remember(normalized) else {
                 return Ok(Inspection {
                     judged: false,
                     score: 0.0,
@@ -135,7 +127,7 @@ impl AnomalyDetector {
                     placement,
                 });
             };
-            seen
+            Seen::Whole(seen)
         } else if let Some(size) = self.input.tile() {
             Seen::Pieces(normalized, size)
         } else {

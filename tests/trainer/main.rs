@@ -1,5 +1,6 @@
 //! The program `gst-candle` as a user runs it, on small pictures made here.
 
+mod anomaly;
 mod denoise;
 mod errors;
 mod models;

@@ -63,3 +63,33 @@ pub fn read(folder: &Path) -> Result<Labels> {
         None => Ok(labels),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_others_are_left_alone_and_names_without_a_video_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let labels = |text: &str| {
+            std::fs::write(folder.path().join(FILE), text).unwrap();
+            read(folder.path())
+        };
+        assert!(read(folder.path()).unwrap().is_empty());
+        assert!(labels("name,label\nx,1\n").unwrap().is_empty());
+        std::fs::write(folder.path().join("gate.mp4"), "").unwrap();
+        let read = labels("\u{feff}clip, frame, abnormal\r\ngate,3,1\r\n\r\ngate,4,0\r\n").unwrap();
+        assert_eq!(read["gate"], BTreeMap::from([(3, "anomalous"), (4, "good")]));
+        for (text, named) in [
+            ("gate.mp4,3,1", "`gate.mp4`"),
+            ("gate,3", "line 2"),
+            ("gate,-1,0", "line 2"),
+            ("gate,1,2", "line 2"),
+        ] {
+            let error = labels(&format!("clip,frame,abnormal\n{text}\n"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(named) && error.contains(FILE), "{error}");
+        }
+    }
+}

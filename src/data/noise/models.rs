@@ -25,9 +25,9 @@ pub enum Noise {
     /// White noise, then what a video codec such as H.264 leaves: a small quantised transform and a deblocking filter.
     H264,
     /// A camera from sensor to picture: photons and read-out noise on a Bayer mosaic, demosaicing, white balance, saturation,
-    /// tone curve, JPEG (after Brooks 2019). The clean picture goes through the same camera without noise, and gets
-    /// what noise adds to its brightness there. With no noise at all it is
-    /// left as it is: fine detail, which no lens of these leaves, is to be kept.
+    /// tone curve, JPEG (after Brooks 2019). The clean picture goes through the same camera without noise, and
+    /// gets what noise adds to its brightness there. With no noise at all it is left as it is: fine detail, which no lens of these leaves,
+    /// is to be kept.
     Camera,
     /// Each patch one of the others but `Camera`.
     Mixed,

@@ -99,17 +99,24 @@ impl Objective for Restoring {
             targets.push(target);
             masks.push(mask);
         }
-        Ok([seen, targets, masks].iter().map(|images| stack(images)).collect())
+        // Only networks that mark learn from masks.
+        let used = if self.marks { 3 } else { 2 };
+        Ok([seen, targets, masks][..used]
+            .iter()
+            .map(|images| stack(images))
+            .collect())
     }
 
     fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
-        let [seen, target, mask] = batch else {
-            return Err(Error::Invalid("a batch is pictures, their targets and masks".into()));
+        let [seen, target, masks @ ..] = batch else {
+            return Err(Error::Invalid(
+                "a batch is pictures, their targets and perhaps masks".into(),
+            ));
         };
         let outputs = network.forward(std::slice::from_ref(seen), true)?;
-        match &outputs[..] {
-            [map, restored] if self.marks => Ok((self.loss.compute(restored, target)? + focal(map, mask)?)?),
-            outputs => self.loss.compute(&outputs[0], target),
+        match (&outputs[..], masks) {
+            ([map, restored], [mask]) => Ok((self.loss.compute(restored, target)? + focal(map, mask)?)?),
+            (outputs, _) => self.loss.compute(&outputs[0], target),
         }
     }
 

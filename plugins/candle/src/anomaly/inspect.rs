@@ -122,9 +122,13 @@ impl Finding {
     /// Regions at or above `pixel_threshold` of at least `min_area` pixels, of an anomalous frame. Where a least area is set and none is so
     /// large, the frame is not anomalous; whether it keeps an alarm up, is what there is at `release` and above.
     fn find_regions(&mut self, pixel_threshold: f32, release: f32, min_area: usize) {
+        let anomalous = self.inspection.score >= self.threshold;
+        if !anomalous && min_area <= 1 {
+            return;
+        }
         let map = self.inspection.frame_map();
         let [dx, dy] = [self.roi.x, self.roi.y];
-        if self.inspection.score >= self.threshold {
+        if anomalous {
             self.regions = regions::find(&map, pixel_threshold, min_area)
                 .iter()
                 .take(MAX_REGIONS)

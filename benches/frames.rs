@@ -21,6 +21,7 @@ fn model(task: Task, arch: &str, color: Color) -> gst_candle::Result<Model> {
     let calibration = AnomalyCalibration {
         map: MapKind::Msgms,
         smooth: 11,
+        pool: 1,
         threshold: 0.5,
         rates: vec![],
         quantiles: vec![],

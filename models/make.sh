@@ -63,6 +63,11 @@ denoise-fast-gray() {
 
 cbsd=(DATA/denoise/cbsd400 --license "BSDS500 (Arbelaez 2011), research use")
 
+denoise-accurate-gray() {
+    "$candle" train denoise "${cbsd[@]}" --color gray --arch unet --batch 16 --lr 3e-3 --steps 12000 \
+        -o "$here/denoise-accurate-gray.safetensors"
+}
+
 denoise-fast-rgb() {
     "$candle" train denoise "${cbsd[@]}" --arch fast --batch 16 --steps 18000 -o first.safetensors
     "$candle" train denoise "${cbsd[@]}" --arch fast --batch 64 --lr 2e-3 --steps 2000 --from first.safetensors \
@@ -100,8 +105,8 @@ classify-neu() {
         --license "NEU-DET (Song 2013), cite" -o "$here/classify-neu.safetensors"
 }
 
-all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-fast-rgb denoise-recurrent-rgb
-    denoise-camera-rgb anomaly-magnetic-tile classify-neu)
+all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-accurate-gray denoise-fast-rgb
+    denoise-recurrent-rgb denoise-camera-rgb anomaly-magnetic-tile classify-neu)
 for name in "${@:-${all[@]}}"; do
     "$name"
 done

@@ -57,10 +57,11 @@ pub fn main(args: &Args) -> Result<()> {
         Task::Anomaly | Task::Predict => {
             data = retain(data, is_good)?;
             at_least(5, &data, &args.good, "good pictures")?;
-            let Some(Calibration::Anomaly(start)) = model.calibration.clone() else {
+            let Some(Calibration::Anomaly(before)) = &model.calibration else {
                 bail!("{name}: it does not say how its map is made; train it again");
             };
-            anomaly::calibrate(&mut model, start, &data, args.false_alarm_rate, &options)?;
+            let scoring = before.scoring();
+            anomaly::calibrate(&mut model, scoring, &data, args.false_alarm_rate, &options)?;
         }
         Task::Classify => classify::calibrate(&mut model, &data, &args.good[0], &options)?,
         other => bail!("{name}: a model for `{other}` has nothing to calibrate"),

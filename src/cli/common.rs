@@ -146,17 +146,16 @@ pub fn print(text: &str) -> Result<()> {
 
 /// Figures as a table for a person; on standard error when standard output carries the JSON.
 pub fn print_table(figures: &Map<String, Value>, json: Option<&PathBuf>) -> Result<()> {
-    let width = figures.keys().map(String::len).max().unwrap_or(0);
+    // What holds several figures has a table of its own.
+    let single = figures.iter().filter(|(_, value)| !value.is_object());
+    let width = single.clone().map(|(key, _)| key.len()).max().unwrap_or(0);
     let value = |v: &Value| match v {
         Value::Number(n) if n.is_f64() => format!("{:.4}", n.as_f64().unwrap_or(f64::NAN)),
         Value::Null => "-".into(),
         Value::String(s) => s.clone(),
         other => other.to_string(),
     };
-    let text: String = figures
-        .iter()
-        .map(|(k, v)| format!("{k:width$}  {}\n", value(v)))
-        .collect();
+    let text: String = single.map(|(k, v)| format!("{k:width$}  {}\n", value(v))).collect();
     if json.is_some_and(|target| target == Path::new("-")) {
         eprint!("{text}");
         return Ok(());

@@ -70,7 +70,7 @@ fn card(args: &Args, model: &Model) -> Result<Map<String, Value>> {
 fn calibration(model: &Model) -> Value {
     match &model.calibration {
         Some(Calibration::Anomaly(c)) => json!({
-            "map": c.map, "smooth": c.smooth, "threshold": c.threshold, "pixel_threshold": c.pixel_threshold, "frames": c.frames,
+            "map": c.map, "smooth": c.smooth, "pool": c.pool, "threshold": c.threshold, "pixel_threshold": c.pixel_threshold, "frames": c.frames,
             "threshold_at_rate": thresholds(c),
         }),
         Some(Calibration::Classify(c)) => json!(c),

@@ -268,9 +268,13 @@ fn check_input(task: Task, input: &InputSpec) -> Checked {
     Ok(())
 }
 
+/// Most pixels that a score is the mean of.
+const MAX_POOL: usize = 1 << 16;
+
 fn check_anomaly(calibration: &AnomalyCalibration) -> Checked {
     let AnomalyCalibration {
         smooth,
+        pool,
         threshold,
         rates,
         quantiles,
@@ -279,6 +283,9 @@ fn check_anomaly(calibration: &AnomalyCalibration) -> Checked {
     } = calibration;
     if !(1..=MAX_MULTIPLE).contains(smooth) {
         return Err(format!("smooth {smooth} is not in 1..={MAX_MULTIPLE}"));
+    }
+    if !(1..=MAX_POOL).contains(pool) {
+        return Err(format!("pool {pool} is not in 1..={MAX_POOL}"));
     }
     for (name, value) in [("threshold", threshold), ("pixel_threshold", pixel_threshold)] {
         if !value.is_finite() {

@@ -167,6 +167,9 @@ pub struct AnomalyCalibration {
     pub map: MapKind,
     /// Side in map pixels of the mean filter on the map; 1 = none.
     pub smooth: usize,
+    /// A frame's raw score is the mean of so many of the map's largest pixels.
+    #[serde(default = "one")]
+    pub pool: usize,
     /// Raw score at and above which a frame is anomalous.
     pub threshold: f32,
     /// Rows of `[false-alarm rate, threshold]`, rate falling.
@@ -177,6 +180,29 @@ pub struct AnomalyCalibration {
     pub pixel_threshold: f32,
     /// How many good frames this rests on.
     pub frames: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// How a network's output becomes a map and a score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scoring {
+    /// The map.
+    pub map: MapKind,
+    /// Side in map pixels of the mean filter on it; 1 = none.
+    pub smooth: usize,
+    /// The score is the mean of so many of its largest pixels.
+    pub pool: usize,
+}
+
+impl AnomalyCalibration {
+    /// How the score that it calibrates is made.
+    pub fn scoring(&self) -> Scoring {
+        let Self { map, smooth, pool, .. } = *self;
+        Scoring { map, smooth, pool }
+    }
 }
 
 /// What turns logits into labels.

@@ -1,6 +1,7 @@
 //! Architectures: each function returns a graph.
 
 mod anomaly;
+mod blocks;
 mod classify;
 mod denoise;
 mod init;
@@ -48,7 +49,7 @@ pub fn names(task: Task) -> &'static [&'static str] {
     match task {
         Task::Denoise => &["fast", "micro", "ffdnet", "dncnn", "unet", "recurrent"],
         Task::Anomaly => &["fair", "unet", "fair-seg", "autoencoder"],
-        Task::Classify => &["tiny", "lenet"],
+        Task::Classify => &["tiny", "lenet", "inception", "resnet20", "resnet18"],
         Task::Predict => &["unet"],
         Task::Segment | Task::Embed => &[],
     }
@@ -71,6 +72,9 @@ pub fn build(task: Task, name: &str, options: &NetOptions) -> Result<Net> {
         (Task::Predict, "unet") => anomaly::predict(&o),
         (Task::Classify, "tiny") => classify::tiny(&o),
         (Task::Classify, "lenet") => classify::lenet(&o),
+        (Task::Classify, "inception") => classify::inception(&o),
+        (Task::Classify, "resnet20") => classify::resnet20(&o),
+        (Task::Classify, "resnet18") => classify::resnet18(&o),
         _ => return Err(unknown(task, name)),
     }?;
     debug_assert!(net.graph.check().is_ok(), "{:?}", net.graph.check());

@@ -71,13 +71,18 @@ fn band(calibration: &AnomalyCalibration) -> Option<[f32; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::MapKind;
+    use crate::model::{MapKind, Scoring};
     use crate::score::calibration;
 
     /// Of good scores from 0.1 to 0.3.
     fn calibrated() -> AnomalyCalibration {
         let scores: Vec<f32> = (0..=100).map(|i| 0.1 + 0.002 * i as f32).collect();
-        calibration::anomaly(&scores, 0.01, MapKind::Msgms, 1).unwrap()
+        let scoring = Scoring {
+            map: MapKind::Msgms,
+            smooth: 1,
+            pool: 1,
+        };
+        calibration::anomaly(&scores, 0.01, scoring).unwrap()
     }
 
     #[test]

@@ -56,6 +56,23 @@ pub fn difference(kind: MapKind, input: &Image, output: &Image, smooth: usize) -
     box_mean(&map, smooth)
 }
 
+/// Mean of the `count` largest of `values`, or of all where they are fewer; NaN counts as less than anything.
+pub fn mean_of_largest(values: impl Iterator<Item = f32>, count: usize) -> f32 {
+    // Rising; nearly all values are below the first and are passed over.
+    let mut largest: Vec<f32> = Vec::with_capacity(count);
+    for value in values {
+        if largest.len() < count {
+            let at = largest.partition_point(|other| *other < value);
+            largest.insert(at, value);
+        } else if value > largest[0] {
+            let at = largest.partition_point(|other| *other < value);
+            largest.copy_within(1..at, 0);
+            largest[at - 1] = value;
+        }
+    }
+    largest.iter().sum::<f32>() / largest.len() as f32
+}
+
 fn mean_of_channels(a: &Image, b: &Image, map: impl Fn(&[f32], &[f32]) -> Vec<f32>) -> Vec<f32> {
     let mut sum = map(a.plane(0), b.plane(0));
     for channel in 1..a.channels {

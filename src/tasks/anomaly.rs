@@ -36,7 +36,7 @@ enum Seen {
 pub struct Inspection {
     /// Whether the frame was judged. A network that predicts judges none before it has seen enough: score and map are 0.
     pub judged: bool,
-    /// Raw score: the map's maximum over the frame.
+    /// Raw score: the mean of the map's largest values over the frame.
     pub score: f32,
     /// One-channel map at the network's size.
     pub map: Image,
@@ -149,7 +149,7 @@ impl AnomalyDetector {
         let map = maps::difference(self.calibration.map, &fitted, &reconstruction, self.calibration.smooth);
         Ok(Inspection {
             judged: true,
-            score: maximum_over_frame(&map, &placement),
+            score: score_over_frame(&map, &placement, self.calibration.pool),
             map,
             reconstruction,
             placement,
@@ -174,17 +174,16 @@ fn window(frames: &VecDeque<Image>) -> Array {
     seen
 }
 
-/// Largest value of a map of the input's size where the frame lies: not in a letterbox's borders.
-fn maximum_over_frame(map: &Image, placement: &Placement) -> f32 {
+/// Mean of the `pool` largest values of a map of the input's size where the frame lies: not in a letterbox's borders.
+fn score_over_frame(map: &Image, placement: &Placement, pool: usize) -> f32 {
     let span = |axis: usize, length: usize| {
         let start = placement.offset[axis].max(0.0).floor() as usize;
         let end = (placement.offset[axis] + placement.scale[axis] * placement.frame[axis] as f64).ceil() as usize;
         start.min(length - 1)..end.clamp(1, length)
     };
     let columns = span(0, map.width);
-    span(1, map.height)
-        .flat_map(|y| &map.data[y * map.width..][columns.clone()])
-        .fold(f32::NEG_INFINITY, |most, &value| most.max(value))
+    let values = span(1, map.height).flat_map(|y| &map.data[y * map.width..][columns.clone()]);
+    maps::mean_of_largest(values.copied(), pool)
 }
 
 #[cfg(test)]
@@ -197,8 +196,9 @@ mod tests {
         let placement = Placement::new([100, 50], [64, 64], Resize::Letterbox);
         let mut map = Image::filled(1, 64, 64, 0.0);
         map.data[3 * 64 + 10] = 1.0;
-        assert_eq!(maximum_over_frame(&map, &placement), 0.0);
+        assert_eq!(score_over_frame(&map, &placement, 1), 0.0);
         map.data[32 * 64 + 10] = 0.5;
-        assert_eq!(maximum_over_frame(&map, &placement), 0.5);
+        assert_eq!(score_over_frame(&map, &placement, 1), 0.5);
+        assert_eq!(score_over_frame(&map, &placement, 2), 0.25);
     }
 }

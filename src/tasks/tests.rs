@@ -1,9 +1,10 @@
 use super::*;
 use crate::exec::{Options, Session};
-use crate::graph::Array;
-use crate::model::{AnomalyCalibration, Calibration, Color, MapKind};
+use crate::graph::{Array, Builder, Weights};
+use crate::model::{AnomalyCalibration, Calibration, Color, InputSpec, MapKind, Resize};
 use crate::nets::{self, NetOptions};
 use crate::pixels::{Colorimetry, Frame, FrameMut, Image, Motion, PixelFormat, Pyramid, Yuv420};
+use crate::score::regions;
 
 /// A small untrained model, every bias of which is `bias`.
 fn model(task: Task, name: &str, options: &NetOptions, bias: f32) -> Model {
@@ -42,6 +43,7 @@ fn an_anomaly_score_is_never_made_of_values_that_are_not_finite() {
             model.calibration = Some(Calibration::Anomaly(AnomalyCalibration {
                 map,
                 smooth: 3,
+                pool: 1,
                 threshold: 0.5,
                 rates: vec![],
                 quantiles: vec![],
@@ -250,5 +252,73 @@ fn luma_and_chroma_are_denoised_as_they_are() {
             got.data.iter().zip(&expected.data).all(|(a, b)| (a - b).abs() < 1e-5),
             "{channels} channels"
         );
+    }
+}
+
+/// A model of one size whose map is the picture: at and above 0.5 it is defective.
+fn seeing(size: [usize; 2], resize: Resize) -> Model {
+    let mut net = Builder::new();
+    let input = net.input("input", 1);
+    let output = net.conv("same", &input, 1, 1, false);
+    let weight = Array {
+        shape: vec![1, 1, 1, 1],
+        data: vec![1.0],
+    };
+    let input = InputSpec {
+        resize,
+        size: Some(size),
+        ..model(Task::Anomaly, "fair", &NetOptions::default(), 0.0).input
+    };
+    Model {
+        graph: net.finish(&[&output]),
+        input,
+        weights: Weights::from([("same.weight".into(), weight)]),
+        calibration: Some(Calibration::Anomaly(AnomalyCalibration {
+            map: MapKind::Direct,
+            smooth: 1,
+            pool: 1,
+            threshold: 0.5,
+            rates: vec![],
+            quantiles: vec![],
+            pixel_threshold: 0.5,
+            frames: 1,
+        })),
+        ..model(Task::Anomaly, "fair", &NetOptions::default(), 0.0)
+    }
+}
+
+#[test]
+fn planted_defects_are_found_within_a_pixel_of_where_they_are() {
+    for resize in [Resize::Stretch, Resize::Letterbox, Resize::Crop, Resize::Tile] {
+        for (size, frame) in [
+            ([96, 96], [300, 200]),
+            ([96, 64], [200, 300]),
+            ([128, 96], [128, 97]),
+            ([64, 64], [50, 40]),
+        ] {
+            let mut detector = AnomalyDetector::new(&seeing(size, resize), &Options::default()).unwrap();
+            // In the middle, which every mode sees, at places that fall on all parts of the map's pixels.
+            for step in 0..9 {
+                let [width, height] = [frame[0] / 5, frame[1] / 6];
+                let [x, y] = [frame[0] / 2 - width + 2 * step, frame[1] / 2 - height + step];
+                let mut picture = Image::filled(1, frame[1], frame[0], 0.0);
+                for row in picture.data.chunks_mut(frame[0]).skip(y).take(height) {
+                    row[x..x + width].fill(1.0);
+                }
+                let map = detector.inspect(&picture).unwrap().frame_map();
+                let found = regions::find(&map, 0.5, 1);
+                let case = format!("{resize:?} {size:?} {frame:?}: {width}x{height} at {x}, {y}: {found:?}");
+                let [region] = &found[..] else {
+                    panic!("{case}");
+                };
+                let edges = |x, y, width, height| [x, y, x + width, y + height];
+                let planted = edges(x, y, width, height);
+                let off = edges(region.x, region.y, region.width, region.height)
+                    .into_iter()
+                    .zip(planted)
+                    .map(|(found, planted)| found.abs_diff(planted));
+                assert!(off.into_iter().all(|off| off <= 1), "{case}");
+            }
+        }
     }
 }

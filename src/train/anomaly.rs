@@ -22,7 +22,7 @@ use super::samples::{Sets, at_least, is_good};
 use crate::data::layout::Dataset;
 use crate::exec;
 use crate::exec::candle::Network;
-use crate::model::{AnomalyCalibration, Calibration, Color, InputSpec, MapKind, Model, Resize, Task};
+use crate::model::{AnomalyCalibration, Calibration, Color, InputSpec, MapKind, Model, Resize, Scoring, Task};
 use crate::pixels::Image;
 use crate::score::{calibration, maps, metrics};
 use crate::tasks::{AnomalyDetector, batch};
@@ -38,7 +38,7 @@ const LEAST_HELD_OUT: usize = 8;
 /// Least number of good pictures.
 const LEAST_PICTURES: usize = 2 * LEAST_HELD_OUT;
 /// Most pictures of a validation on the way.
-const VAL_PICTURES: usize = 16;
+const VAL_PICTURES: usize = 32;
 
 /// Options of this task.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,10 +47,14 @@ pub struct Options {
     pub loss: Option<PictureLoss>,
     /// How the map is made; `None` = [`MapKind::Msgms`]. `unet` and `fair-seg` give their own.
     pub map: Option<MapKind>,
-    /// Side of the map's mean filter in pixels; `None` = 21 at 256, in proportion, and 11 for `unet` and `fair-seg`.
+    /// Side of the map's mean filter in pixels; `None` = 21 at 256, in proportion, and none for `unet` and `fair-seg`.
     pub smooth: Option<usize>,
+    /// The score is the mean of so many of the map's largest pixels; `None` = 1, and 16 for `unet` and `fair-seg`.
+    pub pool: Option<usize>,
     /// How a picture comes to the network's size; `None` = [`Resize::Stretch`]. `unet` takes pictures as they are.
     pub resize: Option<Resize>,
+    /// Side of the square parts of pictures that `unet` learns from, in pixels; `None` = 128.
+    pub patch: Option<usize>,
     /// Folders of pictures with defects and their masks, for `unet` and `fair-seg`.
     pub defects: Vec<String>,
     /// Whether parts may lie mirrored.
@@ -67,6 +71,8 @@ impl Default for Options {
             loss: None,
             map: None,
             smooth: None,
+            pool: None,
+            patch: None,
             resize: None,
             defects: Vec::new(),
             flip: false,
@@ -99,10 +105,12 @@ impl Options {
 const MARKING: &str = "unet";
 /// The one that restores pictures and marks what it changed.
 const SEGMENTING: &str = "fair-seg";
-/// Side of the crops that `unet` learns from, in pixels.
-const CROP: usize = 128;
-/// Side of the mean filter on its maps.
-const MARK_SMOOTH: usize = 11;
+/// Side of the parts of pictures that `unet` learns from, in pixels.
+const PATCH: usize = 128;
+/// Side of the mean filter on the maps of networks that mark: none, they are smooth where they are sure.
+const MARK_SMOOTH: usize = 1;
+/// Pixels of their maps that make the score: a defect of 4x4 pixels counts in full, however it is shaped.
+const MARK_POOL: usize = 16;
 
 /// Trains and calibrates an anomaly detector. Where no architecture is named, [`choose_arch`] does.
 pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, stop: &AtomicBool) -> Result<Product> {
@@ -142,19 +150,22 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         true => MapKind::Direct,
         false => options.map.unwrap_or(MapKind::Msgms),
     };
+    let patch = options.patch.unwrap_or(PATCH);
     let smooth = options.smooth.unwrap_or_else(|| match common.net.size {
         Some(size) if !segments => default_smooth(size),
         _ => MARK_SMOOTH,
     });
+    let pool = options.pool.unwrap_or(if marks || segments { MARK_POOL } else { 1 });
+    let scoring = Scoring { map, smooth, pool };
 
     let defaults = Defaults {
         batch: if marks { 16 } else { 8 },
-        learning_rate: if marks { 2e-3 } else { 1e-3 },
-        method: Method::AdamW,
+        learning_rate: if marks { 3e-3 } else { 1e-3 },
+        method: if marks { Method::Muon } else { Method::AdamW },
         weight_decay: 0.0,
     };
     let extra = json!({
-        "loss": loss_name, "map": map, "smooth": smooth, "resize": resize, "flip": options.flip, "rotate": options.rotate,
+        "loss": loss_name, "map": map, "smooth": smooth, "pool": pool, "patch": options.patch, "resize": resize, "flip": options.flip, "rotate": options.rotate,
         "false-alarm-rate": options.false_alarm_rate,
     });
     let settings = common.settings(Task::Anomaly, &net, defaults, &data, extra)?;
@@ -165,8 +176,8 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
             pictures: with_scaling(pictures, &input),
             held_out,
             defects,
-            crop: CROP,
-            smooth,
+            patch,
+            scoring,
             flip: options.flip,
             rotate: options.rotate,
             batch,
@@ -175,8 +186,7 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         }),
         false => Box::new(Restoring {
             loss,
-            map,
-            smooth,
+            scoring,
             flip: options.flip,
             rotate: options.rotate,
             synthesize: common.arch(Task::Anomaly) != "autoencoder",
@@ -194,16 +204,9 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
             let mut model = common.model(Task::Anomaly, &net, input, Vec::new(), *trained, &data);
-            // The restored picture of one that marks serves its training alone.
+            // What one that marks gives beside its map serves its training alone.
             model.graph.outputs.truncate(1);
-            let calibration = uncalibrated(map, smooth);
-            calibrate(
-                &mut model,
-                calibration,
-                &sets.val,
-                options.false_alarm_rate,
-                exec_options,
-            )?;
+            calibrate(&mut model, scoring, &sets.val, options.false_alarm_rate, exec_options)?;
             Ok(Product::Model(Box::new(model)))
         }
     }
@@ -257,7 +260,21 @@ fn prepare(common: &mut Common, options: &Options) -> Result<Sets> {
              fair"
         )));
     }
-    common.build(Task::Anomaly, Color::Gray, 0)?;
+    let net = common.build(Task::Anomaly, Color::Gray, 0)?;
+    match options.patch {
+        Some(_) if common.arch(Task::Anomaly) != MARKING => {
+            return Err(Error::Invalid(format!(
+                "--patch is for {MARKING}: networks that restore pictures see them whole, or cut by --tile"
+            )));
+        }
+        Some(patch) if !patch.is_multiple_of(net.input.multiple_of) => {
+            let multiple = net.input.multiple_of;
+            return Err(Error::Invalid(format!(
+                "--patch {patch} must be a multiple of {multiple} for this network"
+            )));
+        }
+        _ => {}
+    }
     let share = (LEAST_HELD_OUT as f64 / train.samples.len() as f64).max(0.1);
     let sets = Sets::new(train, apart, share, common.seed);
     let held_out = "good pictures to hold out";
@@ -295,46 +312,72 @@ fn default_smooth(size: [usize; 2]) -> usize {
     (21 * size[0].min(size[1]) / 256) | 1
 }
 
-/// Raw score of a picture that is as the network takes it, as [`AnomalyDetector`] finds it; `map` is how the map is made and the side
-/// of its mean filter.
-fn score(network: &Network, image: &Image, (map, smooth): (MapKind, usize), device: &Device) -> Result<f32> {
-    let mut output = to_images(&infer(network, &[batch(&[image])], device)?)?.swap_remove(0);
-    output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
-    let map = maps::difference(map, image, &output, smooth);
-    Ok(map.data.iter().copied().fold(f32::NEG_INFINITY, f32::max))
+/// Most pixels of a picture that a validation compares with its mask.
+const VAL_PIXELS: usize = 1 << 16;
+
+/// What a validation finds: held-out pictures as they are, and with made defects.
+struct Judgement<'a> {
+    network: &'a Network,
+    scoring: Scoring,
+    device: &'a Device,
+    scores: Vec<f32>,
+    defective: Vec<bool>,
+    pixels: Vec<f32>,
+    marked: Vec<bool>,
 }
 
-/// How well the scores of `defective` pictures are told from the others'. Without any made defect, which chance may bring in a
-/// handful of pictures, there is nothing to tell apart.
-fn told_apart(scores: &[f32], defective: &[bool]) -> Metrics {
-    let auroc = metrics::auroc(scores, defective).map(|auroc| ("val_auroc_synthetic", auroc));
-    auroc.into_iter().collect()
+impl<'a> Judgement<'a> {
+    fn new(network: &'a Network, scoring: Scoring, device: &'a Device) -> Self {
+        let (scores, pixels, defective, marked) = Default::default();
+        #[rustfmt::skip]
+        return Self { network, scoring, device, scores, defective, pixels, marked };
+    }
+
+    /// Scores a picture that is as the network takes it, as [`AnomalyDetector`] does; it is defective where `mask` is not 0.
+    fn add(&mut self, image: &Image, mask: &Image) -> Result<()> {
+        let mut output = to_images(&infer(self.network, &[batch(&[image])], self.device)?)?.swap_remove(0);
+        output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
+        let map = maps::difference(self.scoring.map, image, &output, self.scoring.smooth);
+        let marks = mask.data.iter().map(|mark| *mark > 0.5);
+        let every = map.data.len().div_ceil(VAL_PIXELS);
+        self.pixels.extend(map.data.iter().step_by(every));
+        self.marked.extend(marks.clone().step_by(every));
+        self.scores
+            .push(maps::mean_of_largest(map.data.into_iter(), self.scoring.pool));
+        self.defective.push(marks.into_iter().any(|mark| mark));
+        Ok(())
+    }
+
+    /// How well defective pictures, and pixels, are told from the others. Without any made defect, which chance may bring in a handful of
+    /// pictures, there is nothing to tell apart.
+    fn metrics(&self) -> Metrics {
+        let images = metrics::auroc(&self.scores, &self.defective).map(|auroc| ("val_auroc_synthetic", auroc));
+        let pixels = metrics::auroc(&self.pixels, &self.marked).map(|auroc| ("val_pixel_auroc_synthetic", auroc));
+        images.into_iter().chain(pixels).collect()
+    }
 }
 
-/// What a detector needs to know before it has a threshold.
-pub(super) fn uncalibrated(map: MapKind, smooth: usize) -> AnomalyCalibration {
-    AnomalyCalibration {
+/// Finds the model's threshold anew from good frames, for scores made by `scoring`. Frames that a model which predicts cannot judge
+/// do not count.
+pub fn calibrate(
+    model: &mut Model,
+    scoring: Scoring,
+    good: &Dataset,
+    false_alarm_rate: f64,
+    options: &exec::Options,
+) -> Result<()> {
+    let Scoring { map, smooth, pool } = scoring;
+    // What a detector needs to know before it has a threshold.
+    model.calibration = Some(Calibration::Anomaly(AnomalyCalibration {
         map,
         smooth,
+        pool,
         threshold: 0.0,
         rates: Vec::new(),
         quantiles: Vec::new(),
         pixel_threshold: 0.0,
         frames: 0,
-    }
-}
-
-/// Finds the model's threshold anew from good frames; map and smoothing come from `start`. Frames that a model which predicts cannot judge
-/// do not count.
-pub fn calibrate(
-    model: &mut Model,
-    start: AnomalyCalibration,
-    good: &Dataset,
-    false_alarm_rate: f64,
-    options: &exec::Options,
-) -> Result<()> {
-    let (map, smooth) = (start.map, start.smooth);
-    model.calibration = Some(Calibration::Anomaly(start));
+    }));
     let mut detector = AnomalyDetector::new(model, options)?;
     let mut scores = Vec::with_capacity(good.samples.len());
     for (sample, goes_on) in good.in_order() {
@@ -346,7 +389,7 @@ pub fn calibrate(
             scores.push(inspection.score);
         }
     }
-    let found = calibration::anomaly(&scores, false_alarm_rate, map, smooth)?;
+    let found = calibration::anomaly(&scores, false_alarm_rate, scoring)?;
     if let Some(caution) = found.caution(false_alarm_rate) {
         eprintln!("warning: {caution}");
     }

@@ -13,7 +13,7 @@ use crate::graph::{Array, Weights};
 use crate::{Error, Result};
 
 /// The format's name, in the file.
-const FORMAT: &str = "gst-candle-checkpoint/1";
+const FORMAT: &str = "gst-candle-checkpoint/2";
 /// Metadata key that holds [`State`].
 const STATE: &str = "state";
 
@@ -32,6 +32,21 @@ pub struct State {
     pub date: String,
     /// The command that began it.
     pub command: String,
+    /// Validations in the whole run.
+    pub validations: u64,
+    /// The best one so far.
+    pub best: Option<Best>,
+}
+
+/// The best validation of a run so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Optimiser steps before it.
+    pub step: u64,
+    /// What it found, the figure to compare by first.
+    pub metrics: Vec<(String, f64)>,
+    /// Validations since.
+    pub since: u64,
 }
 
 /// A run after some step.
@@ -47,18 +62,22 @@ pub struct Checkpoint {
     pub first: Weights,
     /// Optimiser: mean of squared gradients.
     pub second: Weights,
+    /// Moving average at the best validation; empty before the first.
+    pub best: Weights,
 }
 
 impl State {
-    /// The state of a run after `step` of `total` steps.
-    pub fn new(identity: Map<String, Value>, step: u64, total: u64, date: String, command: String) -> Self {
+    /// The state of a run of `total` steps and so many `validations` before its first step.
+    pub fn new(identity: Map<String, Value>, total: u64, validations: u64, date: String, command: String) -> Self {
         Self {
             format: FORMAT.into(),
             identity,
-            step,
+            step: 0,
             total,
             date,
             command,
+            validations,
+            best: None,
         }
     }
 
@@ -86,13 +105,14 @@ pub fn path_for(output: &Path) -> PathBuf {
 }
 
 impl Checkpoint {
-    /// The four groups of tensors and their prefixes in the file.
-    fn groups(&self) -> [(&'static str, &Weights); 4] {
+    /// The groups of tensors and their prefixes in the file.
+    fn groups(&self) -> [(&'static str, &Weights); 5] {
         [
             ("weight/", &self.weights),
             ("ema/", &self.ema),
             ("first/", &self.first),
             ("second/", &self.second),
+            ("best/", &self.best),
         ]
     }
 
@@ -140,8 +160,8 @@ impl Checkpoint {
             )));
         }
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
-        let mut groups: [Weights; 4] = Default::default();
-        let prefixes = ["weight/", "ema/", "first/", "second/"];
+        let mut groups: [Weights; 5] = Default::default();
+        let prefixes = ["weight/", "ema/", "first/", "second/", "best/"];
         for (name, view) in tensors.iter() {
             let place = prefixes
                 .iter()
@@ -156,13 +176,14 @@ impl Checkpoint {
             };
             groups[place].insert(name[prefixes[place].len()..].to_owned(), array);
         }
-        let [weights, ema, first, second] = groups;
+        let [weights, ema, first, second, best] = groups;
         Ok(Self {
             state,
             weights,
             ema,
             first,
             second,
+            best,
         })
     }
 }
@@ -184,12 +205,20 @@ mod tests {
             )])
         };
         let identity = json!({ "batch": 32, "digest": "ab" }).as_object().unwrap().clone();
+        let mut state = State::new(identity, 100, 8, "2026-01-31".into(), "gst-candle train".into());
+        state.step = 7;
+        state.best = Some(Best {
+            step: 5,
+            metrics: vec![("val_psnr".into(), 1.0 / 3.0)],
+            since: 1,
+        });
         Checkpoint {
-            state: State::new(identity, 7, 100, "2026-01-31".into(), "gst-candle train".into()),
+            state,
             weights: weights(1.0),
             ema: weights(2.0),
             first: weights(3.0),
             second: weights(4.0),
+            best: weights(5.0),
         }
     }
 

@@ -30,6 +30,10 @@ pub struct Common {
     pub net: NetOptions,
     /// How long.
     pub budget: Budget,
+    /// Validations on the way.
+    pub validations: Option<u64>,
+    /// Validations in a row without a better one after which the run ends; `None` = it goes to its end.
+    pub patience: Option<u64>,
     /// Items a batch.
     pub batch: Option<usize>,
     /// Largest learning rate.
@@ -142,7 +146,8 @@ impl Common {
         let identity = json!({
             "task": task, "arch": self.arch(task), "width": self.net.width, "depth": self.net.depth,
             "code-size": self.net.code_size, "size": self.net.size, "color": self.net.color, "yuv420": self.net.chroma, "batch": batch,
-            "lr": learning_rate, "optimizer": method.name(), "weight-decay": weight_decay, "from": self.from.as_deref().map(sha256).transpose()?, "seed": self.seed, "length": budget, "data": data.digest,
+            "lr": learning_rate, "optimizer": method.name(), "weight-decay": weight_decay, "from": self.from.as_deref().map(sha256).transpose()?, "seed": self.seed, "length": budget,
+            "validations": self.validations, "patience": self.patience, "data": data.digest,
             "precision": if self.precision == Precision::Bf16 { "bf16" } else { "f32" },
         });
         let object = |value| match value {
@@ -153,6 +158,8 @@ impl Common {
         identity.extend(object(extra));
         Ok(Settings {
             budget: self.budget,
+            validations: self.validations,
+            patience: self.patience,
             batch,
             learning_rate,
             method,
@@ -202,11 +209,7 @@ impl Common {
             date: trained.date,
             steps: trained.steps,
             hardware: card::hardware(),
-            metrics: trained
-                .metrics
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
+            metrics: trained.metrics.into_iter().collect(),
             version: env!("CARGO_PKG_VERSION").into(),
             license: self.license.clone(),
         };

@@ -177,21 +177,27 @@ fn smooth_and_differ(x: &Tensor, smooth: usize, differ: usize) -> Result<Tensor>
     Ok(((mean.narrow(differ, 2, n)? - mean.narrow(differ, 0, n)?)? / 3.0)?)
 }
 
-/// Mean cross-entropy plus one minus the soft Dice coefficient (Milletari 2016, over the whole batch) of probabilities
+/// Mean cross-entropy plus one minus the soft Dice coefficient (Milletari 2016, over the whole batch) of logits
 /// `[N, 1, H, W]` against a mask of 0 and 1: a scalar. The first makes the values probabilities, the second keeps few
 /// marked pixels from being lost among many good ones.
-pub fn cross_entropy_dice(probabilities: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    let right = given_to_truth(probabilities, mask)?;
-    let overlap = (probabilities * mask)?.sum_all()?.affine(2.0, 1.0)?;
+pub fn cross_entropy_dice(logits: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    let probabilities = sigmoid(logits)?;
+    let right = given_to_truth(&probabilities, mask)?;
+    let overlap = (&probabilities * mask)?.sum_all()?.affine(2.0, 1.0)?;
     let both = (probabilities.sum_all()? + mask.sum_all()?)?.affine(1.0, 1.0)?;
     Ok((one_minus(&(overlap / both)?)? - right.log()?.mean_all()?)?)
 }
 
-/// Mean focal loss (Lin 2017, with an exponent of 2) of probabilities `[N, 1, H, W]` against a mask of 0 and 1: a scalar. What is already
+/// Mean focal loss (Lin 2017, with an exponent of 2) of logits `[N, 1, H, W]` against a mask of 0 and 1: a scalar. What is already
 /// right weighs little, so that the few marked pixels count.
-pub fn focal(probabilities: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    let right = given_to_truth(probabilities, mask)?;
+pub fn focal(logits: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    let right = given_to_truth(&sigmoid(logits)?, mask)?;
     Ok((one_minus(&right)?.sqr()? * right.log()?)?.mean_all()?.neg()?)
+}
+
+/// By the hyperbolic tangent, whose gradient is finite wherever its argument is.
+fn sigmoid(logits: &Tensor) -> Result<Tensor> {
+    Ok(logits.affine(0.5, 0.0)?.tanh()?.affine(0.5, 0.5)?)
 }
 
 /// The probability given to what is true, off 0 by a little: logarithms stay finite.
@@ -351,23 +357,24 @@ mod tests {
     #[test]
     fn cross_entropy_and_dice_are_the_known_ones_and_so_is_the_gradient() {
         let shape = [1, 1, 1, 2];
+        let logits = |probabilities: [f32; 2]| tensor(&probabilities.map(|p| (p / (1.0 - p)).ln()), &shape);
         // -(ln 0.8 + ln 0.7) / 2, and 1 - (2 · 0.8 + 1) / (0.8 + 0.3 + 1 + 1).
-        let found = cross_entropy_dice(&tensor(&[0.8, 0.3], &shape), &tensor(&[1.0, 0.0], &shape)).unwrap();
+        let found = cross_entropy_dice(&logits([0.8, 0.3]), &tensor(&[1.0, 0.0], &shape)).unwrap();
         let expected = (0.223_143_55 + 0.356_674_94) / 2.0 + 1.0 - 2.6 / 3.1;
         let found = found.to_scalar::<f32>().unwrap();
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         // What is wholly wrong stays finite.
-        let wrong = cross_entropy_dice(&tensor(&[0.0, 1.0], &shape), &tensor(&[1.0, 0.0], &shape)).unwrap();
+        let wrong = cross_entropy_dice(&tensor(&[-200.0, 200.0], &shape), &tensor(&[1.0, 0.0], &shape)).unwrap();
         let wrong = wrong.to_scalar::<f32>().unwrap();
         assert!((wrong - 14.48).abs() < 0.1, "{wrong}");
 
-        let shape = [2, 1, 4, 5];
-        let mask: Vec<f32> = random(10, &shape).iter().map(|&v| f32::from(v > 0.6)).collect();
-        let mask = tensor(&mask, &shape);
-        check_gradient(|p| Ok((cross_entropy_dice(p, &mask)? * 10.0)?), &shape, 11);
-        check_gradient(|p| Ok((focal(p, &mask)? * 10.0)?), &shape, 12);
+        let wide = [2, 1, 4, 5];
+        let mask: Vec<f32> = random(10, &wide).iter().map(|&v| f32::from(v > 0.6)).collect();
+        let mask = tensor(&mask, &wide);
+        check_gradient(|x| Ok((cross_entropy_dice(x, &mask)? * 10.0)?), &wide, 11);
+        check_gradient(|x| Ok((focal(x, &mask)? * 10.0)?), &wide, 12);
         // -(0.2² ln 0.8 + 0.3² ln 0.7) / 2.
-        let found = focal(&tensor(&[0.8, 0.3], &[1, 1, 1, 2]), &tensor(&[1.0, 0.0], &[1, 1, 1, 2])).unwrap();
+        let found = focal(&logits([0.8, 0.3]), &tensor(&[1.0, 0.0], &[1, 1, 1, 2])).unwrap();
         assert!((found.to_scalar::<f32>().unwrap() - 0.020_513).abs() < 1e-5, "{found}");
     }
 

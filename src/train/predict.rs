@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 use serde_json::json;
 
-use super::anomaly::{calibrate, uncalibrated};
+use super::anomaly::calibrate;
 use super::arrays::{first_output, infer, stack, to_images};
 use super::card::purpose;
 use super::common::{Common, Defaults, Product};
@@ -23,7 +23,7 @@ use crate::data::layout::Dataset;
 use crate::data::random::stream;
 use crate::exec;
 use crate::exec::candle::Network;
-use crate::model::{Color, InputSpec, MapKind, Resize, Task};
+use crate::model::{Color, InputSpec, MapKind, Resize, Scoring, Task};
 use crate::pixels::Image;
 use crate::score::metrics;
 use crate::{Error, Result};
@@ -100,8 +100,8 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
     let smooth = options.smooth.unwrap_or(SMOOTH);
     let defaults = Defaults {
         batch: 8,
-        learning_rate: 1e-3,
-        method: Method::AdamW,
+        learning_rate: 3e-3,
+        method: Method::Muon,
         weight_decay: 0.0,
     };
     let extra = json!({
@@ -130,8 +130,12 @@ pub fn train(common: &Common, options: &Options, exec_options: &exec::Options, s
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
         Outcome::Finished(trained) => {
             let mut model = common.model(Task::Predict, &net, net.input.clone(), Vec::new(), *trained, &data);
-            let start = uncalibrated(MapKind::Squared, smooth);
-            calibrate(&mut model, start, &sets.val, options.false_alarm_rate, exec_options)?;
+            let scoring = Scoring {
+                map: MapKind::Squared,
+                smooth,
+                pool: 1,
+            };
+            calibrate(&mut model, scoring, &sets.val, options.false_alarm_rate, exec_options)?;
             Ok(Product::Model(Box::new(model)))
         }
     }

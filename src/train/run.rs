@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::arrays::to_tensor;
 use super::card;
-use super::checkpoint::{Checkpoint, State};
+use super::checkpoint::{Best, Checkpoint, State};
 use super::ema::Ema;
 use super::feed::{Batch, with_feed};
 use super::log::{CsvLog, Row};
@@ -25,7 +25,7 @@ use crate::{Error, Result};
 
 /// Decay of the weights' moving average.
 const EMA_DECAY: f32 = 0.999;
-/// Validations in a run, where they take no more than [`VALIDATION_SHARE`] of its time.
+/// Validations in a run where no number is asked for, in one with `--minutes` fewer where they took more than [`VALIDATION_SHARE`] of it.
 const VALIDATIONS: u64 = 8;
 /// Share of a run with `--minutes` that validations may take.
 const VALIDATION_SHARE: f64 = 0.1;
@@ -34,7 +34,7 @@ const FEW_STEPS: u64 = 50;
 /// Rows of a run's log, about.
 const LOG_ROWS: u64 = 500;
 
-/// Figures by name, the first the one to watch.
+/// Figures by name, the first the one to watch: the more of it, the better.
 pub type Metrics = Vec<(&'static str, f64)>;
 
 /// What is learned: one task's share of a run.
@@ -57,6 +57,10 @@ pub trait Objective: Sync {
 pub struct Settings {
     /// How long.
     pub budget: Budget,
+    /// Validations on the way; `None` = a usual number.
+    pub validations: Option<u64>,
+    /// Validations in a row without a better one after which the run ends; `None` = it goes to its end.
+    pub patience: Option<u64>,
     /// Items a batch.
     pub batch: usize,
     /// Largest learning rate.
@@ -90,12 +94,12 @@ pub struct Settings {
 /// A finished run.
 #[derive(Debug, Clone)]
 pub struct Trained {
-    /// Moving average of the weights.
+    /// Moving average of the weights, as it was at the best validation.
     pub weights: Weights,
     /// Optimiser steps.
     pub steps: u64,
-    /// Last validation.
-    pub metrics: Metrics,
+    /// The best validation, of those alike the last.
+    pub metrics: Vec<(String, f64)>,
     /// Day the run began.
     pub date: String,
     /// The command that began it.
@@ -121,20 +125,15 @@ pub fn run(objective: &dyn Objective, net: &Net, settings: &Settings, stop: &Ato
     let mut training = if settings.resume {
         Training::resume(net, settings)?
     } else {
+        let usual = settings.validations.unwrap_or(VALIDATIONS);
         let (total, validations) = match settings.budget {
-            Budget::Steps(steps) => (steps.max(1), VALIDATIONS),
-            Budget::Epochs(epochs) => (
-                epoch_steps(epochs, objective.epoch_items(), settings.batch),
-                VALIDATIONS,
-            ),
+            Budget::Steps(steps) => (steps.max(1), usual),
+            Budget::Epochs(epochs) => (epoch_steps(epochs, objective.epoch_items(), settings.batch), usual),
             Budget::Minutes(minutes) => plan(objective, net, settings, minutes * 60.0)?,
         };
-        Training {
-            validations,
-            ..Training::begin(net, settings, total)?
-        }
+        Training::begin(net, settings, total, validations)?
     };
-    let first = training.step;
+    let first = training.state.step;
     let total = training.schedule.total;
     with_feed(
         first..total,
@@ -142,7 +141,7 @@ pub fn run(objective: &dyn Objective, net: &Net, settings: &Settings, stop: &Ato
         |feed| {
             let mut pace = Pace::new(settings.batch);
             let mut saved = Instant::now();
-            while training.step < total {
+            while training.state.step < total && !training.has_lost_patience() {
                 let batch = feed
                     .recv()
                     .map_err(|_| Error::Invalid("the batches ended early".into()))??;
@@ -155,10 +154,8 @@ pub fn run(objective: &dyn Objective, net: &Net, settings: &Settings, stop: &Ato
                     saved = Instant::now();
                 }
                 if stopped {
-                    return Ok(Outcome::Interrupted {
-                        step: training.step,
-                        total,
-                    });
+                    let step = training.state.step;
+                    return Ok(Outcome::Interrupted { step, total });
                 }
             }
             training.finish(objective, pace.loss())
@@ -174,7 +171,7 @@ fn plan(objective: &dyn Objective, net: &Net, settings: &Settings, seconds: f64)
         log: None,
         ..settings.clone()
     };
-    let mut probe = Training::begin(net, settings, u64::MAX)?;
+    let mut probe = Training::begin(net, settings, u64::MAX, 1)?;
     let limit = Duration::from_secs_f64((0.04 * seconds).min(20.0));
     let mut times = Vec::new();
     with_feed(
@@ -196,13 +193,18 @@ fn plan(objective: &dyn Objective, net: &Net, settings: &Settings, seconds: f64)
     let start = Instant::now();
     objective.validate(&probe.network)?;
     let validation_seconds = start.elapsed().as_secs_f64();
-    let validations = ((VALIDATION_SHARE * seconds / validation_seconds) as u64).clamp(1, VALIDATIONS);
+    let affordable = ((VALIDATION_SHARE * seconds / validation_seconds) as u64).clamp(1, VALIDATIONS);
+    let validations = settings.validations.unwrap_or(affordable);
     times[1..].sort_by(f64::total_cmp);
     let step_seconds = times[1 + (times.len() - 1) / 2];
     let left = seconds - began.elapsed().as_secs_f64() - validations as f64 * validation_seconds;
     let steps = timed_steps(left, step_seconds);
+    let fewer = match validations {
+        VALIDATIONS => String::new(),
+        validations => format!(" --validations {validations}"),
+    };
     eprintln!(
-        "planned {steps} steps of {:.0} ms: the same run again is --steps {steps}",
+        "planned {steps} steps of {:.0} ms: the same run again is --steps {steps}{fewer}",
         step_seconds * 1e3
     );
     if steps < FEW_STEPS {
@@ -219,28 +221,21 @@ struct Training<'a> {
     optimizer: Optimizer,
     ema: Ema,
     schedule: Schedule,
-    step: u64,
-    /// Validations in the whole run; they do not change its result.
-    validations: u64,
-    date: String,
-    command: String,
+    state: State,
+    /// Moving average at the best validation.
+    best: Weights,
     log: Option<CsvLog>,
     progress: Option<Progress>,
 }
 
 impl<'a> Training<'a> {
-    fn begin(net: &'a Net, settings: &'a Settings, total: u64) -> Result<Self> {
+    fn begin(net: &'a Net, settings: &'a Settings, total: u64, validations: u64) -> Result<Self> {
         let weights = match &settings.start {
             Some(weights) => weights.clone(),
             None => nets::init(net, settings.seed)?,
         };
-        let state = State::new(
-            settings.identity.clone(),
-            0,
-            total,
-            card::today(),
-            settings.command.clone(),
-        );
+        let (identity, command) = (settings.identity.clone(), settings.command.clone());
+        let state = State::new(identity, total, validations, card::today(), command);
         let ema = Ema::new(weights.clone(), EMA_DECAY);
         Self::new(net, settings, &weights, ema, state)
     }
@@ -250,7 +245,8 @@ impl<'a> Training<'a> {
         let saved = Checkpoint::load(path)?;
         saved.state.check(path, &settings.identity)?;
         let expected = nets::init(net, settings.seed)?;
-        for group in [&saved.weights, &saved.ema] {
+        let best = saved.state.best.as_ref().map(|_| &saved.best);
+        for group in [&saved.weights, &saved.ema].into_iter().chain(best) {
             let same = |(name, array): (&String, &crate::graph::Array)| {
                 group.get(name).is_some_and(|a| a.shape == array.shape)
             };
@@ -260,7 +256,10 @@ impl<'a> Training<'a> {
         }
         let ema = Ema::new(saved.ema, EMA_DECAY);
         let mut training = Self::new(net, settings, &saved.weights, ema, saved.state)?;
-        let restored = training.optimizer.restore(&saved.first, &saved.second, training.step);
+        training.best = saved.best;
+        let restored = training
+            .optimizer
+            .restore(&saved.first, &saved.second, training.state.step);
         restored.map_err(|e| Error::model(path, e.to_string()))?;
         Ok(training)
     }
@@ -273,20 +272,13 @@ impl<'a> Training<'a> {
             ..Params::default()
         };
         let optimizer = Optimizer::new(network.trainable(), params)?;
-        let State {
-            step,
-            total,
-            date,
-            command,
-            ..
-        } = state;
         let log = settings
             .log
             .as_deref()
-            .map(|folder| CsvLog::open(folder, step))
+            .map(|folder| CsvLog::open(folder, state.step))
             .transpose()?;
-        let progress = (total != u64::MAX).then(|| Progress::new(step, total));
-        let schedule = Schedule::new(settings.learning_rate, total);
+        let progress = (state.total != u64::MAX).then(|| Progress::new(state.step, state.total));
+        let schedule = Schedule::new(settings.learning_rate, state.total);
         Ok(Self {
             settings,
             net,
@@ -294,10 +286,8 @@ impl<'a> Training<'a> {
             optimizer,
             ema,
             schedule,
-            step,
-            validations: VALIDATIONS,
-            date,
-            command,
+            state,
+            best: Weights::new(),
             log,
             progress,
         })
@@ -312,27 +302,29 @@ impl<'a> Training<'a> {
         let loss = objective.loss(&self.network, &batch)?;
         let value = loss.to_scalar::<f32>()?;
         if !value.is_finite() {
-            let step = self.step + 1;
+            let step = self.state.step + 1;
             return Err(Error::Invalid(format!(
                 "the loss is {value} at step {step}: train with a smaller --lr"
             )));
         }
-        self.optimizer.step(&loss.backward()?, self.schedule.rate(self.step))?;
-        self.ema.update(&self.network.weights()?, self.step);
-        self.step += 1;
+        let step = self.state.step;
+        self.optimizer.step(&loss.backward()?, self.schedule.rate(step))?;
+        self.ema.update(&self.network.weights()?, step);
+        self.state.step += 1;
         Ok(value)
     }
 
     /// Progress, log and validation after a step.
     fn report(&mut self, objective: &dyn Objective, pace: &mut Pace) -> Result<()> {
-        let (step, total) = (self.step, self.schedule.total);
+        let (step, total) = (self.state.step, self.schedule.total);
         let images_per_s = pace.images_per_s();
         if let Some(progress) = &mut self.progress {
             let left = (total - step) as f64 * self.settings.batch as f64 / images_per_s;
             progress.update(step, pace.loss(), images_per_s, left);
         }
         // The last validation is made by `finish`, which a resumed run calls, too.
-        let validate = step.is_multiple_of((total / self.validations).max(1)) && step < total;
+        let between = total / self.state.validations.max(1);
+        let validate = step.is_multiple_of(between.max(1)) && step < total;
         if validate {
             self.validate(objective, pace.loss())?;
             pace.restart();
@@ -342,30 +334,44 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    fn validate(&mut self, objective: &dyn Objective, loss: f64) -> Result<Metrics> {
+    /// Validates, and keeps the weights where they are the best so far; of those alike the later ones.
+    fn validate(&mut self, objective: &dyn Objective, loss: f64) -> Result<()> {
         let averaged = Network::new(&self.net.graph, self.ema.weights(), &self.settings.device)?;
         let metrics = objective.validate(&averaged)?;
         let figures: Vec<String> = metrics
             .iter()
             .map(|(name, value)| format!("{name} {value:.4}"))
             .collect();
+        let step = self.state.step;
         if let Some(progress) = &self.progress {
-            progress.say(&format!(
-                "step {}/{}  {}",
-                self.step,
-                self.schedule.total,
-                figures.join("  ")
-            ));
+            progress.say(&format!("step {step}/{}  {}", self.schedule.total, figures.join("  ")));
         }
         self.write_log(loss, 0.0, metrics.first().copied())?;
-        Ok(metrics)
+        let figure = metrics.first().map(|(_, value)| *value);
+        match &mut self.state.best {
+            Some(best) if figure < best.metrics.first().map(|(_, value)| *value) => best.since += 1,
+            best => {
+                let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value));
+                let (metrics, since) = (metrics.collect(), 0);
+                *best = Some(Best { step, metrics, since });
+                self.best.clone_from(self.ema.weights());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether so many validations in a row have found nothing better that the run shall end.
+    fn has_lost_patience(&self) -> bool {
+        let since = self.state.best.as_ref().map_or(0, |best| best.since);
+        self.settings.patience.is_some_and(|patience| since >= patience)
     }
 
     fn write_log(&mut self, loss: f64, images_per_s: f64, metric: Option<(&str, f64)>) -> Result<()> {
-        let rate = self.schedule.rate(self.step - 1);
+        let step = self.state.step;
+        let rate = self.schedule.rate(step - 1);
         match &mut self.log {
             Some(log) => log.write(&Row {
-                step: self.step,
+                step,
                 loss,
                 rate,
                 images_per_s,
@@ -377,41 +383,46 @@ impl<'a> Training<'a> {
 
     fn save(&self) -> Result<()> {
         let (first, second) = self.optimizer.moments();
-        let settings = self.settings;
-        let total = self.schedule.total;
-        let state = State::new(
-            settings.identity.clone(),
-            self.step,
-            total,
-            self.date.clone(),
-            self.command.clone(),
-        );
-        let (weights, ema) = (self.network.weights()?, self.ema.weights().clone());
         Checkpoint {
-            state,
-            weights,
-            ema,
+            state: self.state.clone(),
+            weights: self.network.weights()?,
+            ema: self.ema.weights().clone(),
             first,
             second,
+            best: self.best.clone(),
         }
-        .save(&settings.checkpoint)
+        .save(&self.settings.checkpoint)
     }
 
     fn finish(mut self, objective: &dyn Objective, loss: f64) -> Result<Outcome> {
-        let metrics = self.validate(objective, loss)?;
-        let Self {
-            ema,
-            step,
-            date,
-            command,
-            ..
-        } = self;
+        let is_early = self.has_lost_patience();
+        if !is_early {
+            self.validate(objective, loss)?;
+        }
+        let Self { state, best, .. } = self;
+        let (step, metrics) = state
+            .best
+            .map_or((state.step, Vec::new()), |best| (best.step, best.metrics));
+        if step < state.step {
+            let ends = if is_early {
+                " (nothing better came: this is the end)"
+            } else {
+                ""
+            };
+            eprintln!(
+                "the weights after step {step} of {} are kept, the best that validations found{ends}",
+                state.step
+            );
+        }
         Ok(Outcome::Finished(Box::new(Trained {
-            weights: ema.weights().clone(),
-            steps: step,
+            weights: best,
+            steps: state.step,
             metrics,
-            date,
-            command,
+            date: state.date,
+            command: state.command,
         })))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,7 @@ pub fn brightness(path: &Path) {
     let calibration = AnomalyCalibration {
         map: MapKind::Direct,
         smooth: 1,
+        pool: 1,
         threshold: 0.5,
         rates: vec![[0.1, 0.25], [0.01, 0.75]],
         quantiles: vec![[0.5, 0.125], [0.99, 0.5]],

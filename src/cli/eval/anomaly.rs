@@ -1,7 +1,9 @@
 //! Anomaly detectors: of whole pictures, of pixels, and at the model's threshold.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::super::common::figure;
 use super::{Args, Outcome};
@@ -39,6 +41,7 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
     let mut detector = AnomalyDetector::new(model, options).with_context(|| args.model.display().to_string())?;
     let threshold = detector.calibration().threshold;
     let (mut scores, mut anomalous) = (Vec::new(), Vec::new());
+    let mut by_kind: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
     let mut pixels = Pixels::default();
     let mut unjudged = 0;
     for (sample, goes_on) in data.in_order() {
@@ -55,6 +58,9 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         let bad = !is_good(sample)?;
         scores.push(inspection.score);
         anomalous.push(bad);
+        if let Some(kind) = sample.class.as_deref().filter(|_| bad) {
+            by_kind.entry(kind).or_default().push(inspection.score);
+        }
         // Without its mask, a defect cannot be told from its surroundings; a good picture is all background.
         if mask.is_some() || !bad {
             pixels.add(inspection.frame_map(), mask);
@@ -87,12 +93,26 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         ("miss_rate_high", misses[2]),
         ("threshold", Some(f64::from(threshold))),
     ];
-    let figures: Map<String, Value> = named
+    let mut figures: Map<String, Value> = named
         .into_iter()
         .map(|(name, value)| (name.to_owned(), figure(value)))
         .collect();
-    let bad = anomalous.iter().filter(|a| **a).count();
-    let mut text = format!("{} good pictures, {bad} with defects\n", anomalous.len() - bad);
+    let good: Vec<f32> = scores
+        .iter()
+        .zip(&anomalous)
+        .filter(|(_, bad)| !**bad)
+        .map(|(score, _)| *score)
+        .collect();
+    let mut text = format!(
+        "{} good pictures, {} with defects\n",
+        good.len(),
+        scores.len() - good.len()
+    );
+    if by_kind.len() > 1 {
+        let kinds = kinds(&good, &by_kind, threshold);
+        text.push_str(&table(&kinds));
+        figures.insert("kinds".into(), kinds.into());
+    }
     if data
         .samples
         .iter()
@@ -115,6 +135,31 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         images: scores.len(),
         text,
     })
+}
+
+/// For each kind of defect how many pictures there are, how well their scores are told from the good ones', and which share is missed.
+fn kinds(good: &[f32], by_kind: &BTreeMap<&str, Vec<f32>>, threshold: f32) -> Map<String, Value> {
+    let kind = |(kind, scores): (&&str, &Vec<f32>)| {
+        let all = [good, scores].concat();
+        let bad: Vec<bool> = (0..all.len()).map(|i| i >= good.len()).collect();
+        let missed = scores.iter().filter(|score| **score < threshold).count();
+        let figures = json!({
+            "images": scores.len(), "image_auroc": figure(metrics::auroc(&all, &bad)), "miss_rate": missed as f64 / scores.len() as f64,
+        });
+        ((*kind).to_owned(), figures)
+    };
+    by_kind.iter().map(kind).collect()
+}
+
+fn table(kinds: &Map<String, Value>) -> String {
+    let width = kinds.keys().map(|kind| kind.chars().count()).max().unwrap_or(0).max(6);
+    let mut text = format!("{:width$}  pictures  image AUROC  missed\n", "defect");
+    for (kind, figures) in kinds {
+        let share = |name: &str| figures[name].as_f64().map_or("-".into(), |share| format!("{share:.3}"));
+        let (images, auroc, missed) = (&figures["images"], share("image_auroc"), share("miss_rate"));
+        text.push_str(&format!("{kind:width$}  {images:>8}  {auroc:>11}  {missed:>6}\n"));
+    }
+    text
 }
 
 impl Pixels {

@@ -36,11 +36,11 @@ impl Shape {
     }
 }
 
-/// Draws one to three marks on `image`, whose values have a mean of about 0 and a standard deviation of about 1 (the
+/// Draws one to `most` marks on `image`, whose values have a mean of about 0 and a standard deviation of about 1 (the
 /// strength of the marks goes by that). `other` is another normal picture of the same shape, for foreign texture.
-pub fn mark(image: &Image, other: &Image, rng: &mut Pcg64) -> Defective {
+pub fn mark(image: &Image, other: &Image, most: usize, rng: &mut Pcg64) -> Defective {
     let mut out = image.clone();
-    for _ in 0..rng.random_range(1..=3) {
+    for _ in 0..rng.random_range(1..=most) {
         let kind = rng.random_range(0..6);
         let shape = match kind {
             0 | 1 => stroke(image, rng),
@@ -262,7 +262,7 @@ mod tests {
     fn the_mask_is_where_the_picture_changed() {
         let (image, other) = (flat(0.0), flat(1.0));
         for item in 0..200 {
-            let Defective { image: marked, mask } = mark(&image, &other, &mut stream(5, 0, item));
+            let Defective { image: marked, mask } = mark(&image, &other, 3, &mut stream(5, 0, item));
             for ((before, after), mask) in image.data.iter().zip(&marked.data).zip(&mask.data) {
                 assert_eq!((before - after).abs() > VISIBLE, *mask == 1.0, "item {item}");
                 assert!(after.is_finite());
@@ -275,7 +275,7 @@ mod tests {
         let (image, other) = (flat(0.0), flat(1.0));
         let shares: Vec<f32> = (0..300)
             .map(|item| {
-                let mask = mark(&image, &other, &mut stream(6, 0, item)).mask;
+                let mask = mark(&image, &other, 3, &mut stream(6, 0, item)).mask;
                 mask.data.iter().sum::<f32>() / mask.data.len() as f32
             })
             .collect();
@@ -299,7 +299,7 @@ mod tests {
             let image = Image::filled(3, height, width, 0.0);
             for item in 0..50 {
                 assert_eq!(
-                    mark(&image, &image, &mut stream(7, 0, item)).image.data.len(),
+                    mark(&image, &image, 3, &mut stream(7, 0, item)).image.data.len(),
                     3 * height * width
                 );
             }

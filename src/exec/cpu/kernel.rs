@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::graph::{Interpolation, Op, Padding};
 use crate::kernels::Isa;
 use crate::kernels::norm::{Affine, affine_row};
-use crate::kernels::pointwise::Activation;
+use crate::kernels::pointwise::{Activation, each2};
 use crate::kernels::rows::{self, Filter, Finish, Layout, Scratch, View, Window};
 
 /// A step, with its constants in the form that its rows are computed from.
@@ -205,10 +205,10 @@ impl Kernel {
                     first += own;
                 }
             }
-            Self::Add => both(pixels(0), pixels(1), out, |a, b| a + b),
-            Self::Sub => both(pixels(0), pixels(1), out, |a, b| a - b),
-            Self::Mul => both(pixels(0), pixels(1), out, |a, b| a * b),
-            Self::Scale(scale, shift) => both(pixels(0), pixels(0), out, |x, _| x * scale + shift),
+            Self::Add => each2(pixels(0), pixels(1), out, |a, b| a + b),
+            Self::Sub => each2(pixels(0), pixels(1), out, |a, b| a - b),
+            Self::Mul => each2(pixels(0), pixels(1), out, |a, b| a * b),
+            Self::Scale(scale, shift) => each2(pixels(0), pixels(0), out, |x, _| x * scale + shift),
             Self::Affine(affine, floor) => affine_row(pixels(0), affine, *floor, out),
             Self::Activation(activation) => activation.forward(pixels(0), out),
             Self::Softmax => rows::softmax(pixels(0), channels, out),
@@ -227,10 +227,6 @@ impl Kernel {
             }
         }
     }
-}
-
-fn both(a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32) {
-    out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b));
 }
 
 /// The activation that an op is.

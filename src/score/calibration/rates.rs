@@ -2,7 +2,7 @@
 
 use super::quantile;
 use super::tail::Tail;
-use crate::model::{AnomalyCalibration, MapKind};
+use crate::model::{AnomalyCalibration, MapKind, Scoring};
 use crate::{Error, Result};
 
 /// False-alarm rates of the table, beside the one asked for.
@@ -18,18 +18,19 @@ const LARGEST_PROBABILITY: f32 = 1.0 - f32::EPSILON / 2.0;
 /// Where all scores are alike they do not tell their spread: the threshold lies this share of the score above it.
 const MARGIN: f64 = 0.01;
 
-/// Constants of an anomaly decision from raw scores of good frames held out (one score a frame: the map's maximum).
+/// Constants of an anomaly decision from raw scores of good frames held out (one a frame).
 ///
 /// The threshold at a false-alarm rate (between 0 and 1) of at least 1/N is the empirical quantile at 1 − rate of the N
 /// scores, at plotting positions i/(N+1), which fresh scores exceed at that rate in the mean; where scores are equal, it
 /// lies above them. Beyond 1/N it follows a generalised-Pareto tail and lies above all scores; where scores are probabilities,
 /// as [`MapKind::Direct`] gives them, the tail is that of their logits and stays below 1, unless a good frame reaches 1.
-/// Thresholds never fall as the rate falls. A frame's score is the map's maximum, so the pixel threshold is the frame's
-/// threshold: there are regions exactly when the frame is anomalous.
+/// Thresholds never fall as the rate falls. A frame's score is a mean of its map's largest values, so the pixel threshold is the frame's
+/// threshold: there is a region whenever the frame is anomalous.
 ///
 /// # Errors
 /// [`Error::Invalid`] when there are fewer than 5 scores, one is not finite, or the rate is not between 0 and 1.
-pub fn anomaly(scores: &[f32], false_alarm_rate: f64, map: MapKind, smooth: usize) -> Result<AnomalyCalibration> {
+pub fn anomaly(scores: &[f32], false_alarm_rate: f64, scoring: Scoring) -> Result<AnomalyCalibration> {
+    let Scoring { map, smooth, pool } = scoring;
     check(scores, false_alarm_rate)?;
     let mut sorted: Vec<f64> = scores.iter().map(|&score| f64::from(score)).collect();
     sorted.sort_by(f64::total_cmp);
@@ -54,6 +55,7 @@ pub fn anomaly(scores: &[f32], false_alarm_rate: f64, map: MapKind, smooth: usiz
     Ok(AnomalyCalibration {
         map,
         smooth,
+        pool,
         threshold: asked,
         rates: table,
         quantiles: QUANTILES

@@ -5,11 +5,16 @@ use super::tail::{Tail, moments};
 use super::*;
 use crate::Error;
 use crate::data::random::stream;
-use crate::model::{AnomalyCalibration, MapKind};
+use crate::model::{AnomalyCalibration, MapKind, Scoring};
 use crate::score::samples::uniform;
 
 fn calibrate(scores: &[f32], rate: f64) -> AnomalyCalibration {
-    anomaly(scores, rate, MapKind::Msgms, 21).unwrap()
+    anomaly(scores, rate, of(MapKind::Msgms)).unwrap()
+}
+
+fn of(map: MapKind) -> Scoring {
+    #[rustfmt::skip]
+    return Scoring { map, smooth: 21, pool: 3 };
 }
 
 fn draw(distribution: impl Distribution<f32>, count: usize, seed: u64) -> Vec<f32> {
@@ -82,7 +87,10 @@ fn thresholds_are_order_statistics_within_one_in_n_and_above_all_scores_beyond()
     let rare = calibrate(&scores, 0.003);
     assert!(rare.threshold > 99.0 && rare.threshold < 150.0, "{}", rare.threshold);
     assert_eq!(rare.pixel_threshold, rare.threshold);
-    assert_eq!((rare.map, rare.smooth, rare.frames), (MapKind::Msgms, 21, 99));
+    assert_eq!(
+        (rare.map, rare.smooth, rare.pool, rare.frames),
+        (MapKind::Msgms, 21, 3, 99)
+    );
 }
 
 /// Logits of fresh good frames are normal, and so are those of defects, which a threshold must not put out of reach.
@@ -97,7 +105,7 @@ fn thresholds_of_probabilities_stay_below_one_and_hold_their_rate() {
     for rate in [0.01, 0.001] {
         let mut flagged = 0;
         for seed in 0..100 {
-            let calibration = anomaly(&draw(72, seed), rate, MapKind::Direct, 1).unwrap();
+            let calibration = anomaly(&draw(72, seed), rate, of(MapKind::Direct)).unwrap();
             assert!(
                 calibration.rates.iter().all(|row| row[1] < 1.0),
                 "{:?}",
@@ -118,14 +126,14 @@ fn probabilities_near_one_leave_a_threshold_that_can_be_reached() {
     let mut spread: Vec<f32> = (0..20).map(|i| i as f32 / 20.0).collect();
     spread.push(0.999_999);
     for scores in [vec![0.995; 9], spread] {
-        let calibration = anomaly(&scores, 0.001, MapKind::Direct, 1).unwrap();
+        let calibration = anomaly(&scores, 0.001, of(MapKind::Direct)).unwrap();
         assert!(
             calibration.rates.iter().all(|row| row[1] < 1.0),
             "{:?}",
             calibration.rates
         );
     }
-    let saturated = anomaly(&[0.2, 0.4, 0.6, 0.8, 1.000_000_1], 0.01, MapKind::Direct, 1).unwrap();
+    let saturated = anomaly(&[0.2, 0.4, 0.6, 0.8, 1.000_000_1], 0.01, of(MapKind::Direct)).unwrap();
     assert!(
         saturated.threshold > 1.0 && saturated.threshold < 1.001,
         "{}",
@@ -222,7 +230,7 @@ fn thresholds_between_rates_are_log_interpolated() {
 #[test]
 fn scores_and_rates_out_of_range_are_refused() {
     let good = [0.1, 0.2, 0.3, 0.4, 0.5];
-    let refused = |scores: &[f32], rate: f64| match anomaly(scores, rate, MapKind::Ssim, 1) {
+    let refused = |scores: &[f32], rate: f64| match anomaly(scores, rate, of(MapKind::Ssim)) {
         Err(Error::Invalid(reason)) => reason,
         other => panic!("{other:?}"),
     };

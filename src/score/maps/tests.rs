@@ -1,5 +1,5 @@
 use super::*;
-use crate::score::samples::pictures;
+use crate::score::samples::{pictures, uniform};
 
 /// Mean, maximum, and the values at the first, the n/3-th and the last pixel.
 fn figures(map: &Image) -> [f64; 5] {
@@ -138,4 +138,17 @@ fn a_picture_without_pixels_has_a_map_without_pixels() {
     for kind in [MapKind::Msgms, MapKind::Ssim, MapKind::Squared, MapKind::Direct] {
         assert_eq!(difference(kind, &empty, &empty, 3), empty);
     }
+}
+
+#[test]
+fn the_largest_values_are_those_of_a_sort() {
+    let values: Vec<f32> = (0..1000).map(|i| uniform(i * 7 % 1000) as f32).collect();
+    let mut sorted = values.clone();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    for count in [1, 2, 16, 999, 1000] {
+        let expected = sorted[..count].iter().sum::<f32>() / count as f32;
+        let found = mean_of_largest(values.iter().copied(), count);
+        assert!((found - expected).abs() < 1e-5, "{count}: {found} {expected}");
+    }
+    assert_eq!(mean_of_largest([3.0, 1.0].into_iter(), 16), 2.0);
 }

@@ -6,15 +6,15 @@ use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
 use super::defects::Defects;
-use super::{VAL_PICTURES, score, told_apart};
+use super::{Judgement, VAL_PICTURES};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::defects::{self, Defective};
 use crate::data::random::stream;
 use crate::exec::candle::Network;
-use crate::model::{InputSpec, MapKind};
+use crate::model::{InputSpec, Scoring};
 use crate::pixels::Image;
 use crate::tasks::{Scaling, fit, normalize};
-use crate::train::arrays::{first_output, stack};
+use crate::train::arrays::stack;
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
 use crate::train::losses::cross_entropy_dice;
@@ -23,8 +23,10 @@ use crate::train::run::{Metrics, Objective};
 use crate::train::samples::draw;
 use crate::{Error, Result};
 
-/// Share of the training crops that stay as they are.
+/// Share of the training parts that stay as they are.
 const UNMARKED: f64 = 0.2;
+/// Most marks on a part, and on a picture.
+const MARKS: usize = 3;
 
 /// Each picture as the network will see it, padded to a size that it takes, with the scaling that it has as a whole.
 pub fn with_scaling(pictures: Vec<Packed>, input: &InputSpec) -> Vec<(Packed, Scaling)> {
@@ -43,29 +45,38 @@ pub struct Marking {
     pub held_out: Vec<Packed>,
     /// Real defects, if there are any.
     pub defects: Defects,
-    /// Side of the square crops.
-    pub crop: usize,
-    /// Side of the map's mean filter.
-    pub smooth: usize,
+    /// Side of the square parts of pictures, in half of the batches.
+    pub patch: usize,
+    pub scoring: Scoring,
     /// Whether parts may lie mirrored.
     pub flip: bool,
     /// Largest turn either way that parts may lie in, in degrees.
     pub rotate: f32,
+    /// Parts of that side in a batch.
     pub batch: usize,
     pub seed: u64,
     pub device: Device,
 }
 
 impl Marking {
-    /// A random crop, normalised as the whole picture will be in use.
-    fn crop(&self, (picture, scaling): &(Packed, Scaling), rng: &mut Pcg64) -> Image {
-        let mut crop = picture.random_crop([self.crop; 2], rng);
-        scaling.apply(&mut crop);
-        crop
+    /// Side of the parts of batch `step`, and their number. Those of every second batch are of twice the side, a quarter as many: what a
+    /// large defect is, only its surroundings say.
+    fn parts(&self, step: u64) -> (usize, usize) {
+        match step % 2 {
+            0 => (self.patch, self.batch),
+            _ => (2 * self.patch, self.batch.div_ceil(4)),
+        }
     }
 
-    /// One training item: what the network sees, and the mask it should give.
-    fn item(&self, index: usize, rng: &mut Pcg64) -> (Image, Image) {
+    /// A random part, normalised as the whole picture will be in use.
+    fn part(&self, side: usize, (picture, scaling): &(Packed, Scaling), rng: &mut Pcg64) -> Image {
+        let mut part = picture.random_crop([side; 2], rng);
+        scaling.apply(&mut part);
+        part
+    }
+
+    /// One training item of this side: what the network sees, and the mask it should give.
+    fn item(&self, side: usize, index: usize, rng: &mut Pcg64) -> (Image, Image) {
         let settings = CameraSettings {
             shift: 0.0,
             scale: 0.05,
@@ -81,7 +92,7 @@ impl Marking {
         if let Some(real) = real
             && rng.random()
         {
-            let Defective { image, mask } = real.crop(self.crop, self.flip, rng);
+            let Defective { image, mask } = real.crop(side, self.flip, rng);
             // What is marked does not move.
             let settings = CameraSettings {
                 scale: 0.0,
@@ -91,7 +102,7 @@ impl Marking {
             };
             return (augment::camera(&image, &settings, rng), mask);
         }
-        let good = augment::camera(&self.crop(&self.pictures[index], rng), &settings, rng);
+        let good = augment::camera(&self.part(side, &self.pictures[index], rng), &settings, rng);
         if let Some(real) = real {
             let Defective { image, mask } = real.transplanted(&good, rng);
             return (image, mask);
@@ -100,8 +111,9 @@ impl Marking {
             let mask = Image::filled(1, good.height, good.width, 0.0);
             return (good, mask);
         }
-        let other = self.crop(&self.pictures[rng.random_range(0..self.pictures.len())], rng);
-        let Defective { image, mask } = defects::mark(&good, &other, rng);
+        let other = self.part(side, &self.pictures[rng.random_range(0..self.pictures.len())], rng);
+        let most = MARKS * side / self.patch;
+        let Defective { image, mask } = defects::mark(&good, &other, most, rng);
         (image, mask)
     }
 }
@@ -112,8 +124,9 @@ impl Objective for Marking {
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
-        let items = draw(self.seed, step, self.batch, self.pictures.len(), |index, rng| {
-            self.item(index, rng)
+        let (side, count) = self.parts(step);
+        let items = draw(self.seed, step, count, self.pictures.len(), |index, rng| {
+            self.item(side, index, rng)
         });
         let (seen, masks): (Vec<_>, Vec<_>) = items.into_iter().unzip();
         Ok(vec![stack(&seen), stack(&masks)])
@@ -123,21 +136,23 @@ impl Objective for Marking {
         let [seen, mask] = batch else {
             return Err(Error::Invalid("a batch is pictures and their masks".into()));
         };
-        cross_entropy_dice(&first_output(network, std::slice::from_ref(seen), true)?, mask)
+        let outputs = network.forward(std::slice::from_ref(seen), true)?;
+        let [_, logits] = &outputs[..] else {
+            return Err(Error::Invalid("the network gives a map and its logits".into()));
+        };
+        cross_entropy_dice(logits, mask)
     }
 
     /// How well made marks on held-out pictures are told from the pictures themselves.
     fn validate(&self, network: &Network) -> Result<Metrics> {
-        let (mut scores, mut defective) = (Vec::new(), Vec::new());
+        let mut judgement = Judgement::new(network, self.scoring, &self.device);
         for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
             let (good, _) = normalize(&self.input, fit(&self.input, &picture.image()).0);
-            let marked = defects::mark(&good, &good, &mut rng);
-            for (image, is_marked) in [(&good, false), (&marked.image, true)] {
-                scores.push(score(network, image, (MapKind::Direct, self.smooth), &self.device)?);
-                defective.push(is_marked);
-            }
+            judgement.add(&good, &Image::filled(1, good.height, good.width, 0.0))?;
+            let Defective { image, mask } = defects::mark(&good, &good, MARKS, &mut rng);
+            judgement.add(&image, &mask)?;
         }
-        Ok(told_apart(&scores, &defective))
+        Ok(judgement.metrics())
     }
 }

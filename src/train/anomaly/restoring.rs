@@ -5,12 +5,12 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::defects::Defects;
-use super::{VAL_PICTURES, score, told_apart};
+use super::{Judgement, VAL_PICTURES};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::defects::{self, Defective};
 use crate::data::random::stream;
 use crate::exec::candle::Network;
-use crate::model::{InputSpec, MapKind};
+use crate::model::{InputSpec, Scoring};
 use crate::pixels::Image;
 use crate::train::arrays::stack;
 use crate::train::card::purpose;
@@ -24,10 +24,7 @@ use crate::{Error, Result};
 /// Pictures with made defects, to be restored.
 pub struct Restoring {
     pub loss: PictureLoss,
-    /// How the map is made.
-    pub map: MapKind,
-    /// Side of the map's mean filter.
-    pub smooth: usize,
+    pub scoring: Scoring,
     /// Whether parts may lie mirrored.
     pub flip: bool,
     /// Largest turn either way that parts may lie in, in degrees.
@@ -115,27 +112,24 @@ impl Objective for Restoring {
         };
         let outputs = network.forward(std::slice::from_ref(seen), true)?;
         match (&outputs[..], masks) {
-            ([map, restored], [mask]) => Ok((self.loss.compute(restored, target)? + focal(map, mask)?)?),
+            ([_, restored, logits], [mask]) => Ok((self.loss.compute(restored, target)? + focal(logits, mask)?)?),
             (outputs, _) => self.loss.compute(&outputs[0], target),
         }
     }
 
     /// How well made defects on held-out pictures are told from the pictures themselves.
     fn validate(&self, network: &Network) -> Result<Metrics> {
-        let map = (self.map, self.smooth);
-        let (mut scores, mut defective) = (Vec::new(), Vec::new());
+        let mut judgement = Judgement::new(network, self.scoring, &self.device);
         for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
             let good = self.picture(picture, &mut rng);
-            scores.push(score(network, &good, map, &self.device)?);
-            defective.push(false);
+            judgement.add(&good, &Image::filled(1, good.height, good.width, 0.0))?;
             let other = self.picture(&self.held_out[(i + 1) % self.held_out.len()], &mut rng);
             let Defective { image, mask } = defects::synthesize(&good, &other, &mut rng);
             if mask.data.iter().any(|&m| m > 0.5) {
-                scores.push(score(network, &image, map, &self.device)?);
-                defective.push(true);
+                judgement.add(&image, &mask)?;
             }
         }
-        Ok(told_apart(&scores, &defective))
+        Ok(judgement.metrics())
     }
 }

@@ -108,6 +108,7 @@ pub fn brightness(size: Option<[usize; 2]>) -> NamedTempFile {
     let calibration = AnomalyCalibration {
         map: MapKind::Direct,
         smooth: 1,
+        pool: 1,
         threshold: 0.5,
         rates: vec![[0.1, 0.25], [0.01, 0.75]],
         quantiles: vec![[0.1, 0.1], [0.5, 0.125], [0.9, 0.2], [0.99, 0.5]],
@@ -136,6 +137,7 @@ pub fn unchanging() -> NamedTempFile {
     let calibration = AnomalyCalibration {
         map: MapKind::Squared,
         smooth: 1,
+        pool: 1,
         threshold: 0.25,
         rates: Vec::new(),
         quantiles: Vec::new(),

@@ -121,7 +121,8 @@ struct AnomalyArgs {
     /// else 1]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
     pool: Option<u16>,
-    /// Side of the square parts of pictures that unet learns from, in pixels [default: 128]
+    /// Side of the square parts of pictures that unet learns from, in pixels; every second batch is of parts twice as wide and high, a
+    /// quarter as many [default: 128]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=1024))]
     patch: Option<u16>,
     /// Parts may lie mirrored: flip pictures at random
@@ -317,7 +318,7 @@ impl CommonArgs {
 }
 
 /// Has the allocator keep what is freed. Each step takes memory for the same tensors again; to fetch its pages anew from the system every
-/// time took a fifth of the training of an anomaly `unet` (82 images/s, 100 with this; medians of three runs by turns).
+/// time took a fifth of the training of an anomaly `unet` (81 and 82 images/s, 111 and 99 with this, by turns).
 fn keep_freed_memory() {
     // SAFETY: these are settings of the allocator, which locks itself.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

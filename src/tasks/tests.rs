@@ -26,6 +26,20 @@ fn model(task: Task, name: &str, options: &NetOptions, bias: f32) -> Model {
     }
 }
 
+/// Of a map whose values are defective at and above 0.5.
+fn calibration(map: MapKind, smooth: usize) -> Option<Calibration> {
+    Some(Calibration::Anomaly(AnomalyCalibration {
+        map,
+        smooth,
+        pool: 1,
+        threshold: 0.5,
+        rates: vec![],
+        quantiles: vec![],
+        pixel_threshold: 0.5,
+        frames: 1,
+    }))
+}
+
 fn message<T>(result: Result<T>) -> String {
     result.err().expect("it must not give a score").to_string()
 }
@@ -40,16 +54,7 @@ fn an_anomaly_score_is_never_made_of_values_that_are_not_finite() {
                 ..Default::default()
             };
             let mut model = model(Task::Anomaly, name, &options, bias);
-            model.calibration = Some(Calibration::Anomaly(AnomalyCalibration {
-                map,
-                smooth: 3,
-                pool: 1,
-                threshold: 0.5,
-                rates: vec![],
-                quantiles: vec![],
-                pixel_threshold: 0.5,
-                frames: 1,
-            }));
+            model.calibration = calibration(map, 3);
             let mut detector = AnomalyDetector::new(&model, &Options::default()).unwrap();
             detector.inspect(&Image::filled(1, 30, 40, 0.4))
         };
@@ -273,16 +278,7 @@ fn seeing(size: [usize; 2], resize: Resize) -> Model {
         graph: net.finish(&[&output]),
         input,
         weights: Weights::from([("same.weight".into(), weight)]),
-        calibration: Some(Calibration::Anomaly(AnomalyCalibration {
-            map: MapKind::Direct,
-            smooth: 1,
-            pool: 1,
-            threshold: 0.5,
-            rates: vec![],
-            quantiles: vec![],
-            pixel_threshold: 0.5,
-            frames: 1,
-        })),
+        calibration: calibration(MapKind::Direct, 1),
         ..model(Task::Anomaly, "fair", &NetOptions::default(), 0.0)
     }
 }

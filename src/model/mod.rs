@@ -90,6 +90,10 @@ pub enum ExtraInput {
     NoiseLevel {
         /// The plane's sides are the picture's divided by this.
         divide: usize,
+        /// No value of the frame is changed by more than so many of these deviations; `None` = by any amount. White noise is seldom further
+        /// off, and fine texture that the network takes for noise is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u8>,
     },
     /// The frame's two planes of chroma, blue and red, 0..1 around 0.5, its sides half of the picture's, which is luma then. The
     /// network's second output gives them back.
@@ -120,7 +124,7 @@ impl ExtraInput {
     pub fn divide(self) -> usize {
         match self {
             Self::Chroma => 2,
-            Self::NoiseLevel { divide } | Self::State { divide, .. } => divide,
+            Self::NoiseLevel { divide, .. } | Self::State { divide, .. } => divide,
         }
     }
 }
@@ -323,6 +327,15 @@ impl InputSpec {
     /// `[width, height]` of the pieces that frames are cut into, if they are.
     pub fn tile(&self) -> Option<[usize; 2]> {
         self.size.filter(|_| self.resize == Resize::Tile)
+    }
+
+    /// From now on no value is changed by more than so many noise levels, where the network sees one.
+    pub(crate) fn limit_change(&mut self, levels: u8) {
+        for extra in &mut self.extra {
+            if let ExtraInput::NoiseLevel { limit, .. } = extra {
+                *limit = Some(levels);
+            }
+        }
     }
 
     /// Whether chroma comes beside the picture, which is luma then.

@@ -109,7 +109,7 @@ pub(super) fn unet(o: &Checked) -> Result<Net> {
 }
 
 /// The noise level beside pixels taken two by two.
-const CELLS_NOISE: ExtraInput = ExtraInput::NoiseLevel { divide: 2 };
+const CELLS_NOISE: ExtraInput = ExtraInput::NoiseLevel { divide: 2, limit: None };
 
 /// What a network of pixels taken two by two sees.
 struct Seen {

@@ -205,18 +205,26 @@ impl Network {
             1 => Scaling::of(&self.input, &noisy.data),
             _ => Scaling::of(&self.input, noisy.plane(item)),
         };
+        let limit = extra.iter().find_map(|extra| match extra {
+            ExtraInput::NoiseLevel { limit, .. } => *limit,
+            _ => None,
+        });
+        let change = Change {
+            strength,
+            limit: limit.map_or(f32::INFINITY, |limit| f32::from(limit) * level / 255.0),
+        };
         let [claims, chroma_claims] = &mut self.claims;
         let chroma_input = 1 + extra
             .iter()
             .position(|extra| *extra == ExtraInput::Chroma)
             .unwrap_or(extra.len());
         let picture = Picture {
-            planes: Planes::new(noisy, clean, strength, claims),
+            planes: Planes::new(noisy, clean, change, claims),
             color: self.input.color,
             scalings: (0..items).map(scaling).collect(),
             chroma: chroma.map(|(noisy, clean)| {
                 clean.reshape(noisy.channels, noisy.height, noisy.width);
-                (chroma_input, Planes::new(noisy, clean, strength, chroma_claims))
+                (chroma_input, Planes::new(noisy, clean, change, chroma_claims))
             }),
             level: level / 255.0,
             kept: memory.kept(),
@@ -232,14 +240,34 @@ impl Network {
 struct Planes<'a> {
     noisy: &'a Image,
     clean: RowsMut<'a>,
+    change: Change,
+}
+
+/// What of the network's changes comes into the frame.
+#[derive(Clone, Copy)]
+struct Change {
+    /// Share of them, 0..1.
     strength: f32,
+    /// Largest one of a value.
+    limit: f32,
+}
+
+impl Change {
+    fn of(self, noisy: f32, clean: f32) -> f32 {
+        let clean = clean.max(noisy - self.limit).min(noisy + self.limit);
+        if self.strength < 1.0 {
+            noisy + self.strength * (clean - noisy)
+        } else {
+            clean
+        }
+    }
 }
 
 impl<'a> Planes<'a> {
-    fn new(noisy: &'a Image, clean: &'a mut Image, strength: f32, claims: &'a mut Claims) -> Self {
+    fn new(noisy: &'a Image, clean: &'a mut Image, change: Change, claims: &'a mut Claims) -> Self {
         let clean = RowsMut::new(&mut clean.data, noisy.width, claims);
         #[rustfmt::skip]
-        return Self { noisy, clean, strength };
+        return Self { noisy, clean, change };
     }
 
     fn row(&self, plane: usize, row: usize) -> &[f32] {
@@ -269,11 +297,7 @@ impl<'a> Planes<'a> {
         let (noisy, height) = (self.row(plane, row), self.noisy.height);
         let clean = self.clean.take(plane * height + row..plane * height + row + 1);
         for ((clean, noisy), value) in clean.iter_mut().zip(noisy).zip(values) {
-            *clean = if self.strength < 1.0 {
-                noisy + self.strength * (value - noisy)
-            } else {
-                value
-            };
+            *clean = self.change.of(*noisy, value);
         }
     }
 }

@@ -260,6 +260,35 @@ fn luma_and_chroma_are_denoised_as_they_are() {
     }
 }
 
+#[test]
+fn no_value_changes_by_more_than_its_limit_of_noise_levels() {
+    let picture = Image {
+        channels: 1,
+        height: 16,
+        width: 16,
+        data: (0..256).map(|i| 0.3 + ((i * 37) % 64) as f32 / 200.0).collect(),
+    };
+    let denoised = |limit: Option<u8>, level: f32| {
+        let mut model = model(Task::Denoise, "micro", &NetOptions::default(), 0.5);
+        limit.into_iter().for_each(|limit| model.input.limit_change(limit));
+        let mut denoiser = Denoiser::new(&model, &Options::default()).unwrap();
+        denoiser.denoise(&picture, Some(level)).unwrap().0
+    };
+    let change = |clean: &Image| {
+        let changes = clean.data.iter().zip(&picture.data).map(|(a, b)| 255.0 * (a - b).abs());
+        changes.fold(0.0, f32::max)
+    };
+    let free = denoised(None, 2.0);
+    assert!(change(&free) > 10.0, "{}", change(&free));
+    let limited = denoised(Some(4), 2.0);
+    assert!((change(&limited) - 8.0).abs() < 1e-3, "{}", change(&limited));
+    let bound = 8.0 / 255.0;
+    for ((limited, free), noisy) in limited.data.iter().zip(&free.data).zip(&picture.data) {
+        assert!((limited - free.clamp(noisy - bound, noisy + bound)).abs() < 1e-6);
+    }
+    assert_eq!(denoised(Some(4), 0.0), picture);
+}
+
 /// A model of one size whose map is the picture: at and above 0.5 it is defective.
 fn seeing(size: [usize; 2], resize: Resize) -> Model {
     let mut net = Builder::new();

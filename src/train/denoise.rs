@@ -48,6 +48,10 @@ const CLIP_FRAMES: usize = 8;
 /// Deviation of the logarithm of an estimated noise level.
 const MISJUDGED: f32 = 0.04;
 
+/// Standard deviations of white noise that no value is changed by more than. On pictures of cbsd68 without noise (`denoise-recurrent-rgb`,
+/// the level estimated) 4 gave 45.7 dB, 3 gave 47.2, no limit 41.4; at sigma 15 32.202, 32.201 and 32.202.
+const LIMIT: u8 = 4;
+
 /// Share of a colour network's patches, or clips, that are grey with one noise on red, green and blue: what cameras without colour
 /// give it.
 const GRAY_SHARE: f32 = 0.1;
@@ -120,7 +124,10 @@ pub fn train(common: &Common, options: &Options, exec: &exec::Options, stop: &At
     }
     let color = if common.net.chroma { Color::Gray } else { color };
     let common = &fit_budget(common, options, color, exec)?;
-    let (net, settings) = prepare(common, options, color, &data)?;
+    let (mut net, settings) = prepare(common, options, color, &data)?;
+    if sets.train.layout != Layout::Pairs && options.noise == Noise::White {
+        net.input.limit_change(LIMIT);
+    }
     if net.input.is_recurrent() && sets.train.layout == Layout::Pairs {
         let reason = "pairs are for networks of single frames; a recurrent one learns from clean pictures or videos";
         return Err(Error::data(&common.sources.train[0], reason));

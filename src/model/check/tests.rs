@@ -75,8 +75,8 @@ fn input_is_sane() {
     assert!(fault(&|i| i.normalization = fixed(&[0.5, 0.5, 0.5], &[0.5])).contains("3 means and 1 stds"));
     assert!(fault(&|i| i.normalization = fixed(&[0.5], &[0.0])).contains("above 0"));
     assert!(fault(&|i| i.normalization = fixed(&[f32::NAN], &[1.0])).contains("finite"));
-    assert!(fault(&|i| i.extra = vec![ExtraInput::NoiseLevel { divide: 0 }]).contains("divided by 0"));
-    assert!(fault(&|i| i.extra = vec![ExtraInput::NoiseLevel { divide: 5 }]).contains("divided by 5"));
+    assert!(fault(&|i| i.extra = vec![ExtraInput::NoiseLevel { divide: 0, limit: None }]).contains("divided by 0"));
+    assert!(fault(&|i| i.extra = vec![ExtraInput::NoiseLevel { divide: 5, limit: None }]).contains("divided by 5"));
     let state = |divide| ExtraInput::State {
         output: 0,
         channels: 1,

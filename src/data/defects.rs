@@ -14,18 +14,44 @@ use rand::RngExt;
 use rand_distr::{Distribution, Gamma};
 use rand_pcg::Pcg64;
 
-use crate::pixels::Image;
+use crate::pixels::{Image, box_mean};
 
 /// Least change of a value (of full scale) that counts as visible.
 const VISIBLE: f32 = 0.03;
+
+/// Side of the square around a pixel whose other pixels decide with it, in pixels.
+const AROUND: usize = 7;
 
 /// A picture with made defects, and where they are.
 #[derive(Debug, Clone)]
 pub struct Defective {
     /// The picture.
     pub image: Image,
-    /// One channel, 1 where it was changed visibly (by more than 0.03 of full scale in any plane), 0 elsewhere.
+    /// One channel, 1 where it was changed visibly, or where most pixels around were, 0 elsewhere.
     pub mask: Image,
+}
+
+impl Defective {
+    /// `good` became `image`; a change of more than `visible` in any plane is seen.
+    fn of(good: &Image, image: Image, visible: f32) -> Self {
+        let mut mask = Image::filled(1, good.height, good.width, 0.0);
+        for channel in 0..good.channels {
+            let changes = good.plane(channel).iter().zip(image.plane(channel));
+            for (mask, (before, after)) in mask.data.iter_mut().zip(changes) {
+                if (before - after).abs() > visible {
+                    *mask = 1.0;
+                }
+            }
+        }
+        // Of foreign texture some pixels are by chance what was there before.
+        let around = box_mean(&mask, AROUND);
+        let most = around.data.iter().map(|share| f32::from(*share > 0.5));
+        mask.data
+            .iter_mut()
+            .zip(most)
+            .for_each(|(mask, most)| *mask = mask.max(most));
+        Self { image, mask }
+    }
 }
 
 /// Draws synthetic anomalies on `image` as FAIR's recipe does: patches of `other` (NSA), feathered or blended by Poisson's equation, and
@@ -50,16 +76,7 @@ pub fn synthesize(image: &Image, other: &Image, rng: &mut Pcg64) -> Defective {
         let draw = if rng.random_bool(0.5) { cut_paste } else { scar };
         visible_stamp(&mut out, image, rng, draw);
     }
-    let mut mask = Image::filled(1, image.height, image.width, 0.0);
-    for channel in 0..image.channels {
-        let changes = image.plane(channel).iter().zip(out.plane(channel));
-        for (mask, (before, after)) in mask.data.iter_mut().zip(changes) {
-            if (before - after).abs() > VISIBLE {
-                *mask = 1.0;
-            }
-        }
-    }
-    Defective { image: out, mask }
+    Defective::of(image, out, VISIBLE)
 }
 
 /// A patch put on a picture. Positions and lengths in pixels.
@@ -342,7 +359,39 @@ mod tests {
     }
 
     #[test]
-    fn the_mask_is_what_changed_visibly() {
+    fn the_mask_is_what_changed_and_what_lies_amid_it() {
+        let good = Image::filled(1, 32, 32, 0.0);
+        let masked = |changes: &dyn Fn(usize, usize) -> bool| {
+            let mut image = good.clone();
+            for (i, value) in image.data.iter_mut().enumerate() {
+                *value = if changes(i % 32, i / 32) { -0.5 } else { 0.1 };
+            }
+            Defective::of(&good, image, 0.2).mask
+        };
+        let inside = |x: usize, y: usize| (8..24).contains(&x) && (8..24).contains(&y);
+        let area = masked(&|x, y| inside(x, y) && (x + 2 * y) % 4 != 0);
+        for (i, mask) in area.data.iter().enumerate() {
+            let (x, y) = (i % 32, i / 32);
+            let deep = (12..20).contains(&x) && (12..20).contains(&y);
+            assert!(
+                if deep {
+                    *mask == 1.0
+                } else {
+                    inside(x, y) || *mask == 0.0
+                },
+                "{x}, {y}"
+            );
+        }
+        let line = |x: usize, y: usize| x == y;
+        let scattered = |x: usize, y: usize| (x + 2 * y).is_multiple_of(4);
+        for changes in [&line as &dyn Fn(usize, usize) -> bool, &scattered] {
+            let mask = masked(changes);
+            assert!((0..32 * 32).all(|i| (mask.data[i] == 1.0) == changes(i % 32, i / 32)));
+        }
+    }
+
+    #[test]
+    fn what_changed_visibly_is_in_the_mask() {
         let (image, other) = (picture(3, 64, 0.0), picture(3, 64, 0.5));
         let (mut empty, mut area) = (0, 0.0);
         for item in 0..400 {
@@ -352,7 +401,7 @@ mod tests {
                 let change = (0..3)
                     .map(|c| (image.plane(c)[i] - made.image.plane(c)[i]).abs())
                     .fold(0.0, f32::max);
-                assert_eq!(made.mask.data[i], f32::from(change > 0.03), "item {item} of seed 17");
+                assert!(made.mask.data[i] == 1.0 || change <= 0.03, "item {item} of seed 17");
             }
             assert!(made.image.data.iter().all(|v| (0.0..=1.0).contains(v)));
             let changed: f32 = made.mask.data.iter().sum();

@@ -2,21 +2,21 @@
 
 use crate::graph::{Builder, Op};
 
-/// A residual U-Net after DRUNet (Zhang 2021), on what a 3x3 convolution makes of `x`: `depth` levels of `width`, 2 `width`, … channels, a
+/// A residual U-Net after DRUNet (Zhang 2021), on what a 3x3 convolution makes of `x`: `depth` levels of `width`, 2 `width`, 4 `width`, 8 `width`, 8 `width`, … channels, a
 /// residual block of two convolutions on each on the way down and on the way up; 2x2 convolutions of stride 2 down, 1x1 convolutions and
 /// pixel shuffle up, skips added. It ends with `width` channels at the size of `x`, whose sides are multiples of 2^(`depth` - 1).
 pub(super) fn residual_u_net(b: &mut Builder, x: &str, width: usize, depth: usize) -> String {
+    let widths: Vec<usize> = (0..depth).map(|level| width << level.min(3)).collect();
     let mut x = b.conv("head", x, width, 3, true);
     let mut skips = Vec::new();
-    for level in 0..depth {
+    for (level, &width) in widths.iter().enumerate() {
         if level > 0 {
             skips.push(x.clone());
-            x = b.strided_conv(format!("down{level}"), &x, width << level, [2, 2, 0], true);
+            x = b.strided_conv(format!("down{level}"), &x, width, [2, 2, 0], true);
         }
-        x = residual_block(b, &format!("encode{level}"), &x, width << level);
+        x = residual_block(b, &format!("encode{level}"), &x, width);
     }
-    for (level, skip) in skips.iter().enumerate().rev() {
-        let width = width << level;
+    for (level, (skip, &width)) in skips.iter().zip(&widths).enumerate().rev() {
         x = b.conv(format!("up{level}"), &x, 4 * width, 1, true);
         x = b.node(format!("enlarge{level}"), Op::PixelShuffle { factor: 2 }, &[&x]);
         x = b.node(format!("skip{level}"), Op::Add, &[skip, &x]);

@@ -64,8 +64,15 @@ denoise-fast-gray() {
 cbsd=(DATA/denoise/cbsd400 --license "BSDS500 (Arbelaez 2011), research use")
 
 denoise-accurate-gray() {
-    "$candle" train denoise "${cbsd[@]}" --color gray --arch unet --batch 16 --lr 3e-3 --steps 12000 \
+    local unet=("${cbsd[@]}" --color gray --arch unet --batch 16)
+    "$candle" train denoise "${unet[@]}" --lr 3e-3 --steps 12000 -o first.safetensors
+    "$candle" train denoise "${unet[@]}" --patch 128 --lr 1.5e-3 --steps 800 --from first.safetensors \
         -o "$here/denoise-accurate-gray.safetensors"
+}
+
+denoise-accurate-rgb() {
+    "$candle" train denoise "${cbsd[@]}" --color rgb --arch unet --batch 8 --patch 128 --lr 3e-3 --steps 6500 \
+        --from "$here/denoise-accurate-gray.safetensors" -o "$here/denoise-accurate-rgb.safetensors"
 }
 
 denoise-fast-rgb() {
@@ -105,8 +112,8 @@ classify-neu() {
         --license "NEU-DET (Song 2013), cite" -o "$here/classify-neu.safetensors"
 }
 
-all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-accurate-gray denoise-fast-rgb
-    denoise-recurrent-rgb denoise-camera-rgb anomaly-magnetic-tile classify-neu)
+all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-accurate-gray denoise-accurate-rgb
+    denoise-fast-rgb denoise-recurrent-rgb denoise-camera-rgb anomaly-magnetic-tile classify-neu)
 for name in "${@:-${all[@]}}"; do
     "$name"
 done

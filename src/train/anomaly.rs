@@ -38,7 +38,7 @@ const LEAST_HELD_OUT: usize = 8;
 /// Least number of good pictures.
 const LEAST_PICTURES: usize = 2 * LEAST_HELD_OUT;
 /// Most pictures of a validation on the way.
-const VAL_PICTURES: usize = 32;
+const VAL_PICTURES: usize = 64;
 
 /// Options of this task.
 #[derive(Debug, Clone, PartialEq)]

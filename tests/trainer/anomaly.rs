@@ -16,16 +16,14 @@ fn anomaly_is_found_and_calibrated() {
             &folder.path(&format!("part/test/good/{number}.png")),
             &part(number, 64, 64, false),
         );
-        write(
-            &folder.path(&format!("part/test/blot/{number}.png")),
-            &part(number, 64, 64, true),
-        );
-        let mut mask = part(number, 64, 64, true);
-        mask.data.iter_mut().for_each(|x| *x = f32::from(*x > 0.9));
-        write(
-            &folder.path(&format!("part/ground_truth/blot/{number}_mask.png")),
-            &mask,
-        );
+    }
+    for number in 100..108 {
+        let kind = if number < 106 { "blot" } else { "stain" };
+        let mut defective = part(number, 64, 64, true);
+        write(&folder.path(&format!("part/test/{kind}/{number}.png")), &defective);
+        defective.data.iter_mut().for_each(|x| *x = f32::from(*x > 0.9));
+        let mask = folder.path(&format!("part/ground_truth/{kind}/{number}_mask.png"));
+        write(&mask, &defective);
     }
     let (data, model) = (folder.text("part"), folder.text("m.safetensors"));
     let train = [
@@ -34,7 +32,19 @@ fn anomaly_is_found_and_calibrated() {
     succeed(&[&train[..], &["-o", &model]].concat());
     let judged = figures(&["eval", &model, &data]);
     let value = |key: &str| judged[key].as_f64().unwrap_or_else(|| panic!("{key} in {judged}"));
-    assert_eq!(judged["images"], 12);
+    assert_eq!(judged["images"], 14);
+    let kinds = &judged["kinds"];
+    assert_eq!(
+        (&kinds["blot"]["images"], &kinds["stain"]["images"]),
+        (&6.into(), &2.into())
+    );
+    assert!(kinds["good"].is_null(), "{kinds}");
+    let missed = |kind: &str| kinds[kind]["miss_rate"].as_f64().unwrap();
+    assert!(kinds["stain"]["image_auroc"].as_f64().unwrap() > 0.9, "{kinds}");
+    assert!(
+        (value("miss_rate") - (6.0 * missed("blot") + 2.0 * missed("stain")) / 8.0).abs() < 1e-9,
+        "{judged}"
+    );
     assert!(value("image_auroc") > 0.9 && value("pixel_auroc") > 0.8, "{judged}");
     for key in [
         "image_ap",
@@ -141,6 +151,11 @@ fn parts_of_mixed_sizes_keep_them_and_the_run_repeats_itself() {
     assert!(train(&["--arch", "unet"], "named.safetensors").status.success());
     let weights = |name: &str| gst_candle::model::Model::load(folder.path(name)).unwrap().weights;
     assert_eq!(weights("m.safetensors"), weights("named.safetensors"));
+
+    assert!(train(&["--patch", "128"], "usual.safetensors").status.success());
+    assert_eq!(weights("m.safetensors"), weights("usual.safetensors"));
+    assert!(train(&["--patch", "64"], "small.safetensors").status.success());
+    assert_ne!(weights("m.safetensors"), weights("small.safetensors"));
 
     let output = train(&["--size", "32x32"], "f.safetensors");
     assert!(said(&output).contains("architecture fair: every picture is brought to 32x32"));

@@ -330,7 +330,7 @@ impl InputSpec {
     }
 
     /// From now on no value is changed by more than so many noise levels, where the network sees one.
-    pub(crate) fn limit_change(&mut self, levels: u8) {
+    pub fn limit_change(&mut self, levels: u8) {
         for extra in &mut self.extra {
             if let ExtraInput::NoiseLevel { limit, .. } = extra {
                 *limit = Some(levels);

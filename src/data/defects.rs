@@ -19,7 +19,7 @@ use crate::pixels::{Image, box_mean};
 /// Least change of a value (of full scale) that counts as visible.
 const VISIBLE: f32 = 0.03;
 
-/// Side of the square around a pixel whose other pixels decide with it, in pixels.
+/// Side, in pixels, of the square around a pixel that is marked, too, where most of the square changed.
 const AROUND: usize = 7;
 
 /// A picture with made defects, and where they are.

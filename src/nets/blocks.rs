@@ -2,9 +2,10 @@
 
 use crate::graph::{Builder, Op};
 
-/// A residual U-Net after DRUNet (Zhang 2021), on what a 3x3 convolution makes of `x`: `depth` levels of `width`, 2 `width`, 4 `width`, 8 `width`, 8 `width`, … channels, a
-/// residual block of two convolutions on each on the way down and on the way up; 2x2 convolutions of stride 2 down, 1x1 convolutions and
-/// pixel shuffle up, skips added. It ends with `width` channels at the size of `x`, whose sides are multiples of 2^(`depth` - 1).
+/// A residual U-Net after DRUNet (Zhang 2021), on what a 3x3 convolution makes of `x`: `depth` levels of `width`, 2 `width`, 4 `width` and
+/// from there on 8 `width` channels, a residual block of two convolutions on each on the way down and on the way up; 2x2 convolutions of
+/// stride 2 down, 1x1 convolutions and pixel shuffle up, skips added. It ends with `width` channels at the size of `x`, whose sides are
+/// multiples of 2^(`depth` - 1).
 pub(super) fn residual_u_net(b: &mut Builder, x: &str, width: usize, depth: usize) -> String {
     let widths: Vec<usize> = (0..depth).map(|level| width << level.min(3)).collect();
     let mut x = b.conv("head", x, width, 3, true);

@@ -64,6 +64,12 @@ fn parameters_are_the_published_ones() {
     assert_eq!(count(Task::Anomaly, "fair", color(Gray)), 1_081_393);
     // Blocks 489,152, between the levels 86,688, at the ends 592 and 580.
     assert_eq!(count(Task::Anomaly, "unet", color(Gray)), 577_012);
+    // Two more levels, of 128 channels as the fourth: blocks 1,669,824, between the levels 350,112, at the ends as above.
+    let deeper = NetOptions {
+        depth: Some(6),
+        ..color(Gray)
+    };
+    assert_eq!(count(Task::Anomaly, "unet", deeper), 2_021_108);
 }
 
 #[test]

@@ -75,6 +75,7 @@ fn noisy_frames_alone_are_enough() {
         let psnr = figure(&format!("eval {model} {clean} --sigma 20.4"), "psnr");
         assert!(psnr > 21.9 + 3.0, "{name}: {psnr}");
         let card = figures(&["info", &model]);
+        assert!(card["input"]["extra"][0]["limit"].is_null(), "{card}");
         let estimated = value(&card["training"]["metrics"], "val_psnr_estimated");
         assert!(
             (estimated - psnr).abs() < 2.0,
@@ -182,6 +183,9 @@ fn every_kind_of_noise_is_learned_from() {
             succeed(&format!(
                 "train denoise {data} {net} --noise {noise} --steps 2 --batch 4 --patch 32 -o {model}"
             ));
+            let level = &figures(&["info", &model])["input"]["extra"][0];
+            assert_eq!(level["kind"], "noise_level");
+            assert_eq!(level["limit"].as_u64(), (noise == "white").then_some(4), "{noise}");
         }
     }
     assert_refused(

@@ -124,6 +124,7 @@ fn denoise_takes_pairs() {
     succeed(&[
         "train", "denoise", &data, "--arch", "micro", "--epochs", "2", "--batch", "4", "--patch", "32", "-o", &model,
     ]);
+    assert!(figures(&["info", &model])["input"]["extra"][0]["limit"].is_null());
     let by_layout = figures(&["eval", &model, &data]);
     let (noisy, clean) = (folder.text("pairs/noisy"), folder.text("pairs/clean"));
     let by_options = figures(&["eval", &model, "--noisy", &noisy, "--clean", &clean]);

@@ -13,6 +13,8 @@ use super::input::Scaling;
 
 /// Most inputs beside the picture.
 const MOST_EXTRA: usize = 4;
+/// Detail of colour beyond so many noise levels is no noise.
+const CHROMA_DEVIATIONS: f32 = 2.0;
 
 /// A denoising model ready to run.
 pub struct Denoiser {
@@ -109,7 +111,12 @@ impl Denoiser {
         } else if (network.input.color == Color::Gray && !network.input.takes_chroma()) || strength <= 0.0 {
             for component in 0..format.components() {
                 input.read_component(component, noisy);
+                // Chroma alone may not show a cut.
+                let is_cut = component > 0 && memory(memories, 0).is_cut();
                 let memory = memory(memories, component);
+                if is_cut {
+                    memory.forget();
+                }
                 used = used.max(network.denoise(noisy, None, noise_level, strength, memory, clean)?);
                 output.write_component(component, clean);
             }
@@ -144,11 +151,20 @@ impl Network {
         if !self.input.takes_chroma() {
             return self.denoise(noisy, None, noise_level, strength, memory, clean);
         }
-        let mut denoised = Yuv420::default();
-        let level = self.denoise_yuv(&Yuv420::of(noisy), noise_level, 1.0, memory, &mut denoised)?;
+        let (halved, mut denoised) = (Yuv420::of(noisy), Yuv420::default());
+        let level = self.denoise_yuv(&halved, noise_level, 1.0, memory, &mut denoised)?;
         *clean = match noisy.channels {
             1 => denoised.luma,
-            _ => denoised.to_rgb(),
+            _ => {
+                // What chroma loses at half the size comes back, as far as it is more than noise.
+                let (mut clean, halved) = (denoised.to_rgb(), halved.to_rgb());
+                let noise = CHROMA_DEVIATIONS * level / 255.0;
+                for ((clean, halved), noisy) in clean.data.iter_mut().zip(&halved.data).zip(&noisy.data) {
+                    let lost = noisy - halved;
+                    *clean += lost - lost.clamp(-noise, noise);
+                }
+                clean
+            }
         };
         for (clean, noisy) in clean.data.iter_mut().zip(&noisy.data) {
             *clean = noisy + strength * (*clean - noisy);
@@ -200,7 +216,7 @@ impl Network {
         for (shape, extra) in shapes[1..].iter_mut().zip(extra) {
             *shape = [items, extra.channels(), h / extra.divide(), w / extra.divide()];
         }
-        memory.expect(noisy, extra, &shapes[1..]);
+        memory.expect(noisy, level / 255.0, extra, &shapes[1..]);
         let scaling = |item: usize| match items {
             1 => Scaling::of(&self.input, &noisy.data),
             _ => Scaling::of(&self.input, noisy.plane(item)),

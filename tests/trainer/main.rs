@@ -5,6 +5,7 @@ mod denoise;
 mod errors;
 mod models;
 mod resume;
+mod shipped;
 mod tasks;
 #[cfg(feature = "video")]
 mod video;

@@ -210,6 +210,49 @@ fn a_discontinuity_forgets_the_time_before_and_keeps_the_model() {
     }
 }
 
+/// What a denoiser remembers ends with a discontinuity, a flush, other caps and a time without denoising, and at nothing else.
+#[test]
+fn a_denoiser_forgets_what_ended() {
+    init();
+    let small = "format=GRAY8,width=24,height=16";
+    let model = remembering();
+    let (mut harness, _) = harness("candledenoise", &model, "noise-level=5", small);
+    let shown = |harness: &mut gst_check::Harness, caps: &str, index: u64, flag: gst::BufferFlags| {
+        let info = info_of(caps);
+        let output = harness.push_and_pull(flagged(grey(&info, 200, index), flag)).unwrap();
+        let values = component(&output, &info, 0);
+        assert!(values.iter().all(|value| *value == values[0]));
+        values[0]
+    };
+    let none = gst::BufferFlags::empty();
+    let mut index = 0;
+    // Half of it, then half of the other half as well.
+    let mut two = |harness: &mut gst_check::Harness, caps: &str, flag: gst::BufferFlags| {
+        index += 2;
+        [shown(harness, caps, index, flag), shown(harness, caps, index + 1, none)]
+    };
+    let anew = [100, 150];
+    assert_eq!(two(&mut harness, small, none), anew, "the first frames");
+    assert_eq!(two(&mut harness, small, none), [175, 188], "it goes on");
+    assert_eq!(
+        two(&mut harness, small, gst::BufferFlags::DISCONT),
+        anew,
+        "a discontinuity"
+    );
+    harness.push_event(gst::event::FlushStart::new());
+    harness.push_event(gst::event::FlushStop::new(true));
+    harness.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+    assert_eq!(two(&mut harness, small, none), anew, "a flush");
+    let wide = "format=GRAY8,width=25,height=16";
+    harness.set_src_caps(caps_of(wide));
+    assert_eq!(two(&mut harness, wide, none), anew, "other caps");
+    let denoiser = support::element(&harness);
+    denoiser.set_property("strength", 0.0f32);
+    assert_eq!(two(&mut harness, wide, none), [200, 200], "as it is");
+    denoiser.set_property("strength", 1.0f32);
+    assert_eq!(two(&mut harness, wide, none), anew, "after a time as it is");
+}
+
 #[test]
 fn a_flush_starts_the_interval_anew() {
     init();

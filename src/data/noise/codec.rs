@@ -113,3 +113,78 @@ fn deblock(plane: &mut [f32], [width, height]: [usize; 2], shift: [usize; 2], st
         (0..width).for_each(|x| smooth((y - 1) * width + x, y * width + x));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::noise::add_gaussian;
+    use crate::data::random::stream;
+
+    /// A slope with grain of deviation `sigma`.
+    fn grainy(sigma: f32) -> Image {
+        let (width, height) = (128, 96);
+        let mut image = Image {
+            channels: 1,
+            height,
+            width,
+            data: (0..width * height)
+                .map(|i| 0.3 + 0.4 * (i % width) as f32 / width as f32)
+                .collect(),
+        };
+        add_gaussian(&mut image, sigma, &mut stream(4, 0, 0));
+        image
+    }
+
+    /// Mean square of the steps between columns, by where the right one lies in blocks of `side`.
+    fn steps(image: &Image, side: usize) -> Vec<f32> {
+        let mut sums = vec![0.0; side];
+        for row in image.data.chunks(image.width) {
+            for x in 1..image.width {
+                sums[x % side] += (row[x] - row[x - 1]).powi(2);
+            }
+        }
+        sums
+    }
+
+    fn difference(a: &Image, b: &Image) -> f32 {
+        let squares = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).powi(2));
+        (squares.sum::<f32>() / a.data.len() as f32).sqrt()
+    }
+
+    /// The largest of `steps` against the mean of the others.
+    fn blockiness(steps: &[f32]) -> f32 {
+        let most = steps.iter().copied().fold(0.0, f32::max);
+        most * (steps.len() - 1) as f32 / (steps.iter().sum::<f32>() - most)
+    }
+
+    #[test]
+    fn jpeg_leaves_blocks_of_eight() {
+        let before = grainy(0.05);
+        assert!(blockiness(&steps(&before, JPEG_BLOCK)) < 1.5);
+        for (quality, [least, most]) in [(100, [0.0, 0.01]), (15, [0.02, 0.06])] {
+            let mut after = before.clone();
+            jpeg(&mut after, quality, &mut stream(5, 0, 0));
+            let changed = difference(&before, &after);
+            assert!((least..most).contains(&changed), "quality {quality}: {changed}");
+            let blocks = blockiness(&steps(&after, JPEG_BLOCK));
+            assert!((blocks > 2.0) == (quality == 15), "quality {quality}: {blocks}");
+        }
+    }
+
+    #[test]
+    fn a_transform_takes_grain_below_its_step_and_keeps_what_is_above() {
+        let slope = grainy(0.0);
+        for (step, [least, most]) in [(0.001, [0.0, 0.001]), (0.1, [0.012, 0.025])] {
+            let before = grainy(0.02);
+            let mut after = before.clone();
+            transform(&mut after, step, &mut stream(5, 0, 0));
+            let changed = difference(&before, &after);
+            assert!((least..most).contains(&changed), "step {step}: {changed}");
+            let left = difference(&after, &slope);
+            assert!(
+                (left < 0.012) == (step == 0.1),
+                "step {step}: {left} of a grain of 0.02"
+            );
+        }
+    }
+}

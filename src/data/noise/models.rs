@@ -287,6 +287,14 @@ mod tests {
             .fold(0.0, f32::max);
         let down = correlation(&rows, 2 * rows.width);
         assert!(along.max(down) > 0.02, "{along} {down}");
+        let (camera, _) = residual(Noise::Camera, 3, SIGMA);
+        assert!(
+            correlation(&camera, 1) > 0.1,
+            "demosaicing makes grain: {}",
+            correlation(&camera, 1)
+        );
+        let cast = camera.data.iter().sum::<f32>() / camera.data.len() as f32;
+        assert!(cast.abs() < 0.1 * SIGMA, "noise makes no cast: {cast}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Values of the frame before, moved to where they are now.
 
+use std::ops::Range;
+
 use super::{MOTION_SIDE, Motion, PARTS};
 
 /// Pixels of the frame on either side of the edge between two blocks where their motions pass into each other, a half of each at the edge
@@ -24,17 +26,17 @@ impl Motion {
         for (i, gradient) in gradient.iter().enumerate() {
             let (x, y) = (i % width, i / width);
             let columns = near(x, divide, self.columns);
-            for (row, down) in near(y, divide, self.rows) {
-                for (column, across) in columns {
-                    let share = down * across * gradient;
+            for (row, of_row) in near(y, divide, self.rows) {
+                for (column, of_column) in columns {
+                    let share = of_row * of_column * gradient;
                     if share == 0.0 {
                         continue;
                     }
                     let [(dx, part_x), (dy, part_y)] =
                         self.vectors[row * self.columns + column].map(|d| split(d, divide));
-                    for (y, across) in (y as isize + dy - 1..).zip(weights(part_y)) {
-                        for (x, weight) in (x as isize + dx - 1..).zip(weights(part_x)) {
-                            out[clamp(y, height) * width + clamp(x, width)] += across * weight * share;
+                    for (y, down) in (y as isize + dy - 1..).zip(weights(part_y)) {
+                        for (x, across) in (x as isize + dx - 1..).zip(weights(part_x)) {
+                            out[clamp(y, height) * width + clamp(x, width)] += down * across * share;
                         }
                     }
                 }
@@ -54,59 +56,60 @@ impl Motion {
         }
         let side = MOTION_SIDE / divide;
         let rows = near(row, divide, self.rows);
-        let (mut moves, mut moved, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
+        let mut moves = [Move::default(); MOST_MOVES];
         for (i, out) in out.chunks_mut(side * channels).enumerate() {
-            let place = [i * side, row];
-            self.moves(place, out.len() / channels, divide, rows, &mut moves);
-            if let [(vector, _)] = moves[..] {
-                plane.shift(place, vector.map(|d| split(d, divide)), &mut scratch, out);
-                continue;
-            }
             out.fill(0.0);
-            moved.resize(out.len(), 0.0);
-            for (vector, shares) in &moves {
-                plane.shift(place, vector.map(|d| split(d, divide)), &mut scratch, &mut moved);
-                let pixels = out.chunks_exact_mut(channels).zip(moved.chunks_exact(channels));
-                for ((out, moved), share) in pixels.zip(shares) {
-                    out.iter_mut().zip(moved).for_each(|(out, x)| *out += share * x);
-                }
+            let x = i * side;
+            let count = self.moves(x..x + out.len() / channels, rows, divide, &mut moves);
+            for Move { vector, shares } in &moves[..count] {
+                let shares = (count > 1).then_some(shares);
+                plane.add([x, row], vector.map(|d| split(d, divide)), shares, out);
             }
         }
     }
 
-    /// The vectors that `pixels` pixels of a plane from (`x`, `y`) on move by, all in one block, and each pixel's shares of them; `rows`
-    /// is what is [`near`] in y.
-    fn moves(&self, [x, _]: [usize; 2], pixels: usize, divide: usize, rows: Near, moves: &mut Vec<Move>) {
-        moves.clear();
+    /// Writes by which vectors the pixels at `x` move, all of one block and in a row that the blocks `rows` are near to. Returns how many
+    /// there are; a single one is that of all pixels, whatever its shares.
+    fn moves(&self, x: Range<usize>, rows: Near, divide: usize, moves: &mut [Move; MOST_MOVES]) -> usize {
         let at = |row: usize, column: usize| self.vectors[row * self.columns + column];
-        let (first, last) = (
-            near(x, divide, self.columns),
-            near(x + pixels - 1, divide, self.columns),
-        );
+        let [first, last] = [x.start, x.end - 1].map(|x| near(x, divide, self.columns));
         let own = at(rows[0].0, first[0].0);
         let alike = |(row, _): &(usize, f32)| first.iter().chain(&last).all(|(column, _)| at(*row, *column) == own);
         if rows.iter().all(alike) {
-            moves.push((own, [1.0; MOTION_SIDE]));
-            return;
+            moves[0].vector = own;
+            return 1;
         }
-        for i in 0..pixels {
-            for (column, across) in near(x + i, divide, self.columns) {
-                for (row, down) in rows {
+        let mut count = 0;
+        for (i, x) in x.enumerate() {
+            for (column, across) in near(x, divide, self.columns) {
+                for (row, down) in rows.into_iter().filter(|(_, down)| across * down > 0.0) {
                     let vector = at(row, column);
-                    let known = moves.iter().position(|(known, _)| *known == vector);
+                    let known = moves[..count].iter().position(|known| known.vector == vector);
                     let known = known.unwrap_or_else(|| {
-                        moves.push((vector, [0.0; MOTION_SIDE]));
-                        moves.len() - 1
+                        moves[count] = Move {
+                            vector,
+                            shares: [0.0; MOTION_SIDE],
+                        };
+                        count += 1;
+                        count - 1
                     });
-                    moves[known].1[i] += across * down;
+                    moves[known].shares[i] += across * down;
                 }
             }
         }
+        count
     }
 }
 
-/// A vector, and the share of it that each pixel has.
-type Move = ([i16; 2], [f32; MOTION_SIDE]);
+/// Blocks that the pixels of one row of a block may move with: it, those beside it, and as many above or below.
+const MOST_MOVES: usize = 6;
+
+/// A vector, and the share of it that each pixel of a block's row has.
+#[derive(Clone, Copy, Default)]
+struct Move {
+    vector: [i16; 2],
+    shares: [f32; MOTION_SIDE],
+}
 
 /// Two blocks along an axis, and the shares of their motion.
 type Near = [(usize, f32); 2];
@@ -116,6 +119,9 @@ type Near = [(usize, f32); 2];
 fn near(at: usize, divide: usize, count: usize) -> Near {
     let (side, overlap) = (MOTION_SIDE / divide, OVERLAP / divide as f32);
     let block = at / side;
+    if block >= count {
+        return [(count - 1, 1.0), (count - 1, 0.0)]; // padding
+    }
     let inside = (at % side) as f32 + 0.5;
     let (beside, distance) = if 2.0 * inside < side as f32 {
         (block.checked_sub(1), inside)
@@ -136,50 +142,40 @@ struct Plane<'a> {
     channels: usize,
 }
 
-/// Rows between pixels.
-#[derive(Default)]
-struct Scratch {
-    between: Vec<f32>,
-    one: Vec<f32>,
-}
-
 impl Plane<'_> {
     fn line(&self, y: isize) -> &[f32] {
         let pitch = self.width * self.channels;
         &self.from[clamp(y, self.from.len() / pitch) * pitch..][..pitch]
     }
 
-    /// The pixels from (`x` + dx, `y` + dy) on, of pixels and [`PARTS`] of a pixel.
-    fn shift(
+    /// Adds to `out` the pixels from (`x` + dx, `y` + dy) on, or a share of each; dx and dy are pixels and [`PARTS`] of a pixel.
+    fn add(
         &self,
         [x, y]: [usize; 2],
         [(dx, part_x), (dy, part_y)]: [(isize, i16); 2],
-        scratch: &mut Scratch,
+        shares: Option<&[f32; MOTION_SIDE]>,
         out: &mut [f32],
     ) {
         let channels = self.channels;
-        let (first, y) = (x as isize + dx, y as isize + dy);
-        if [part_x, part_y] == [0, 0] {
-            copy(self.line(y), first, channels, out);
-            return;
-        }
-        let Scratch { between, one } = scratch;
-        // From the pixel before the first to the second after the last one.
-        between.clear();
-        between.resize(out.len() + 3 * channels, 0.0);
-        if part_y == 0 {
-            copy(self.line(y), first - 1, channels, between);
-        } else {
-            one.resize(between.len(), 0.0);
-            for (y, weight) in (y - 1..).zip(weights(part_y)) {
-                copy(self.line(y), first - 1, channels, one);
-                between.iter_mut().zip(&*one).for_each(|(sum, x)| *sum += weight * x);
+        for (y, down) in (y as isize + dy - 1..).zip(weights(part_y)) {
+            let line = self.line(y);
+            for (first, across) in (x as isize + dx - 1..).zip(weights(part_x)) {
+                let weight = down * across;
+                if weight == 0.0 {
+                    continue;
+                }
+                let inside = usize::try_from(first).ok();
+                let inside = inside.and_then(|first| line.get(first * channels..)?.get(..out.len()));
+                if let (Some(line), None) = (inside, shares) {
+                    out.iter_mut().zip(line).for_each(|(out, x)| *out += weight * x);
+                    continue;
+                }
+                for (i, out) in out.chunks_exact_mut(channels).enumerate() {
+                    let pixel = &line[clamp(first + i as isize, self.width) * channels..];
+                    let share = weight * shares.map_or(1.0, |shares| shares[i]);
+                    out.iter_mut().zip(pixel).for_each(|(out, x)| *out += share * x);
+                }
             }
-        }
-        let [a, b, c, d] = weights(part_x);
-        for (k, out) in out.iter_mut().enumerate() {
-            let at = |i: usize| between[k + i * channels];
-            *out = a * at(0) + b * at(1) + c * at(2) + d * at(3);
         }
     }
 }
@@ -188,18 +184,6 @@ impl Plane<'_> {
 fn split(d: i16, divide: usize) -> (isize, i16) {
     let d = d.div_euclid(divide as i16);
     (d.div_euclid(PARTS).into(), d.rem_euclid(PARTS))
-}
-
-/// Pixels of `line` from `first` on, border pixels repeated.
-fn copy(line: &[f32], first: isize, channels: usize, out: &mut [f32]) {
-    let width = line.len() / channels;
-    if first >= 0 && first as usize * channels + out.len() <= line.len() {
-        out.copy_from_slice(&line[first as usize * channels..][..out.len()]);
-        return;
-    }
-    for (x, out) in (first..).zip(out.chunks_exact_mut(channels)) {
-        out.copy_from_slice(&line[clamp(x, width) * channels..][..channels]);
-    }
 }
 
 /// Of the pixel before, the two that a place lies between, and the one behind; `part` is of [`PARTS`].
@@ -269,6 +253,12 @@ mod tests {
             }
             Motion::default().carry_row(&from, [w, channels], divide, 1, &mut out);
             assert_eq!(out, from[w * channels..2 * w * channels]);
+            // A state may be padded far beyond the last block.
+            let (from, mut out) = (vec![0.5; 64 * 80], vec![0.0; 80]);
+            for y in 0..64 {
+                motion.carry_row(&from, [80, 1], 1, y, &mut out);
+                assert!(out.iter().all(|x| (x - 0.5).abs() < 1e-6));
+            }
         }
     }
 

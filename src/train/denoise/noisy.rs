@@ -34,6 +34,8 @@ const GAMMA: f64 = 1.0;
 const TRIES: usize = 8;
 /// The share of a patch that must.
 const STILL: f32 = 0.5;
+/// The share of noise copied from frame to frame that is worth a word.
+const MUCH_COPIED: f32 = 0.1;
 /// Most frames or pairs of a validation.
 const VAL_ITEMS: usize = 12;
 /// Frames or pairs that show what bf16 loses.
@@ -79,12 +81,14 @@ pub(super) struct NoisyOnly {
 struct Set {
     shots: Vec<Shot>,
     pairs: Vec<Pair>,
+    /// Share of the pixels whose noise is that of the frame before.
+    copied: f32,
 }
 
 impl Set {
     fn new(data: &Dataset, shots: Vec<Shot>) -> Self {
-        let pairs = Pair::all(data, &shots);
-        Self { shots, pairs }
+        let (pairs, copied) = Pair::all(data, &shots);
+        Self { shots, pairs, copied }
     }
 }
 
@@ -116,6 +120,13 @@ impl NoisyOnly {
             )));
         }
         let count = train.shots.len();
+        if train.copied > MUCH_COPIED {
+            eprintln!(
+                "{:.0} % of each frame's noise is that of the frame before: a codec copied it, or frames are shown twice. Nothing is learned \
+                 from these parts; record with less compression, or take frames farther apart (--every)",
+                100.0 * train.copied
+            );
+        }
         eprintln!(
             "{}",
             match train.pairs.len() {
@@ -382,7 +393,7 @@ impl Objective for NoisyOnly {
     /// The network's inputs; then the other frame's patches and what of them stands still; or the other halves, the whole patches as the
     /// network's inputs, and the picks.
     fn batch(&self, step: u64) -> Result<Batch> {
-        let Set { shots, pairs } = &self.train;
+        let Set { shots, pairs, .. } = &self.train;
         if !pairs.is_empty() {
             let patches = draw(self.seed, step, self.batch, pairs.len(), |index, rng| {
                 self.in_time(&pairs[index], rng)

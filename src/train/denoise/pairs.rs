@@ -16,6 +16,9 @@ const DEVIATIONS: f32 = 3.0;
 const CONTRAST: f32 = 0.3;
 /// Side in pixels of the surroundings of motion that count as moving.
 const MARGIN: usize = 9;
+/// Where two frames differ by less than this share of the noise that each of them has, the noise itself was copied: by a codec, or
+/// because a frame was shown twice. Nothing can be learned there but to leave it.
+const COPIED: f32 = 0.1;
 /// The least share of a frame that must stand still for a pair.
 const LEAST_STILL: f32 = 0.2;
 
@@ -23,10 +26,12 @@ const LEAST_STILL: f32 = 0.2;
 pub(super) struct Pair {
     /// Of the first.
     index: usize,
-    /// One plane, 1 where nothing moves.
+    /// One plane, 1 where nothing moves but the noise.
     mask: Packed,
     /// Share of the frame where nothing moves.
     pub(super) still: f32,
+    /// Share of the frame that is the same to the noise.
+    copied: f32,
     /// What brings each plane of the first frame's light to the second's: times, plus.
     light: Vec<[f32; 2]>,
 }
@@ -43,8 +48,9 @@ pub(super) struct Cut {
 }
 
 impl Pair {
-    /// All pairs of neighbours among `shots`, the frames of `data`, that are worth it.
-    pub(super) fn all(data: &Dataset, shots: &[Shot]) -> Vec<Self> {
+    /// All pairs of neighbours among `shots`, the frames of `data`, that are worth it, and the share of neighbours' pixels that have the
+    /// same noise.
+    pub(super) fn all(data: &Dataset, shots: &[Shot]) -> (Vec<Self>, f32) {
         let pair = |index: usize| {
             let [first, second] = [index, index + 1].map(|i| &data.samples[i].source);
             let pictures = match (first, second) {
@@ -54,14 +60,13 @@ impl Pair {
             };
             let neighbours = pictures || second.follows(first);
             let [a, b] = [&shots[index], &shots[index + 1]];
-            (neighbours && a.picture.size() == b.picture.size())
-                .then(|| Self::new(index, a, b))
-                .filter(|pair| pair.still >= LEAST_STILL)
+            (neighbours && a.picture.size() == b.picture.size()).then(|| Self::new(index, a, b))
         };
-        (0..shots.len().saturating_sub(1))
-            .into_par_iter()
-            .filter_map(pair)
-            .collect()
+        let indices = (0..shots.len().saturating_sub(1)).into_par_iter();
+        let mut pairs: Vec<Self> = indices.filter_map(pair).collect();
+        let copied = pairs.iter().map(|pair| pair.copied).sum::<f32>() / pairs.len().max(1) as f32;
+        pairs.retain(|pair| pair.still >= LEAST_STILL);
+        (pairs, copied)
     }
 
     fn new(index: usize, first: &Shot, second: &Shot) -> Self {
@@ -74,10 +79,19 @@ impl Pair {
             let plane = difference.plane_mut(channel).iter_mut().zip(a.plane(channel));
             plane.for_each(|(b, a)| *b -= gain * a + offset);
         }
-        let difference = gaussian(&difference.to_color(Color::Gray), BLUR);
+        let difference = difference.to_color(Color::Gray);
+        let both = first.level.powi(2) + second.level.powi(2);
+        let squares = Image {
+            data: difference.data.iter().map(|x| x * x).collect(),
+            ..difference
+        };
+        let mut copied = box_mean(&squares, MARGIN);
+        let is_copied = |x: f32| x < COPIED * COPIED * both;
+        copied.data.iter_mut().for_each(|x| *x = f32::from(is_copied(*x)));
+        let difference = gaussian(&difference, BLUR);
         // White noise of both frames after the blur, whose weights' squares sum to 1 / (4 pi BLUR²). Correlated noise is more, but motion
         // may look like it: it differs by as much as the scene does.
-        let white = (first.level.powi(2) + second.level.powi(2)).sqrt() / (BLUR * (4.0 * std::f32::consts::PI).sqrt());
+        let white = both.sqrt() / (BLUR * (4.0 * std::f32::consts::PI).sqrt());
         let most = CONTRAST * contrast(&gaussian(&a.to_color(Color::Gray), BLUR).data);
         let noise = deviation(&difference.data).clamp(0.5 * white, most.max(white));
         let threshold = (DEVIATIONS * noise).max(0.5 / 255.0);
@@ -88,12 +102,15 @@ impl Pair {
         let mut mask = box_mean(&moving, MARGIN);
         // A lone pixel beyond three deviations is chance: motion is more of them.
         let least = 3.5 / (MARGIN * MARGIN) as f32;
-        mask.data.iter_mut().for_each(|x| *x = f32::from(*x < least));
-        let still = mask.data.iter().sum::<f32>() / mask.data.len() as f32;
+        let pixels = mask.data.iter_mut().zip(&copied.data);
+        pixels.for_each(|(x, copied)| *x = f32::from(*x < least) * (1.0 - copied));
+        let share = |image: &Image| image.data.iter().sum::<f32>() / image.data.len() as f32;
+        let (still, copied) = (share(&mask), share(&copied));
         Self {
             index,
             mask: Packed::new(&mask),
             still,
+            copied,
             light,
         }
     }
@@ -216,6 +233,20 @@ mod tests {
             assert!(mean.abs() < 0.02, "swapped {swapped}: {mean}");
             assert_eq!(cut.level, LEVEL);
         }
+        // Nor is a frame that is shown twice, or copied in part.
+        let twice = Pair::new(0, &shots[0], &shots[0]);
+        assert_eq!((twice.still, twice.copied), (0.0, 1.0));
+        let (mut half, other) = (shots[0].picture.image(), shot(20, 1.0, 4).picture.image());
+        half.data[..32 * 96].copy_from_slice(&other.data[..32 * 96]);
+        let picture = Packed::new(&half);
+        let half = Pair::new(0, &shots[0], &Shot { picture, level: LEVEL });
+        assert!(
+            (0.4..0.5).contains(&half.copied) && half.still < 0.6,
+            "{}, {}",
+            half.copied,
+            half.still
+        );
+        assert_eq!(half.share([0, 40], 20), 0.0);
         // Another picture altogether is no pair.
         let blocks = |i: usize| {
             if (i % 96 / 24 + i / 96 / 16).is_multiple_of(2) {

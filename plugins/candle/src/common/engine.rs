@@ -48,8 +48,8 @@ pub fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T, gst::ErrorMessage> 
     catch(|| work().map_err(|error| gst::error_msg!(gst::StreamError::Failed, ("Inference failed: {error}"))))
 }
 
-/// Runs `work`; a panic is an error like others. Inference keeps nothing from frame to frame, so a
-/// model that panicked may be used again.
+/// Runs `work`; a panic is an error like others. A model that panicked may be used again: what it keeps from frame to frame, its user
+/// resets.
 fn catch<T>(work: impl FnOnce() -> Result<T, gst::ErrorMessage>) -> Result<T, gst::ErrorMessage> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         Err(gst::error_msg!(

@@ -140,7 +140,9 @@ impl CandleDenoise {
             state
                 .denoiser
                 .process(&input, &mut output, noise_level, settings.strength)
-        })?;
+        });
+        // What it was to remember may be half of this frame.
+        let level = level.inspect_err(|_| state.denoiser.reset())?;
         lock(&self.stats).record(begin.elapsed());
         let (noise_level, strength) = (f64::from(level), f64::from(settings.strength));
         state.last = Some(DenoiseResult {

@@ -9,8 +9,8 @@ use std::sync::Once;
 use gst::prelude::*;
 use gst_candle::graph::{Array, Builder, Graph, Op, Weights};
 use gst_candle::model::{
-    AnomalyCalibration, Calibration, ClassCalibration, Color, InputSpec, MapKind, Model, Normalization, Resize, Task,
-    Training,
+    AnomalyCalibration, Calibration, ClassCalibration, Color, ExtraInput, InputSpec, MapKind, Model, Normalization,
+    Resize, Task, Training,
 };
 use gst_check::Harness;
 use gst_video::prelude::*;
@@ -60,6 +60,18 @@ fn save(
     labels: &[&str],
     calibration: Option<Calibration>,
 ) -> NamedTempFile {
+    save_with(task, graph, size, weights, labels, calibration, Vec::new())
+}
+
+fn save_with(
+    task: Task,
+    graph: Graph,
+    size: Option<[usize; 2]>,
+    weights: Weights,
+    labels: &[&str],
+    calibration: Option<Calibration>,
+    extra: Vec<ExtraInput>,
+) -> NamedTempFile {
     let Op::Input { channels } = graph.nodes[0].op else {
         unreachable!("a graph begins with its input")
     };
@@ -73,7 +85,7 @@ fn save(
             resize: Resize::Stretch,
             normalization: Normalization::None,
             frames: channels,
-            extra: Vec::new(),
+            extra,
         },
         labels: labels.iter().map(|&label| label.into()).collect(),
         calibration,
@@ -100,6 +112,34 @@ fn gain(factor: f32) -> (Graph, Weights) {
 pub fn halving() -> NamedTempFile {
     let (graph, weights) = gain(0.5);
     save(Task::Denoise, graph, None, weights, &[], None)
+}
+
+/// A denoiser that shows half of each frame and half of what it showed before, in the beginning black.
+pub fn remembering() -> NamedTempFile {
+    let mut net = Builder::new();
+    let now = net.input("input", 1);
+    let before = net.input("before", 1);
+    let both = net.node("both", Op::Concat, &[&now, &before]);
+    let mean = net.conv("mean", &both, 1, 1, false);
+    let weight = Array {
+        shape: vec![1, 2, 1, 1],
+        data: vec![0.5, 0.5],
+    };
+    let weights = Weights::from([("mean.weight".into(), weight)]);
+    let state = ExtraInput::State {
+        output: 0,
+        channels: 1,
+        divide: 1,
+    };
+    save_with(
+        Task::Denoise,
+        net.finish(&[&mean]),
+        None,
+        weights,
+        &[],
+        None,
+        vec![state],
+    )
 }
 
 /// An anomaly model whose map is the frame's own brightness; 0.5 and more is anomalous.

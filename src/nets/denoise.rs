@@ -47,43 +47,54 @@ const MEMORY: usize = 8;
 /// is the old one, the frame and a correction, each pixel of the first two in shares that it learns: a scene that stands still becomes
 /// a mean over time.
 pub(super) fn recurrent(o: &Checked) -> Result<Net> {
-    o.without(&["code size", "size", "yuv420"])?;
-    let (width, depth, color) = (o.width(32)?, o.depth(8, DEPTHS)?, o.color());
+    o.without(&["code size", "size"])?;
+    let (width, depth) = (o.width(32)?, o.depth(8, DEPTHS)?);
     let mut b = Builder::new();
-    let input = b.input("input", color.channels());
-    let noise = b.input("noise", 1);
-    let previous = b.input("previous", color.channels());
+    let seen = Seen::new(&mut b, o);
+    let channels = seen.color.channels();
+    let previous = b.input("previous", channels);
+    let previous_chroma = seen.chroma.as_ref().map(|_| b.input("previous.chroma", 2));
     let memory = b.input("memory", MEMORY);
-    let now = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
     let before = b.node("unshuffle.previous", Op::PixelUnshuffle { factor: 2 }, &[&previous]);
-    let mut x = b.node("join", Op::Concat, &[&now, &before, &noise, &memory]);
+    let joined = [&seen.pixels, &before, &seen.noise, &memory].into_iter();
+    let joined = joined.chain(&seen.chroma).chain(&previous_chroma);
+    let mut x = b.node("join", Op::Concat, &joined.map(String::as_str).collect::<Vec<_>>());
     for i in 1..depth {
         x = b.conv(format!("conv{i}"), &x, width, 3, true);
         x = b.node(format!("relu{i}"), Op::Relu, &[&x]);
     }
-    let channels = 4 * color.channels();
-    let [old, new] = [("old", &before), ("new", &now)].map(|(name, of)| share(&mut b, name, &x, of, channels, 3));
-    let correction = b.conv("correction", &x, channels, 3, true);
-    let sum = b.node("sum", Op::Add, &[&old, &new]);
-    let sum = b.node("cells", Op::Add, &[&sum, &correction]);
-    let output = b.node("output", Op::PixelShuffle { factor: 2 }, &[&sum]);
+    let mut mix = |part: &str, before: &str, now: &str, channels: usize| {
+        let name = |name: &str| format!("{name}{part}");
+        let [old, new] =
+            [("old", before), ("new", now)].map(|(of, x_of)| share(&mut b, &name(of), &x, x_of, channels, 3));
+        let correction = b.conv(name("correction"), &x, channels, 3, true);
+        let sum = b.node(name("sum"), Op::Add, &[&old, &new]);
+        b.node(name("cells"), Op::Add, &[&sum, &correction])
+    };
+    let cells = mix("", &before, &seen.pixels, 4 * channels);
+    let chroma = seen.chroma.iter().zip(&previous_chroma);
+    let chroma: Vec<String> = chroma.map(|(now, before)| mix(".chroma", before, now, 2)).collect();
+    let output = b.node("output", Op::PixelShuffle { factor: 2 }, &[&cells]);
     let keep = b.conv("keep", &x, MEMORY, 3, true);
     let keep = b.node("keep.tanh", Op::Tanh, &[&keep]);
-    let (output_state, memory_state) = (
-        ExtraInput::State {
-            output: 0,
-            channels: color.channels(),
-            divide: 1,
-        },
-        ExtraInput::State {
-            output: 1,
-            channels: MEMORY,
-            divide: 2,
-        },
-    );
+    let outputs = std::iter::once(&output).chain(&chroma).chain([&keep]);
+    let outputs: Vec<&str> = outputs.map(String::as_str).collect();
+    let mut extra = vec![CELLS_NOISE];
+    let mut states = vec![(channels, 1)];
+    if !chroma.is_empty() {
+        extra.push(ExtraInput::Chroma);
+        states.push((2, 2));
+    }
+    states.push((MEMORY, 2));
+    let states = states.into_iter().enumerate();
+    extra.extend(states.map(|(output, (channels, divide))| ExtraInput::State {
+        output,
+        channels,
+        divide,
+    }));
     Ok(Net {
-        graph: b.finish(&[&output, &keep]),
-        input: any_size(color, 2, vec![CELLS_NOISE, output_state, memory_state]),
+        graph: b.finish(&outputs),
+        input: any_size(seen.color, 2, extra),
         given: Weights::new(),
     })
 }
@@ -104,7 +115,8 @@ pub(super) fn unet(o: &Checked) -> Result<Net> {
     let (width, depth) = (o.width(64)?, o.depth(3, 1..=5)?);
     let mut b = Builder::new();
     let seen = Seen::new(&mut b, o);
-    let x = residual_u_net(&mut b, &seen.cells, width, depth);
+    let cells = seen.cells(&mut b);
+    let x = residual_u_net(&mut b, &cells, width, depth);
     Ok(seen.finish(b, &x, "tail", Finish::Noise, 1 << depth))
 }
 
@@ -115,11 +127,11 @@ const CELLS_NOISE: ExtraInput = ExtraInput::NoiseLevel { divide: 2, limit: None 
 struct Seen {
     color: Color,
     input: String,
+    noise: String,
+    /// Where it comes by itself.
     chroma: Option<String>,
     /// The pixels, two by two.
     pixels: String,
-    /// Those, the noise level, and the chroma, where it comes by itself.
-    cells: String,
 }
 
 /// What a network's last convolution predicts.
@@ -140,14 +152,14 @@ impl Seen {
         let noise = b.input("noise", 1);
         let chroma = o.options.chroma.then(|| b.input("chroma", 2));
         let pixels = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
-        let joined: Vec<&str> = [&pixels, &noise]
-            .into_iter()
-            .chain(&chroma)
-            .map(String::as_str)
-            .collect();
-        let cells = b.node("join", Op::Concat, &joined);
         #[rustfmt::skip]
-        return Self { color, input, chroma, pixels, cells };
+        return Self { color, input, noise, chroma, pixels };
+    }
+
+    /// The pixels, the noise level, and the chroma.
+    fn cells(&self, b: &mut Builder) -> String {
+        let joined = [&self.pixels, &self.noise].into_iter().chain(&self.chroma);
+        b.node("join", Op::Concat, &joined.map(String::as_str).collect::<Vec<_>>())
     }
 
     /// The network that makes its picture of `x` by one more convolution or two, and the chroma.
@@ -184,7 +196,7 @@ fn shuffled(o: &Checked, width: usize, depth: usize, finish: Finish) -> Result<N
     let (width, depth) = (o.width(width)?, o.depth(depth, DEPTHS)?);
     let mut b = Builder::new();
     let seen = Seen::new(&mut b, o);
-    let mut x = seen.cells.clone();
+    let mut x = seen.cells(&mut b);
     for i in 1..depth {
         x = b.conv(format!("conv{i}"), &x, width, 3, true);
         x = b.node(format!("relu{i}"), Op::Relu, &[&x]);

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 use super::input::Scaling;
 
 /// Most inputs beside the picture.
-const MOST_EXTRA: usize = 4;
+const MOST_EXTRA: usize = 5;
 /// Detail of colour beyond so many noise levels is no noise.
 const CHROMA_DEVIATIONS: f32 = 2.0;
 

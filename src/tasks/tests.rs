@@ -86,11 +86,17 @@ fn logits_are_finite_or_an_error() {
 /// A denoiser that remembers gives what its network gives when its states are handed on by hand, and begins anew when it should.
 #[test]
 fn a_recurrent_denoiser_goes_on_from_the_frame_before() {
-    for (color, [width, height]) in [(Color::Gray, [40, 30]), (Color::Rgb, [33, 21])] {
+    let cases = [
+        (Color::Gray, false, [40, 30]),
+        (Color::Rgb, false, [33, 21]),
+        (Color::Gray, true, [33, 21]),
+    ];
+    for (color, chroma, [width, height]) in cases {
         let options = NetOptions {
             width: Some(8),
             depth: Some(3),
             color: Some(color),
+            chroma,
             ..Default::default()
         };
         let model = model(Task::Denoise, "recurrent", &options, 0.05);
@@ -116,10 +122,15 @@ fn a_recurrent_denoiser_goes_on_from_the_frame_before() {
         for number in 0..3 {
             inputs[0] = input::batch(&[&frame(number).pad_to_multiple(2)]);
             inputs[1].data.fill(10.0 / 255.0);
+            if chroma {
+                inputs[2] = input::batch(&[&Yuv420::of(&frame(number)).chroma]);
+            }
             let outputs = session.run(&inputs).unwrap();
             by_hand.push(input::item(&outputs[0], 0).crop(0, 0, width, height));
             let motion = Motion::between(&Pyramid::of(&frame(number)), &Pyramid::of(&frame(number + 1)));
-            for ((input, output), divide) in inputs[2..].iter_mut().zip(&outputs).zip([1, 2]) {
+            let states = inputs[2 + usize::from(chroma)..].iter_mut();
+            assert_eq!(states.len(), outputs.len());
+            for ((input, output), divide) in states.zip(&outputs).zip([1, 2, 2]) {
                 let (h, w) = (output.shape[2], output.shape[3]);
                 let planes = output.data.chunks_exact(h * w);
                 input.data = planes.flat_map(|plane| motion.carry(plane, w, divide)).collect();
@@ -132,7 +143,7 @@ fn a_recurrent_denoiser_goes_on_from_the_frame_before() {
         for (number, expected) in by_hand.iter().enumerate() {
             assert!(
                 close(&denoise(&mut denoiser, number), expected),
-                "{color:?}, frame {number}"
+                "{color:?}, chroma {chroma}, frame {number}"
             );
         }
         assert!(!close(&by_hand[1], &by_hand[0]), "frames differ");

@@ -13,6 +13,7 @@ mod teacher;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use candle_core::Tensor;
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
@@ -32,12 +33,12 @@ use super::packed;
 use super::run::{Objective, Outcome, Settings, run};
 use super::samples::{DataCard, Sets, at_least};
 use crate::data::layout::Layout;
-use crate::data::noise::Noise;
+use crate::data::noise::{Noise, Noisy};
 use crate::exec::{self, BF16_LOSS, Session};
 use crate::graph::Array;
 use crate::model::{Color, ExtraInput, InputSpec, Model, Task};
 use crate::nets::Net;
-use crate::pixels::{Image, Yuv420};
+use crate::pixels::{Image, Yuv420, noise_of_residual};
 use crate::score::metrics;
 use crate::{Error, Result};
 
@@ -47,6 +48,9 @@ const VAL_SIGMA: f32 = 25.0;
 const CLIP_FRAMES: usize = 8;
 /// Deviation of the logarithm of an estimated noise level.
 const MISJUDGED: f32 = 0.04;
+
+/// Weight of chroma's loss against luma's: it has half as many values.
+const CHROMA_WEIGHT: f64 = 0.5;
 
 /// Standard deviations of white noise that no value is changed by more than. On pictures of cbsd68 without noise (`denoise-recurrent-rgb`,
 /// the level estimated) 4 gave 45.7 dB, 3 gave 47.2, no limit 41.4; at sigma 15 32.202, 32.201 and 32.202.
@@ -291,10 +295,45 @@ fn lost_in_bf16<T>(
     Ok(lost / count)
 }
 
-/// PSNR of an output, cut to 0..1.
-fn psnr_cut(mut output: Image, clean: &Image) -> f64 {
-    output.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
-    metrics::psnr(&output, clean)
+/// PSNR of a network's picture against the clean one, cut to 0..1; that of luma and `chroma` is compared as such.
+fn psnr_of(input: &InputSpec, outputs: &[Array], clean: &Image) -> f64 {
+    let cut = |array: &Array| Image {
+        channels: array.shape[1],
+        height: array.shape[2],
+        width: array.shape[3],
+        data: array.data.iter().map(|x| x.clamp(0.0, 1.0)).collect(),
+    };
+    if !input.takes_chroma() {
+        return metrics::psnr(&cut(&outputs[0]), clean);
+    }
+    let [luma, chroma] = [0, 1].map(|i| cut(&outputs[i]));
+    let mut picture = Yuv420 { luma, chroma }.to_rgb();
+    picture.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
+    metrics::psnr(&picture, &Yuv420::of(clean).to_rgb())
+}
+
+/// The loss of a network's picture, and of its chroma where there is a target for it.
+fn loss_of(loss: PictureLoss, outputs: &[Tensor], targets: &[Tensor]) -> Result<Tensor> {
+    let mut sum = loss.compute(&outputs[0], &targets[0])?;
+    if let Some(chroma) = targets.get(1) {
+        sum = (sum + (loss.compute(&outputs[1], chroma)? * CHROMA_WEIGHT)?)?;
+    }
+    Ok(sum)
+}
+
+/// The noise of what the network calls the picture, luma perhaps, as a share of that of all planes.
+fn seen_share(input: &InputSpec, part: &Noisy) -> f32 {
+    if !input.takes_chroma() {
+        return 1.0;
+    }
+    let mut noise = part.noisy.clone();
+    let values = noise.data.iter_mut().zip(&part.clean.data);
+    values.for_each(|(x, clean)| *x -= clean);
+    let [all, luma] = [
+        noise_of_residual(&noise),
+        noise_of_residual(&noise.to_color(Color::Gray)),
+    ];
+    luma / all.max(f32::MIN_POSITIVE)
 }
 
 /// Whether the next patch for a network of `color` is to be grey.

@@ -208,5 +208,11 @@ fn luma_and_chroma_are_learned_as_they_are() {
     assert_eq!(figures(&["info", &model])["training"]["arch"], "micro yuv420");
     let psnr = figure(&format!("eval {model} {data} --sigma 25"), "psnr");
     assert!(psnr > 20.17 + 3.0, "{psnr}");
+    // And of video, remembering both.
+    let recurrent = "--arch recurrent --width 16 --depth 4 --steps 200 --clip-frames 4";
+    succeed(&format!("{train} {recurrent} -o {model}"));
+    let eval = format!("eval {model} {} --sigma 25", folder.text("clean/0.png"));
+    let (first, later) = (figure(&eval, "psnr"), figure(&format!("{eval} --repeat 12"), "psnr"));
+    assert!(first > 20.17 + 3.0 && later > first, "{first}, {later}");
     assert_refused(&format!("{train} --arch dncnn -o {model}"), &["dncnn", "yuv420"]);
 }

@@ -6,15 +6,15 @@ use rand_pcg::Pcg64;
 
 use super::scenes::{Material, Scene};
 use super::teacher::Teacher;
-use super::{Denoising, draw_gray, inputs, lost_in_bf16, misjudged, psnr_cut, split_chroma, validation_sigma};
+use super::{
+    Denoising, draw_gray, inputs, loss_of, lost_in_bf16, misjudged, psnr_of, seen_share, split_chroma, validation_sigma,
+};
 use crate::Result;
 use crate::data::augment;
 use crate::data::noise::Noisy;
 use crate::data::random::stream;
 use crate::exec::candle::Network;
-use crate::graph::Array;
-use crate::model::{Color, Model};
-use crate::pixels::{Image, Yuv420, noise_of_residual};
+use crate::model::Model;
 use crate::score::metrics;
 use crate::train::arrays::infer_all;
 use crate::train::card::purpose;
@@ -26,8 +26,6 @@ use crate::train::samples::draw;
 const VAL_SIDE: usize = 256;
 /// Most pictures of a validation.
 const VAL_PICTURES: usize = 12;
-/// Weight of chroma's loss against luma's: it has half as many values.
-const CHROMA_WEIGHT: f64 = 0.5;
 /// Pictures that show what bf16 loses.
 const BF16_PICTURES: usize = 4;
 
@@ -56,36 +54,8 @@ impl Clean {
     /// A part of a scene, and the noise level that an estimate would find in what the network calls the picture.
     fn part(&self, scene: &Scene, at: [usize; 2], size: [usize; 2], sigma: f32, gray: bool, rng: &mut Pcg64) -> Noisy {
         let mut part = scene.part(at, size, self.material.options.noise, sigma, gray, rng);
-        if self.material.input.takes_chroma() {
-            let mut noise = part.noisy.clone();
-            noise
-                .data
-                .iter_mut()
-                .zip(&part.clean.data)
-                .for_each(|(x, clean)| *x -= clean);
-            let [all, luma] = [
-                noise_of_residual(&noise),
-                noise_of_residual(&noise.to_color(Color::Gray)),
-            ];
-            part.level *= luma / all.max(f32::MIN_POSITIVE);
-        }
+        part.level *= seen_share(&self.material.input, &part);
         part
-    }
-
-    /// PSNR of the network's picture against the clean one, cut to 0..1; that of luma and chroma is compared as such.
-    fn psnr(&self, outputs: Vec<Array>, clean: &Image) -> f64 {
-        let picture = |array: Array| Image {
-            channels: array.shape[1],
-            height: array.shape[2],
-            width: array.shape[3],
-            data: array.data,
-        };
-        let mut outputs = outputs.into_iter().map(picture);
-        let first = outputs.next().expect("a network has an output");
-        match outputs.next() {
-            None => psnr_cut(first, clean),
-            Some(chroma) => psnr_cut(Yuv420 { luma: first, chroma }.to_rgb(), &Yuv420::of(clean).to_rgb()),
-        }
     }
 
     /// Middle parts of pictures held out, with noise: a noisy one, the clean one, and the noise level.
@@ -109,7 +79,7 @@ impl Denoising for Clean {
     fn bf16_loss(&self, model: &Model) -> Result<f64> {
         lost_in_bf16(model, self.validation_parts().take(BF16_PICTURES), |session, part| {
             let inputs = inputs(&self.material.input, std::slice::from_ref(&part.noisy), &[part.level]);
-            Ok(self.psnr(session.run(&inputs)?, &part.clean))
+            Ok(psnr_of(&self.material.input, &session.run(&inputs)?, &part.clean))
         })
     }
 }
@@ -144,11 +114,7 @@ impl Objective for Clean {
     fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
         let (inputs, targets) = batch.split_at(1 + self.material.input.extra.len());
         let outputs = network.forward(inputs, true)?;
-        let mut loss = self.material.options.loss.compute(&outputs[0], &targets[0])?;
-        for (output, target) in outputs.iter().zip(targets).skip(1) {
-            loss = (loss + (self.material.options.loss.compute(output, target)? * CHROMA_WEIGHT)?)?;
-        }
-        Ok(loss)
+        loss_of(self.material.options.loss, &outputs, targets)
     }
 
     fn validate(&self, network: &Network) -> Result<Metrics> {
@@ -160,7 +126,7 @@ impl Objective for Clean {
                 &inputs(&self.material.input, std::slice::from_ref(&noisy), &[level]),
                 &self.material.device,
             )?;
-            psnr += self.psnr(outputs, &clean);
+            psnr += psnr_of(&self.material.input, &outputs, &clean);
             count += 1.0;
         }
         Ok(vec![("val_psnr", psnr / count), ("val_psnr_noisy", before / count)])

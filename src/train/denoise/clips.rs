@@ -8,7 +8,9 @@ use rayon::prelude::*;
 use super::carry::carry;
 use super::motion::{Camera, Passing};
 use super::scenes::{Material, Scene};
-use super::{Denoising, draw_gray, inputs, lost_in_bf16, misjudged, psnr_cut, validation_sigma};
+use super::{
+    Denoising, draw_gray, inputs, loss_of, lost_in_bf16, misjudged, psnr_of, seen_share, split_chroma, validation_sigma,
+};
 use crate::data::augment;
 use crate::data::noise::Noisy;
 use crate::data::random::stream;
@@ -16,7 +18,7 @@ use crate::exec::candle::Network;
 use crate::graph::Array;
 use crate::model::{Color, ExtraInput, Model};
 use crate::pixels::{Image, Motion, Pyramid};
-use crate::train::arrays::{infer_all, stack};
+use crate::train::arrays::infer_all;
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
 use crate::train::run::{Metrics, Objective};
@@ -125,7 +127,8 @@ impl Clips {
         let mut sum = 0.0;
         let motions = motions(clip);
         for (frame, Noisy { noisy, clean, level }) in clip.iter().enumerate() {
-            let mut inputs = inputs(&self.material.input, std::slice::from_ref(noisy), &[*level]);
+            let level = level * seen_share(&self.material.input, &clip[frame]);
+            let mut inputs = inputs(&self.material.input, std::slice::from_ref(noisy), &[level]);
             for (input, output, divide) in self.states().filter(|_| frame > 0) {
                 let Array { shape, data } = &outputs[output];
                 let (height, width) = (shape[2], shape[3]);
@@ -135,8 +138,7 @@ impl Clips {
             }
             outputs = run(&inputs)?;
             if frame + last >= clip.len() {
-                let data = outputs[0].data.clone();
-                sum += psnr_cut(Image { data, ..*clean }, clean) / last as f64;
+                sum += psnr_of(&self.material.input, &outputs, clean) / last as f64;
             }
         }
         Ok(sum)
@@ -180,7 +182,8 @@ impl Objective for Clips {
         self.material.epoch_items()
     }
 
-    /// The extra inputs of the first frame, then each frame's noisy and clean patches in turn; for later ones also how they move.
+    /// The extra inputs of the first frame, then each frame's noisy and clean patches in turn, the chroma of each perhaps beside it; for
+    /// later ones also how they move.
     fn batch(&self, step: u64) -> Result<Batch> {
         let clips: Vec<(Vec<Noisy>, f32)> = draw(
             self.material.seed,
@@ -192,7 +195,10 @@ impl Objective for Clips {
                 let clean = self.clean(index, rng);
                 let gray = draw_gray(self.material.input.color, rng);
                 let clip = self.make_noisy(clean, sigma, gray, rng);
-                let level = clip.iter().map(|frame| frame.level).sum::<f32>() / clip.len() as f32;
+                let levels = clip
+                    .iter()
+                    .map(|frame| frame.level * seen_share(&self.material.input, frame));
+                let level = levels.sum::<f32>() / clip.len() as f32;
                 let level = misjudged(level, self.material.options.noise, rng);
                 (clip, level)
             },
@@ -208,7 +214,8 @@ impl Objective for Clips {
             if frame == 0 {
                 batch.extend_from_slice(&inputs(&self.material.input, &noisy, &levels)[1..]);
             }
-            batch.extend([stack(&noisy), stack(&clean)]);
+            batch.extend(split_chroma(&self.material.input, &noisy));
+            batch.extend(split_chroma(&self.material.input, &clean));
             if frame > 0 {
                 batch.push(stacked(motions.iter().map(|clip| &clip[frame - 1])));
             }
@@ -217,11 +224,16 @@ impl Objective for Clips {
     }
 
     fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor> {
+        let input = &self.material.input;
         let mut batch = batch.iter().cloned();
-        let mut extra: Vec<Tensor> = batch.by_ref().take(self.material.input.extra.len()).collect();
+        let mut extra: Vec<Tensor> = batch.by_ref().take(input.extra.len()).collect();
+        let chroma = input.extra.iter().position(|extra| *extra == ExtraInput::Chroma);
+        let parts = 1 + usize::from(chroma.is_some());
         let (mut losses, mut outputs) = (Vec::new(), Vec::new());
-        while let (Some(noisy), Some(clean)) = (batch.next(), batch.next()) {
-            if !outputs.is_empty() {
+        for frame in 0..self.material.options.clip_frames() {
+            let mut next = || batch.by_ref().take(parts).collect::<Vec<Tensor>>();
+            let (mut noisy, clean) = (next(), next());
+            if frame > 0 {
                 let motions = batch
                     .next()
                     .ok_or_else(|| Error::Invalid("a frame has no motion".into()))?;
@@ -229,9 +241,12 @@ impl Objective for Clips {
                     extra[input] = carry(&outputs[output], &motions, divide)?;
                 }
             }
-            let inputs: Vec<Tensor> = std::iter::once(noisy).chain(extra.iter().cloned()).collect();
-            outputs = network.forward(&inputs, true)?;
-            losses.push(self.material.options.loss.compute(&outputs[0], &clean)?);
+            if let Some(chroma) = chroma {
+                extra[chroma] = noisy.remove(1);
+            }
+            noisy.extend(extra.iter().cloned());
+            outputs = network.forward(&noisy, true)?;
+            losses.push(loss_of(self.material.options.loss, &outputs, &clean)?);
         }
         Ok(Tensor::stack(&losses, 0)?.mean_all()?)
     }

@@ -26,7 +26,7 @@ line=(video/x-raw,format=RGB,width=480,height=360)
 
 denoise-testsrc() {
     frames clean candletestsrc num-buffers=600 frames-per-part=7 noise=0 defect-rate=0 seed=100 '!' "${line[@]}"
-    # The same network as `micro` in colour.
+    # As large as `micro`; it makes the picture itself, of no share of the noisy one.
     "$candle" train denoise clean --arch ffdnet --width 24 --depth 6 --sigma-max 20 \
         --steps 2000 --batch 16 --lr 2e-3 --license "$terms" -o "$here/denoise-testsrc.safetensors"
 }

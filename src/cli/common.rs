@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::atomic::{self, temporary_beside};
 use crate::data::layout::VideoLimits;
-use crate::exec::{DeviceSpec, Options, Precision};
+use crate::exec::{DeviceSpec, MOST_THREADS, Options, Precision};
 use crate::kernels;
 
 /// Where and how a network runs.
@@ -22,8 +22,8 @@ pub struct Machine {
     #[arg(long, default_value = "auto", value_name = "auto|f32|bf16")]
     pub precision: Precision,
     /// CPU threads; 0 = all cores
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub threads: usize,
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_THREADS)))]
+    pub threads: u32,
 }
 
 /// What is taken of videos among the data.
@@ -50,15 +50,16 @@ impl Frames {
 impl Machine {
     /// Sets the thread pool up and gives the options of a model's session.
     pub fn options(&self) -> Result<Options> {
-        if self.threads > 0 {
-            kernels::set_threads(self.threads);
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads);
+        let threads = self.threads as usize;
+        if threads > 0 {
+            kernels::set_threads(threads);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build_global().context("the thread pool cannot be set up")?;
         }
         Ok(Options {
             device: self.device,
             precision: self.precision,
-            threads: self.threads,
+            threads,
         })
     }
 }

@@ -11,7 +11,8 @@ use crate::model::Model;
 /// Write a model's network as ONNX (opset 17), for other runtimes
 ///
 /// The picture's size stays open where the model takes any, unless --size fixes it. What the network does not say (colour,
-/// normalisation, labels, calibration) stands in the file's metadata as JSON, as in the model.
+/// normalisation, labels, calibration, the limit of a denoiser's changes in noise levels) stands in the file's metadata as JSON, as in the
+/// model. A recurrent network's states are inputs and outputs: it expects each moved to where its content is in the new frame, zeros at first.
 ///
 /// Example: gst-candle export camera.safetensors camera.onnx --size 1280x720
 #[derive(clap::Args)]

@@ -23,7 +23,7 @@ use crate::tasks::{AnomalyDetector, Classifier, Denoiser};
 
 /// Run a model on pictures or a video, offline
 ///
-/// Denoise: denoised pictures into the folder OUT, or a denoised video when OUT is named as one. Anomaly: a
+/// Denoise: denoised pictures of 8 bits a channel into the folder OUT, or a denoised video, without sound, when OUT is named as one. Anomaly: a
 /// picture with its heat map for each picture (of a video, for each anomalous frame) and OUT/results.jsonl, a line
 /// a picture; so for models that predict, the score of frames with too few before them is null. Classify: OUT/results.jsonl. With OUT = -, the lines go to standard output and no pictures are written.
 ///
@@ -89,6 +89,9 @@ fn run(args: &Args) -> Result<()> {
     let model = Model::load(&args.model)?;
     let options = args.machine.options()?;
     let video = is_video(&args.output) && !args.output.is_dir();
+    if model.task == Task::Denoise && args.output == Path::new("-") {
+        bail!("-o -: a denoiser writes pictures; give a folder, or a video file");
+    }
     if pictures::has_extension(&args.output) && !args.output.is_dir() {
         bail!(
             "{}: it is named as a picture; -o takes a folder for the results",
@@ -114,8 +117,31 @@ fn open(args: &Args) -> Result<Dataset> {
     if data.samples.is_empty() {
         bail!("{}: no pictures found", args.input[0]);
     }
+    for sample in &data.samples {
+        if let Source::Picture(path) = &sample.source
+            && path.parent().is_some_and(|folder| is_same(folder, &args.output))
+        {
+            bail!(
+                "{}: results would replace the pictures they are made of; give another folder to -o",
+                args.output.display()
+            );
+        }
+    }
     catch_ctrl_c()?;
     Ok(data)
+}
+
+/// Whether both are there and are one and the same.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let whole = |path: &Path| {
+        if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        }
+        .canonicalize()
+    };
+    matches!((whole(a), whole(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Names of results: the picture's own, or the video's with the frame's number; told apart by a number where two would be the same.
@@ -179,9 +205,14 @@ fn denoise_video(args: &Args, model: &Model, options: &Options) -> Result<()> {
             args.output.display()
         );
     };
+    if is_same(Path::new(input.strip_prefix("file://").unwrap_or(input)), &args.output) {
+        bail!("{input}: the new video would replace it; give another name to -o");
+    }
     super::common::check_writable(&args.output)?;
     let mut denoiser = Denoiser::new(model, options).with_context(|| args.model.display().to_string())?;
-    let mut frames = VideoReader::open(input)?.peekable();
+    let limits = args.frames.limits();
+    let most = if limits.max == 0 { usize::MAX } else { limits.max };
+    let mut frames = VideoReader::open(input)?.step_by(limits.every).take(most).peekable();
     catch_ctrl_c()?;
     let mut writer: Option<VideoWriter> = None;
     while let Some(frame) = frames.next() {

@@ -214,13 +214,14 @@ struct CommonArgs {
     /// End early once so many validations in a row have found nothing better [default: go on to the end]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     patience: Option<u64>,
-    /// Largest learning rate
+    /// Largest learning rate [default: the task's; with --from a quarter of it]
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
     /// How steps are made of gradients [default: the task's]
     #[arg(long, value_name = "adamw|muon", value_parser = method)]
     optimizer: Option<Method>,
-    /// Begin with the weights of this model, of the same network (in colour also of that for grey), instead of random ones
+    /// Begin with the weights of this model, of the same network (in colour also of that for grey), instead of random ones; they are kept
+    /// where validations find nothing better
     #[arg(long, value_name = "MODEL")]
     from: Option<PathBuf>,
     /// Weight decay, decoupled

@@ -40,6 +40,9 @@ pub enum Precision {
     Bf16,
 }
 
+/// Most threads that a model may be told to use.
+pub const MOST_THREADS: u32 = 1024;
+
 /// How to run a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
@@ -47,7 +50,7 @@ pub struct Options {
     pub device: DeviceSpec,
     /// In which numbers.
     pub precision: Precision,
-    /// CPU threads; 0 = all cores.
+    /// CPU threads, at most [`MOST_THREADS`]; 0 = all cores.
     pub threads: usize,
 }
 

@@ -58,6 +58,11 @@ impl Coding {
         }
     }
 
+    /// Codes from 0 to 1.
+    pub fn scale(&self) -> f32 {
+        self.scale as f32
+    }
+
     fn value(&self, code: u16) -> f32 {
         ((f64::from(code) - self.zero) / self.scale) as f32
     }
@@ -192,12 +197,28 @@ impl Weights {
     pub fn to_rgb(self, [y, cb, cr]: [&[f32]; 3], [red, green, blue]: [&mut [f32]; 3]) {
         let n = y.len();
         let (cb, cr, red, green, blue) = (&cb[..n], &cr[..n], &mut red[..n], &mut green[..n], &mut blue[..n]);
-        let (green_cb, green_cr) = (self.kb * self.blue / self.kg, self.kr * self.red / self.kg);
+        let (green_cb, green_cr) = self.green();
         for i in 0..n {
             red[i] = unit(y[i] + self.red * cr[i]);
             green[i] = unit(y[i] - green_cb * cb[i] - green_cr * cr[i]);
             blue[i] = unit(y[i] + self.blue * cb[i]);
         }
+    }
+
+    /// Standard deviation of the noise of red, green and blue where that of Y, Cb and Cr is `y`, `cb` and `cr`: the root of their mean
+    /// variance, as if it were independent, and no more than what white noise in RGB has that makes as much in Y.
+    pub fn noise_in_rgb(self, [y, cb, cr]: [f32; 3]) -> f32 {
+        let (green_cb, green_cr) = self.green();
+        let of_cb = self.blue.powi(2) + green_cb.powi(2);
+        let of_cr = self.red.powi(2) + green_cr.powi(2);
+        let all = (y * y + (of_cb * cb * cb + of_cr * cr * cr) / 3.0).sqrt();
+        let white = y / (self.kr.powi(2) + self.kg.powi(2) + self.kb.powi(2)).sqrt();
+        all.min(white)
+    }
+
+    /// How much of Cb and of Cr is taken from green.
+    fn green(self) -> (f32, f32) {
+        (self.kb * self.blue / self.kg, self.kr * self.red / self.kg)
     }
 
     /// Rows of red, green, blue (cut to 0..1) to a row of Y; Cb and Cr are added to what is there.

@@ -26,9 +26,9 @@ pub use filter::{box_mean, gaussian};
 pub use frame::Frame;
 pub use frame_mut::FrameMut;
 pub use motion::{MOTION_SIDE, Motion, Pyramid};
-pub use noise_level::estimate_noise;
 #[cfg(feature = "train")]
 pub(crate) use noise_level::{dct_basis, noise_of_residual};
+pub use noise_level::{estimate_noise, estimate_noise_in_rgb};
 pub use placement::Placement;
 pub use yuv420::Yuv420;
 

@@ -1,6 +1,7 @@
 //! How strong the noise of a picture is.
 
-use super::Image;
+use super::color::{Coding, Weights};
+use super::{Frame, Image};
 use crate::kernels::team::share;
 
 /// Side of a block.
@@ -36,6 +37,28 @@ pub fn estimate_noise(image: &Image) -> f32 {
         .map(|i| plane_level(image.plane(i), image.width, image.height))
         .sum();
     (levels / image.channels.max(1) as f64) as f32
+}
+
+/// Standard deviation (0..1 of full scale) of the noise of a frame's red, green and blue. Of YUV it is measured in the components at their
+/// own size, by way of `component`'s memory: in RGB most of it would hide, because Y is a mean of noise and chroma is coarse.
+pub fn estimate_noise_in_rgb(frame: &Frame<'_>, component: &mut Image) -> f32 {
+    if !frame.format.is_yuv() {
+        frame.read(frame.format.color(), component);
+        return estimate_noise(component);
+    }
+    let range = frame.colorimetry.range;
+    let noise = [0, 1, 2].map(|i| {
+        frame.read_component(i, component);
+        let coding = if i == 0 {
+            Coding::luma(range, 1)
+        } else {
+            Coding::chroma(range)
+        };
+        // A mean of more pixels has less noise.
+        let shifts: u32 = frame.format.component(i).shift.into_iter().sum();
+        estimate_noise(component) * 255.0 / coding.scale() * 2f32.powi(shifts as i32).sqrt()
+    });
+    Weights::new(frame.colorimetry.matrix).noise_in_rgb(noise)
 }
 
 /// Standard deviation (0..1 of full scale) that [`estimate_noise`] would find in flat parts with the noise `residual` on them.
@@ -184,8 +207,10 @@ pub(crate) fn dct_basis<const N: usize>() -> [[f32; N]; N] {
 mod tests {
     use rand_distr::{Distribution, StandardNormal};
 
-    use super::{Image, estimate_noise};
+    use super::*;
     use crate::data::random::stream;
+    use crate::model::Color;
+    use crate::pixels::{Colorimetry, FrameMut, PixelFormat, Range};
 
     fn noisy(image: &Image, sigma: f32, item: u64) -> Image {
         let mut rng = stream(11, 0, item);
@@ -258,6 +283,50 @@ mod tests {
         assert_eq!(estimate_noise(&Image::filled(1, 100, 100, f32::NAN)), 0.0);
         let sigma = 255.0 * estimate_noise(&noisy(&Image::filled(1, 8, 8, 0.5), 20.0, 5));
         assert!((10.0..30.0).contains(&sigma), "one block: {sigma}");
+    }
+
+    /// White noise in RGB, seen as a camera's frames in YUV; and noise in Y alone.
+    #[test]
+    fn frames_in_yuv_are_as_noisy_as_their_colours() {
+        println!("seed 11");
+        let (width, height) = (320, 240);
+        let clean = scene(3, height, width);
+        let picture = noisy(&clean, 15.0, 7);
+        for format in [
+            PixelFormat::I420,
+            PixelFormat::Nv12,
+            PixelFormat::Y42b,
+            PixelFormat::Y444,
+            PixelFormat::Rgb,
+        ] {
+            for range in [Range::Full, Range::Limited] {
+                let colorimetry = Colorimetry {
+                    range,
+                    ..Default::default()
+                };
+                let estimate = |picture: &Image, flat: bool| {
+                    let strides: Vec<usize> = (0..format.planes()).map(|_| 3 * width).collect();
+                    let mut planes = vec![vec![128u8; 3 * width * height]; format.planes()];
+                    let written = planes.iter_mut().map(Vec::as_mut_slice).collect();
+                    let mut frame =
+                        FrameMut::new(format, width, height, written, strides.clone(), colorimetry).unwrap();
+                    frame.write(picture);
+                    if flat {
+                        planes[1..].iter_mut().for_each(|plane| plane.fill(128));
+                    }
+                    let planes = planes.iter().map(Vec::as_slice).collect();
+                    let frame = Frame::new(format, width, height, planes, strides, colorimetry).unwrap();
+                    255.0 * estimate_noise_in_rgb(&frame, &mut Image::default())
+                };
+                let got = estimate(&picture, false);
+                assert!((got / 15.0 - 1.0).abs() < 0.1, "{format:?} {range:?}: {got}, not 15");
+                if format.is_yuv() {
+                    let gray = noisy(&clean.to_color(Color::Gray), 12.0, 8).to_color(Color::Rgb);
+                    let got = estimate(&gray, true);
+                    assert!((got / 12.0 - 1.0).abs() < 0.1, "{format:?} {range:?}: {got}, not 12");
+                }
+            }
+        }
     }
 
     /// Gaussian noise on the grey BSD68 test set.

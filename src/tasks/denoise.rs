@@ -6,7 +6,9 @@ use self::memory::{Kept, Memory};
 use crate::exec::{Options, Rows, Session};
 use crate::kernels::parts::{Claims, RowsMut};
 use crate::model::{Color, ExtraInput, InputSpec, Model, Task};
-use crate::pixels::{Frame, FrameMut, Image, PixelFormat, Yuv420, estimate_noise, luma_of, reflect};
+use crate::pixels::{
+    Frame, FrameMut, Image, PixelFormat, Yuv420, estimate_noise, estimate_noise_in_rgb, luma_of, reflect,
+};
 use crate::{Error, Result};
 
 use super::input::Scaling;
@@ -104,6 +106,12 @@ impl Denoiser {
             yuv: [before, after],
         } = self;
         let mut used = 0.0f32;
+        // What has a limit of so many noise levels changes nothing then, not even by way of RGB.
+        let strength = if noise_level == Some(0.0) && network.limit().is_some() {
+            0.0
+        } else {
+            strength
+        };
         if network.input.takes_chroma() && matches!(format, PixelFormat::I420 | PixelFormat::Nv12) && strength > 0.0 {
             before.read(input, noisy);
             used = network.denoise_yuv(before, noise_level, strength, memory(memories, 0), after)?;
@@ -121,8 +129,15 @@ impl Denoiser {
                 output.write_component(component, clean);
             }
         } else {
+            let memory = memory(memories, 0);
+            let estimate = noise_level.is_none() && format.is_yuv() && !network.input.takes_chroma();
+            let noise_level = if estimate {
+                Some(memory.level(255.0 * estimate_noise_in_rgb(input, noisy)))
+            } else {
+                noise_level
+            };
             input.read(format.color(), noisy);
-            used = network.denoise_picture(noisy, noise_level, strength, memory(memories, 0), clean)?;
+            used = network.denoise_picture(noisy, noise_level, strength, memory, clean)?;
             output.write(clean);
         }
         output.copy_alpha(input);
@@ -139,6 +154,14 @@ fn memory(memories: &mut Vec<Memory>, part: usize) -> &mut Memory {
 }
 
 impl Network {
+    /// Noise levels that no value is changed by more than.
+    fn limit(&self) -> Option<u8> {
+        self.input.extra.iter().find_map(|extra| match extra {
+            ExtraInput::NoiseLevel { limit, .. } => *limit,
+            _ => None,
+        })
+    }
+
     /// [`Network::denoise`] of a picture in grey or RGB, whatever the network takes.
     fn denoise_picture(
         &mut self,
@@ -221,13 +244,11 @@ impl Network {
             1 => Scaling::of(&self.input, &noisy.data),
             _ => Scaling::of(&self.input, noisy.plane(item)),
         };
-        let limit = extra.iter().find_map(|extra| match extra {
-            ExtraInput::NoiseLevel { limit, .. } => *limit,
-            _ => None,
-        });
         let change = Change {
             strength,
-            limit: limit.map_or(f32::INFINITY, |limit| f32::from(limit) * level / 255.0),
+            limit: self
+                .limit()
+                .map_or(f32::INFINITY, |limit| f32::from(limit) * level / 255.0),
         };
         let [claims, chroma_claims] = &mut self.claims;
         let chroma_input = 1 + extra

@@ -19,6 +19,9 @@ use crate::model::{Color, InputSpec, Model, Task, Training};
 use crate::nets::{self, Net, NetOptions};
 use crate::{Error, Result};
 
+/// Share of the usual learning rate for what begins with another model's weights.
+const FROM_SHARE: f64 = 0.25;
+
 /// Options of every training; `None` = the task's own default.
 #[derive(Debug, Clone)]
 pub struct Common {
@@ -128,7 +131,9 @@ impl Common {
         extra: Value,
     ) -> Result<Settings> {
         let batch = self.batch.unwrap_or(defaults.batch);
-        let learning_rate = self.learning_rate.unwrap_or(defaults.learning_rate);
+        // What was learned already is soon lost at the rate of a beginner.
+        let share = if self.from.is_some() { FROM_SHARE } else { 1.0 };
+        let learning_rate = self.learning_rate.unwrap_or(share * defaults.learning_rate);
         let weight_decay = self.weight_decay.unwrap_or(defaults.weight_decay);
         let method = self.method.unwrap_or(defaults.method);
         let start = self.from.as_deref().map(|path| begin_with(path, net)).transpose()?;

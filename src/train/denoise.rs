@@ -175,7 +175,18 @@ fn train_noisy_only(
         &net.input,
         &settings,
     )?;
-    finish(common, &objective, &net, &settings, data, stop)
+    let product = finish(common, &objective, &net, &settings, data, stop)?;
+    if let Product::Model(model) = &product {
+        let figure = |name: &str| model.training.metrics.get(name).copied();
+        if let (Some(denoised), Some(noisy)) = (figure(noisy::ESTIMATED), figure(noisy::NOISY_ESTIMATED))
+            && denoised <= noisy
+        {
+            eprintln!(
+                "warning: by this estimate the frames are better as they are ({noisy:.1} dB) than denoised ({denoised:.1} dB): do not use this model"
+            );
+        }
+    }
+    Ok(product)
 }
 
 /// Refuses options that do not go together, before any work is done for them.

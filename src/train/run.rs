@@ -134,6 +134,10 @@ pub fn run(objective: &dyn Objective, net: &Net, settings: &Settings, stop: &Ato
         Training::begin(net, settings, total, validations)?
     };
     let first = training.state.step;
+    if first == 0 && settings.start.is_some() {
+        // What it begins with is kept, unless something better comes.
+        training.validate(objective, 0.0)?;
+    }
     let total = training.schedule.total;
     with_feed(
         first..total,
@@ -346,7 +350,9 @@ impl<'a> Training<'a> {
         if let Some(progress) = &self.progress {
             progress.say(&format!("step {step}/{}  {}", self.schedule.total, figures.join("  ")));
         }
-        self.write_log(loss, 0.0, metrics.first().copied())?;
+        if step > 0 {
+            self.write_log(loss, 0.0, metrics.first().copied())?;
+        }
         let figure = metrics.first().map(|(_, value)| *value);
         match &mut self.state.best {
             Some(best) if figure < best.metrics.first().map(|(_, value)| *value) => best.since += 1,

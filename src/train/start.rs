@@ -27,8 +27,9 @@ pub fn begin_with(path: &Path, net: &Net) -> Result<Weights> {
     };
     weights.ok_or_else(|| {
         let reason = format!(
-            "its network ({}) is not the one to train: give the same --arch, --width, --depth and --color",
-            model.training.arch
+            "its network ({} for `{}`) is not the one to train: give a model for the same task, and the same --arch, --width, --depth, \
+             --color and --yuv420",
+            model.training.arch, model.task
         );
         Error::model(path, reason)
     })

@@ -17,7 +17,7 @@ type Recipe = (&'static [&'static str], &'static str);
 const MP4: [Recipe; 3] = [
     (
         &["x264enc", "mp4mux"],
-        "video/x-raw,format=I420 ! x264enc speed-preset=veryfast pass=qual quantizer=18 ! video/x-h264,profile=high ! mp4mux",
+        "video/x-raw,format=I420 ! x264enc speed-preset=veryfast pass=qual quantizer=18 bitrate=200000 ! video/x-h264,profile=high ! mp4mux",
     ),
     (
         &["openh264enc", "h264parse", "mp4mux"],

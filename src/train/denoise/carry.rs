@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::pixels::Motion;
 
-/// `state`, `[N, C, H, W]`, `divide` times smaller than its frames, each item moved as its frame has; `motions` is what [`vectors`] made.
+/// `state`, `[N, C, H, W]`, `divide` times smaller than its frames, each item moved as its frame has; `motions` is what `clips::stacked` made.
 pub(super) fn carry(state: &Tensor, motions: &Tensor, divide: usize) -> Result<Tensor> {
     let (_, _, columns, _) = motions.dims4()?;
     let motion = |item: Vec<f32>| {

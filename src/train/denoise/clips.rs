@@ -69,7 +69,7 @@ impl Clips {
         } else {
             frames
         };
-        let passing = (rng.random::<f32>() < PASSING).then(|| Passing::draw(other, side, rng));
+        let passing = (rng.random::<f32>() < PASSING).then(|| Passing::draw(other, side, frames, rng));
         let [before, after] =
             [&self.material.scenes[index], other].map(|scene| (scene, Camera::draw(scene.clean.size(), side, rng)));
         (0..frames)

@@ -1,5 +1,7 @@
 //! What moves in clips that are made of pictures.
 
+use std::ops::Range;
+
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
@@ -143,25 +145,39 @@ impl Camera {
     }
 }
 
+/// Share of what passes that is there at once, or is gone at once.
+const SUDDEN: f32 = 0.3;
+
 /// A round piece of another picture on its way through the frame.
 pub(super) struct Passing {
     piece: Image,
     path: Path,
+    /// When it is there.
+    frames: Range<usize>,
 }
 
 impl Passing {
-    /// From a picture, for frames of `side`.
-    pub(super) fn draw(from: &Scene, side: usize, rng: &mut Pcg64) -> Self {
+    /// From a picture, for `frames` frames of `side`.
+    pub(super) fn draw(from: &Scene, side: usize, frames: usize, rng: &mut Pcg64) -> Self {
         let size = rng.random_range(side / 4..=side * 3 / 4).max(1);
         let [width, height] = from.clean.size();
         let at = [rng.random_range(0..=width - size), rng.random_range(0..=height - size)];
+        let mut there = 0..frames;
+        if rng.random::<f32>() < SUDDEN {
+            let when = rng.random_range(0..=frames);
+            there = if rng.random() { 0..when } else { when..frames };
+        }
         Self {
             piece: from.clean.crop(at, [size; 2]),
             path: Path::draw([(side - size) as f32; 2], speed(rng), rng),
+            frames: there,
         }
     }
 
     pub(super) fn put_on(&self, image: &mut Image, frame: usize) {
+        if !self.frames.contains(&frame) {
+            return;
+        }
         let (size, [left, top]) = (self.piece.width, self.path.at(frame));
         let middle = 0.5 * (size as f32 - 1.0);
         for y in top as usize..(top as usize + size + 1).min(image.height) {
@@ -264,7 +280,10 @@ mod tests {
 
     #[test]
     fn a_piece_passes_without_leaving_a_trace() {
-        let passing = Passing::draw(&scene(), 40, &mut stream(3, 1, 0));
+        let passing = Passing {
+            frames: 0..6,
+            ..Passing::draw(&scene(), 40, 6, &mut stream(3, 1, 0))
+        };
         let ground = Image::filled(1, 40, 40, 0.0);
         let seen = [0, 5].map(|frame| {
             let mut image = ground.clone();
@@ -278,5 +297,8 @@ mod tests {
             assert!((0.6..1.0).contains(&share), "{share} of a square of {size}");
         }
         assert!(difference(&seen[0], &seen[1]) > 0.0);
+        let mut gone = ground.clone();
+        passing.put_on(&mut gone, 6);
+        assert_eq!(gone, ground);
     }
 }

@@ -40,12 +40,18 @@ const MUCH_COPIED: f32 = 0.1;
 const VAL_ITEMS: usize = 12;
 /// Frames or pairs that show what bf16 loses.
 const BF16_ITEMS: usize = 4;
+/// PSNR from where on there is no noise to speak of: less than 1.5 of 255.
+const NEARLY_CLEAN: f64 = 45.0;
 /// Largest side of what it looks at.
 const VAL_SIDE: usize = 256;
 /// Least squared error that is told from none, of full scale: 60 dB.
 const LEAST_ERROR: f64 = 1e-6;
 /// What the picture is changed by to see how the output follows, of full scale.
 const PROBE: f32 = 1e-3;
+
+/// Names of PSNR that is estimated without a clean frame: of what the network makes, and of the frames as they are.
+pub(super) const ESTIMATED: &str = "val_psnr_estimated";
+pub(super) const NOISY_ESTIMATED: &str = "val_psnr_noisy_estimated";
 
 /// A noisy frame and its noise level, 0..1.
 pub(super) struct Shot {
@@ -142,7 +148,7 @@ impl NoisyOnly {
                 }
             }
         );
-        Ok(Self {
+        let learning = Self {
             train,
             held_out,
             side,
@@ -150,7 +156,16 @@ impl NoisyOnly {
             batch: settings.batch,
             seed: settings.seed,
             device: settings.device.clone(),
-        })
+        };
+        let judged = learning.judge(VAL_ITEMS, |inputs| Ok(inputs[0].clone()))?;
+        let noisy = psnr_before(&judged);
+        if noisy > NEARLY_CLEAN {
+            eprintln!(
+                "warning: what changes from frame to frame, or from pixel to pixel, is as little as {noisy:.0} dB: the frames have no noise, or a \
+                 codec has frozen it, and there is next to nothing to learn"
+            );
+        }
+        Ok(learning)
     }
 
     /// A patch of a frame, the same of its neighbour, and what of it stands still.
@@ -296,6 +311,12 @@ fn mean_error(judged: &[Judged]) -> f64 {
     let mean = judged.iter().map(|judged| judged.error).sum::<f64>() / judged.len() as f64;
     // What is not a number stays so.
     if mean < LEAST_ERROR { LEAST_ERROR } else { mean }
+}
+
+/// PSNR of the frames as they are.
+fn psnr_before(judged: &[Judged]) -> f64 {
+    let mean = judged.iter().map(|j| j.error_before).sum::<f64>() / judged.len() as f64;
+    psnr(mean.max(LEAST_ERROR))
 }
 
 fn psnr(error: f64) -> f64 {
@@ -452,14 +473,11 @@ impl Objective for NoisyOnly {
         let judged = self.judge(VAL_ITEMS, |inputs| {
             Ok(infer_all(network, inputs, &self.device)?.swap_remove(0))
         })?;
-        let mean = |figure: fn(&Judged) -> f64| judged.iter().map(figure).sum::<f64>() / judged.len() as f64;
+        let correlation = judged.iter().map(|j| j.correlation).sum::<f64>() / judged.len() as f64;
         Ok(vec![
-            ("val_psnr_estimated", psnr(mean_error(&judged))),
-            (
-                "val_psnr_noisy_estimated",
-                psnr(mean(|j| j.error_before).max(LEAST_ERROR)),
-            ),
-            ("val_residual_correlation", mean(|j| j.correlation)),
+            (ESTIMATED, psnr(mean_error(&judged))),
+            (NOISY_ESTIMATED, psnr_before(&judged)),
+            ("val_residual_correlation", correlation),
         ])
     }
 }

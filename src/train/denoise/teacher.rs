@@ -21,7 +21,6 @@ impl Teacher {
     pub(super) fn load(path: &Path, student: &InputSpec, side: usize) -> Result<Self> {
         let model = Model::load(path)?;
         let input = model.input.clone();
-        let colors = |input: &InputSpec| (input.color, input.takes_chroma());
         let plain = input.size.is_none() && input.frames == 1 && input.normalization == Normalization::None;
         let reason = if model.task != Task::Denoise {
             Some(format!(
@@ -30,7 +29,13 @@ impl Teacher {
             ))
         } else if input.is_recurrent() || !plain {
             Some("a teacher must take single frames of any size, as they are".to_owned())
-        } else if colors(&input) != colors(student) {
+        } else if input.takes_chroma() != student.takes_chroma() {
+            let [teacher, student] =
+                [&input, student].map(|input| if input.takes_chroma() { "with" } else { "without" });
+            Some(format!(
+                "this teacher was trained {teacher} --yuv420, the network to train is {student} it"
+            ))
+        } else if input.color != student.color {
             Some("the teacher's colour is not that of the network to train: give --color".to_owned())
         } else if !side.is_multiple_of(input.multiple_of) {
             Some(format!(

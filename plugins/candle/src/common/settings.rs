@@ -96,6 +96,7 @@ impl Settings {
             glib::ParamSpecUInt::builder("threads")
                 .nick("Threads")
                 .blurb("How many CPU threads the model may use; 0 stands for all cores.")
+                .maximum(gst_candle::exec::MOST_THREADS)
                 .mutable_ready()
                 .build(),
             gray16_white(),

@@ -20,6 +20,8 @@ const REFINEMENTS: usize = 2;
 /// Pixels at 0 or 1, or at the least or the largest value of the plane, that make a block useless: noise that is cut off, at limited-range
 /// black and white too, looks weaker than it is.
 const CLIPPED: usize = SIDE * SIDE / 10;
+/// Blocks whose mean is closer to the plane's least or largest value than so many deviations of its noise do not count either.
+const ENDS: f32 = 3.0;
 /// DCT coefficients with the sum of their two frequencies in this range tell texture ...
 const TEXTURE: std::ops::RangeInclusive<usize> = 2..=8;
 /// ... and those from here on tell noise.
@@ -115,6 +117,20 @@ fn plane_level(plane: &[f32], width: usize, height: usize) -> f64 {
         .min(blocks.len());
     blocks.sort_unstable_by(|a, b| a.texture.total_cmp(&b.texture));
     let mut level = median_noise(&blocks[..count]);
+    // Where red, green and blue were cut off each by itself, luma has less noise without being cut off: close to the plane's ends.
+    let near = ENDS * level.sqrt() as f32;
+    let inside: Vec<Block> = blocks
+        .iter()
+        .filter(|block| (ends[0] + near..=ends[1] - near).contains(&block.mean))
+        .copied()
+        .collect();
+    let count = if inside.len() >= FEWEST {
+        blocks = inside;
+        ((blocks.len() as f64 * FLATTEST) as usize).max(FEWEST)
+    } else {
+        count
+    };
+    level = median_noise(&blocks[..count]);
     // Where there is more noise, texture drowns in it: blocks that have no more energy in the lower frequencies than the noise alone
     // would give them count as well.
     for _ in 0..REFINEMENTS {
@@ -135,7 +151,9 @@ fn median_noise(blocks: &[Block]) -> f64 {
 }
 
 /// What is known of a block.
+#[derive(Clone, Copy)]
 struct Block {
+    mean: f32,
     /// Mean square of the lower frequencies.
     texture: f32,
     /// Mean square of the high frequencies.
@@ -160,6 +178,7 @@ fn measure(corner: &[f32], stride: usize, basis: &[[f32; SIDE]; SIDE], ends: [f3
     }
     let (texture, noise) = energies(&block, basis);
     Some(Block {
+        mean: values.iter().sum::<f32>() / values.len() as f32,
         texture,
         noise,
         constant,

@@ -49,15 +49,19 @@ const MEMORY: usize = 8;
 pub(super) fn recurrent(o: &Checked) -> Result<Net> {
     o.without(&["code size", "size"])?;
     let (width, depth) = (o.width(32)?, o.depth(8, DEPTHS)?);
+    let (color, with_chroma) = (o.color(), o.options.chroma);
+    let channels = color.channels();
     let mut b = Builder::new();
-    let seen = Seen::new(&mut b, o);
-    let channels = seen.color.channels();
+    let input = b.input("input", channels);
+    let noise = b.input("noise", 1);
+    let chroma = with_chroma.then(|| b.input("chroma", 2));
     let previous = b.input("previous", channels);
-    let previous_chroma = seen.chroma.as_ref().map(|_| b.input("previous.chroma", 2));
+    let previous_chroma = with_chroma.then(|| b.input("previous.chroma", 2));
     let memory = b.input("memory", MEMORY);
+    let now = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
     let before = b.node("unshuffle.previous", Op::PixelUnshuffle { factor: 2 }, &[&previous]);
-    let joined = [&seen.pixels, &before, &seen.noise, &memory].into_iter();
-    let joined = joined.chain(&seen.chroma).chain(&previous_chroma);
+    let joined = [&now, &before, &noise, &memory].into_iter();
+    let joined = joined.chain(&chroma).chain(&previous_chroma);
     let mut x = b.node("join", Op::Concat, &joined.map(String::as_str).collect::<Vec<_>>());
     for i in 1..depth {
         x = b.conv(format!("conv{i}"), &x, width, 3, true);
@@ -71,8 +75,8 @@ pub(super) fn recurrent(o: &Checked) -> Result<Net> {
         let sum = b.node(name("sum"), Op::Add, &[&old, &new]);
         b.node(name("cells"), Op::Add, &[&sum, &correction])
     };
-    let cells = mix("", &before, &seen.pixels, 4 * channels);
-    let chroma = seen.chroma.iter().zip(&previous_chroma);
+    let cells = mix("", &before, &now, 4 * channels);
+    let chroma = chroma.iter().zip(&previous_chroma);
     let chroma: Vec<String> = chroma.map(|(now, before)| mix(".chroma", before, now, 2)).collect();
     let output = b.node("output", Op::PixelShuffle { factor: 2 }, &[&cells]);
     let keep = b.conv("keep", &x, MEMORY, 3, true);
@@ -94,7 +98,7 @@ pub(super) fn recurrent(o: &Checked) -> Result<Net> {
     }));
     Ok(Net {
         graph: b.finish(&outputs),
-        input: any_size(seen.color, 2, extra),
+        input: any_size(color, 2, extra),
         given: Weights::new(),
     })
 }
@@ -115,8 +119,7 @@ pub(super) fn unet(o: &Checked) -> Result<Net> {
     let (width, depth) = (o.width(64)?, o.depth(3, 1..=5)?);
     let mut b = Builder::new();
     let seen = Seen::new(&mut b, o);
-    let cells = seen.cells(&mut b);
-    let x = residual_u_net(&mut b, &cells, width, depth);
+    let x = residual_u_net(&mut b, &seen.cells, width, depth);
     Ok(seen.finish(b, &x, "tail", Finish::Noise, 1 << depth))
 }
 
@@ -127,11 +130,11 @@ const CELLS_NOISE: ExtraInput = ExtraInput::NoiseLevel { divide: 2, limit: None 
 struct Seen {
     color: Color,
     input: String,
-    noise: String,
-    /// Where it comes by itself.
     chroma: Option<String>,
     /// The pixels, two by two.
     pixels: String,
+    /// Those, the noise level, and the chroma, where it comes by itself.
+    cells: String,
 }
 
 /// What a network's last convolution predicts.
@@ -152,14 +155,10 @@ impl Seen {
         let noise = b.input("noise", 1);
         let chroma = o.options.chroma.then(|| b.input("chroma", 2));
         let pixels = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
+        let joined = [&pixels, &noise].into_iter().chain(&chroma);
+        let cells = b.node("join", Op::Concat, &joined.map(String::as_str).collect::<Vec<_>>());
         #[rustfmt::skip]
-        return Self { color, input, noise, chroma, pixels };
-    }
-
-    /// The pixels, the noise level, and the chroma.
-    fn cells(&self, b: &mut Builder) -> String {
-        let joined = [&self.pixels, &self.noise].into_iter().chain(&self.chroma);
-        b.node("join", Op::Concat, &joined.map(String::as_str).collect::<Vec<_>>())
+        return Self { color, input, chroma, pixels, cells };
     }
 
     /// The network that makes its picture of `x` by one more convolution or two, and the chroma.
@@ -196,7 +195,7 @@ fn shuffled(o: &Checked, width: usize, depth: usize, finish: Finish) -> Result<N
     let (width, depth) = (o.width(width)?, o.depth(depth, DEPTHS)?);
     let mut b = Builder::new();
     let seen = Seen::new(&mut b, o);
-    let mut x = seen.cells(&mut b);
+    let mut x = seen.cells.clone();
     for i in 1..depth {
         x = b.conv(format!("conv{i}"), &x, width, 3, true);
         x = b.node(format!("relu{i}"), Op::Relu, &[&x]);

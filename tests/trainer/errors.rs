@@ -111,6 +111,15 @@ fn models_and_labels_that_do_not_fit() {
         &run(&["run", &denoiser, &good, "-o", &folder.text("one.png")]),
         &["one.png", "folder"],
     );
+    assert_fails(&run(&["run", &denoiser, &good, "-o", "-"]), &["-o -", "pictures"]);
+    let picture = format!("{good}/{}", folder.names("good")[0]);
+    let before = std::fs::read(&picture).unwrap();
+    for input in [&good, &picture] {
+        for model in [&denoiser, &classifier] {
+            assert_fails(&run(&["run", model, input, "-o", &good]), &[&good, "replace", "-o"]);
+        }
+    }
+    assert_eq!(std::fs::read(&picture).unwrap(), before);
     assert_fails(
         &run(&["run", &denoiser, &folder.text("nothing"), "-o", &folder.text("out")]),
         &["nothing"],

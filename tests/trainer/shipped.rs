@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use gst_candle::data::noise::add_gaussian;
 use gst_candle::data::random::stream;
 use gst_candle::exec::Options;
-use gst_candle::model::{Color, ExtraInput, Model};
+use gst_candle::model::{Color, ExtraInput, Model, Task};
+use gst_candle::nets::{self, NetOptions};
 use gst_candle::pixels::Image;
 use gst_candle::score::metrics::psnr;
 use gst_candle::tasks::Denoiser;
@@ -41,6 +42,25 @@ fn picture(color: Color, value: impl Fn(usize, usize, usize) -> f32) -> Image {
 fn has_limit(model: &Model) -> bool {
     let limited = |extra: &ExtraInput| matches!(extra, ExtraInput::NoiseLevel { limit: Some(_), .. });
     model.input.extra.iter().any(limited)
+}
+
+/// `--from` goes on with a shipped model only where its network is still what `--arch` makes.
+#[test]
+fn a_shipped_network_is_what_its_options_make() {
+    for (name, model) in denoisers() {
+        let card = model.training.arch.clone();
+        let mut words = card.split(' ');
+        let arch = words.next().unwrap();
+        let option = |key: &str| words.clone().find_map(|word| word.strip_prefix(key)?.parse().ok());
+        let options = NetOptions {
+            width: option("width="),
+            depth: option("depth="),
+            color: Some(model.input.color),
+            ..Default::default()
+        };
+        let net = nets::build(Task::Denoise, arch, &options).unwrap();
+        assert_eq!(net.graph.nodes, model.graph.nodes, "{name}: {card}");
+    }
 }
 
 /// With the level estimated, nothing is added to a frame without noise; that for cameras, which has no limit, adds little.

@@ -57,6 +57,18 @@ fn a_clip_is_learned_from_judged_and_denoised() {
         assert_eq!(times, wanted, "{output}");
     }
     assert_eq!(folder.names("").len(), 2 + EXTENSIONS.len(), "{:?}", folder.names(""));
+    let some = folder.text("some.avi");
+    succeed(&["run", &model, &data, "-o", &some, "--every", "3", "--max-frames", "4"]);
+    let times = VideoReader::open(&some).unwrap().map(|f| f.unwrap().time_ns.unwrap());
+    assert_eq!(times.collect::<Vec<_>>(), [0, 120_000_000, 240_000_000, 360_000_000]);
+    let before = std::fs::read(&data).unwrap();
+    for input in [data.clone(), format!("file://{data}")] {
+        assert_fails(
+            &run(&["run", &model, &input, "-o", &data]),
+            &["clip.mp4", "replace", "-o"],
+        );
+    }
+    assert_eq!(std::fs::read(&data).unwrap(), before);
 }
 
 #[test]

@@ -66,7 +66,7 @@ cbsd=(DATA/denoise/cbsd400 --license "BSDS500 (Arbelaez 2011), research use")
 denoise-accurate-gray() {
     local unet=("${cbsd[@]}" --color gray --arch unet --batch 16)
     "$candle" train denoise "${unet[@]}" --lr 3e-3 --steps 12000 -o first.safetensors
-    "$candle" train denoise "${unet[@]}" --patch 128 --lr 1.5e-3 --steps 800 --from first.safetensors \
+    "$candle" train denoise "${unet[@]}" --patch 128 --lr 1.5e-3 --steps 800 --loss l2 --from first.safetensors \
         -o "$here/denoise-accurate-gray.safetensors"
 }
 
@@ -90,7 +90,9 @@ denoise-recurrent-rgb() {
     "$candle" train denoise "${recurrent[@]}" --clip-frames 12 --batch 6 --steps 2000 --lr 2e-3 --from second.safetensors \
         -o third.safetensors
     "$candle" train denoise "${recurrent[@]}" --clip-frames 12 --batch 8 --steps 1500 --lr 2e-3 --from third.safetensors \
-        -o "$here/denoise-recurrent-rgb.safetensors"
+        -o fourth.safetensors
+    "$candle" train denoise "${recurrent[@]}" --clip-frames 12 --batch 8 --steps 1100 --lr 2e-3 --loss l2 \
+        --from fourth.safetensors -o "$here/denoise-recurrent-rgb.safetensors"
 }
 
 denoise-camera-rgb() {

@@ -117,18 +117,33 @@ fn open(args: &Args) -> Result<Dataset> {
     if data.samples.is_empty() {
         bail!("{}: no pictures found", args.input[0]);
     }
-    for sample in &data.samples {
-        if let Source::Picture(path) = &sample.source
-            && path.parent().is_some_and(|folder| is_same(folder, &args.output))
-        {
-            bail!(
-                "{}: results would replace the pictures they are made of; give another folder to -o",
-                args.output.display()
-            );
-        }
-    }
     catch_ctrl_c()?;
     Ok(data)
+}
+
+/// Refuses to write pictures into a folder that they are made of, or judged by.
+fn check_replaces_none(args: &Args, data: &Dataset) -> Result<()> {
+    let picture = |source: &Source| match source {
+        Source::Picture(path) => Some(path.clone()),
+        Source::Frame { .. } => None,
+    };
+    let pictures = data
+        .samples
+        .iter()
+        .flat_map(|sample| [picture(&sample.source), sample.clean.clone(), sample.mask.clone()]);
+    let mut folders: Vec<PathBuf> = pictures
+        .flatten()
+        .filter_map(|path| path.parent().map(Path::to_path_buf))
+        .collect();
+    folders.sort();
+    folders.dedup();
+    if folders.iter().any(|folder| is_same(folder, &args.output)) {
+        bail!(
+            "{}: results would replace the pictures there; give another folder to -o",
+            args.output.display()
+        );
+    }
+    Ok(())
 }
 
 /// Whether both are there and are one and the same.
@@ -178,6 +193,7 @@ fn describe(source: &Source) -> String {
 
 fn denoise_pictures(args: &Args, model: &Model, options: &Options) -> Result<()> {
     let data = open(args)?;
+    check_replaces_none(args, &data)?;
     let mut denoiser = Denoiser::new(model, options).with_context(|| args.model.display().to_string())?;
     make_folder(&args.output)?;
     let mut names = Names::default();
@@ -205,14 +221,18 @@ fn denoise_video(args: &Args, model: &Model, options: &Options) -> Result<()> {
             args.output.display()
         );
     };
-    if is_same(Path::new(input.strip_prefix("file://").unwrap_or(input)), &args.output) {
+    let file = gst::glib::filename_from_uri(input).map_or_else(|_| PathBuf::from(input), |(path, _)| path);
+    if is_same(&file, &args.output) {
         bail!("{input}: the new video would replace it; give another name to -o");
     }
     super::common::check_writable(&args.output)?;
     let mut denoiser = Denoiser::new(model, options).with_context(|| args.model.display().to_string())?;
     let limits = args.frames.limits();
     let most = if limits.max == 0 { usize::MAX } else { limits.max };
-    let mut frames = VideoReader::open(input)?.step_by(limits.every).take(most).peekable();
+    // An error is never left out.
+    let taken = |(i, frame): &(usize, crate::Result<_>)| frame.is_err() || i.is_multiple_of(limits.every);
+    let frames = VideoReader::open(input)?.enumerate().filter(taken);
+    let mut frames = frames.map(|(_, frame)| frame).take(most).peekable();
     catch_ctrl_c()?;
     let mut writer: Option<VideoWriter> = None;
     while let Some(frame) = frames.next() {
@@ -322,6 +342,7 @@ impl Lines {
 
 fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
     let data = open(args)?;
+    check_replaces_none(args, &data)?;
     let mut detector = AnomalyDetector::new(model, options).with_context(|| args.model.display().to_string())?;
     let (threshold, pixel_threshold) = (detector.calibration().threshold, detector.calibration().pixel_threshold);
     let mut lines = Lines::open(args)?;

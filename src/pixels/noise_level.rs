@@ -20,8 +20,12 @@ const REFINEMENTS: usize = 2;
 /// Pixels at 0 or 1, or at the least or the largest value of the plane, that make a block useless: noise that is cut off, at limited-range
 /// black and white too, looks weaker than it is.
 const CLIPPED: usize = SIDE * SIDE / 10;
-/// Blocks whose mean is closer to the plane's least or largest value than so many deviations of its noise do not count either.
+/// Blocks whose mean is closer to the plane's least or largest value than so many deviations of its noise do not count either ...
 const ENDS: f32 = 3.0;
+/// ... where at least this share is left: else they are what the picture is of, and the rest a lamp or a title ...
+const INSIDE: f64 = 0.25;
+/// ... and no more than so many times their variance is taken for noise.
+const MOST_INSIDE: f64 = 4.0;
 /// DCT coefficients with the sum of their two frequencies in this range tell texture ...
 const TEXTURE: std::ops::RangeInclusive<usize> = 2..=8;
 /// ... and those from here on tell noise.
@@ -112,25 +116,24 @@ fn plane_level(plane: &[f32], width: usize, height: usize) -> f64 {
     if blocks.is_empty() {
         return 0.0;
     }
+    blocks.sort_unstable_by(|a, b| a.texture.total_cmp(&b.texture));
+    let mut level = flattest_noise(&blocks);
+    // Where red, green and blue were cut off each by itself, luma has less noise without being cut off: close to the plane's ends.
+    let (near, all) = (ENDS * level.sqrt() as f32, blocks.len());
+    let inside = ends[0] + near..=ends[1] - near;
+    blocks.retain(|block| inside.contains(&block.mean));
+    if blocks.len() as f64 >= INSIDE * all as f64 {
+        level = flattest_noise(&blocks).min(MOST_INSIDE * level);
+    }
+    if level.is_finite() { level.sqrt() } else { 0.0 }
+}
+
+/// The variance of white noise in `blocks`, which have more and more texture.
+fn flattest_noise(blocks: &[Block]) -> f64 {
     let count = ((blocks.len() as f64 * FLATTEST) as usize)
         .max(FEWEST)
         .min(blocks.len());
-    blocks.sort_unstable_by(|a, b| a.texture.total_cmp(&b.texture));
     let mut level = median_noise(&blocks[..count]);
-    // Where red, green and blue were cut off each by itself, luma has less noise without being cut off: close to the plane's ends.
-    let near = ENDS * level.sqrt() as f32;
-    let inside: Vec<Block> = blocks
-        .iter()
-        .filter(|block| (ends[0] + near..=ends[1] - near).contains(&block.mean))
-        .copied()
-        .collect();
-    let count = if inside.len() >= FEWEST {
-        blocks = inside;
-        ((blocks.len() as f64 * FLATTEST) as usize).max(FEWEST)
-    } else {
-        count
-    };
-    level = median_noise(&blocks[..count]);
     // Where there is more noise, texture drowns in it: blocks that have no more energy in the lower frequencies than the noise alone
     // would give them count as well.
     for _ in 0..REFINEMENTS {
@@ -139,7 +142,7 @@ fn plane_level(plane: &[f32], width: usize, height: usize) -> f64 {
             level = median_noise(&blocks[..flat]);
         }
     }
-    if level.is_finite() { level.sqrt() } else { 0.0 }
+    level
 }
 
 /// The variance of white noise, by the median block.
@@ -151,7 +154,6 @@ fn median_noise(blocks: &[Block]) -> f64 {
 }
 
 /// What is known of a block.
-#[derive(Clone, Copy)]
 struct Block {
     mean: f32,
     /// Mean square of the lower frequencies.
@@ -293,6 +295,40 @@ mod tests {
         let mut drawing = Image::filled(1, height, width, 0.3);
         drawing.data.iter_mut().step_by(37).take(200).for_each(|v| *v = 0.9);
         assert_eq!(estimate_noise(&drawing), 0.0);
+    }
+
+    /// Highlights that red, green and blue were cut off in, each by itself: their luma has less noise than the rest. And a dark frame, most
+    /// of which is nearly black and as noisy as anything, with something bright in it.
+    #[test]
+    fn parts_near_black_and_white_count_where_there_is_little_else() {
+        println!("seed 11");
+        let (height, width) = (240, 320);
+        let cut = |image: &mut Image, black: f32| {
+            let code = |v: f32| (255.0 * v).round().clamp(black, 255.0) / 255.0;
+            image.data.iter_mut().for_each(|v| *v = code(*v));
+        };
+        let mut bright = scene(3, height, width);
+        let highlight = |i: usize| (i / width % height) < height / 4;
+        let values = bright.data.iter_mut().enumerate();
+        values.for_each(|(i, value)| *value = if highlight(i) { 0.97 } else { 0.8 * *value });
+        let mut bright = noisy(&bright, 15.0, 9);
+        cut(&mut bright, 0.0);
+        let got = 255.0 * estimate_noise(&bright.to_color(Color::Gray));
+        let luma = 15.0 * (0.299f32.powi(2) + 0.587f32.powi(2) + 0.114f32.powi(2)).sqrt();
+        assert!((got / luma - 1.0).abs() < 0.1, "{got}, not {luma}");
+        for sigma in [3.0, 8.0] {
+            let mut dark = Image::filled(1, height, width, (16.0 + 2.5 * sigma) / 255.0);
+            for (i, value) in dark.data.iter_mut().enumerate() {
+                let (x, y) = (i % width, i / width);
+                if (100..150).contains(&x) && (80..130).contains(&y) {
+                    *value = 0.6 + 0.2 * (x as f32 * 1.7).sin() * (y as f32 * 2.1).cos();
+                }
+            }
+            let mut dark = noisy(&dark, sigma, 10);
+            cut(&mut dark, 16.0);
+            let got = 255.0 * estimate_noise(&dark);
+            assert!((got / sigma - 1.0).abs() < 0.15, "{got}, not {sigma}");
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Denoiser {
 
     /// Denoises `input` into `output` (same format and size). A grey model runs on each component, and one of luma and chroma on those of
     /// I420 and NV12, without going through RGB. `strength` 0..1 blends from the noisy to the denoised values. Returns the noise level used,
-    /// 0..255: the largest of the components', or that of luma.
+    /// 0..255: the largest of the components', that of luma, or that of red, green and blue.
     pub fn process(
         &mut self,
         input: &Frame<'_>,
@@ -181,7 +181,7 @@ impl Network {
             _ => {
                 // What chroma loses at half the size comes back, as far as it is more than noise.
                 let (mut clean, halved) = (denoised.to_rgb(), halved.to_rgb());
-                let noise = CHROMA_DEVIATIONS * level / 255.0;
+                let noise = (CHROMA_DEVIATIONS * level / 255.0).max(0.0);
                 for ((clean, halved), noisy) in clean.data.iter_mut().zip(&halved.data).zip(&noisy.data) {
                     let lost = noisy - halved;
                     *clean += lost - lost.clamp(-noise, noise);
@@ -248,7 +248,7 @@ impl Network {
             strength,
             limit: self
                 .limit()
-                .map_or(f32::INFINITY, |limit| f32::from(limit) * level / 255.0),
+                .map_or(f32::INFINITY, |limit| largest_change(limit, level) / 255.0),
         };
         let [claims, chroma_claims] = &mut self.claims;
         let chroma_input = 1 + extra
@@ -278,6 +278,12 @@ struct Planes<'a> {
     noisy: &'a Image,
     clean: RowsMut<'a>,
     change: Change,
+}
+
+/// The largest change of a value where the noise level is `level`, of 255: `limit` times as much, and less below 1, where an estimate is of
+/// texture as often as of noise.
+fn largest_change(limit: u8, level: f32) -> f32 {
+    f32::from(limit) * level * level.min(1.0)
 }
 
 /// What of the network's changes comes into the frame.

@@ -52,8 +52,8 @@ const MISJUDGED: f32 = 0.04;
 /// Weight of chroma's loss against luma's: it has half as many values.
 const CHROMA_WEIGHT: f64 = 0.5;
 
-/// Standard deviations of white noise that no value is changed by more than. On pictures of cbsd68 without noise (`denoise-recurrent-rgb`,
-/// the level estimated) 4 gave 45.7 dB, 3 gave 47.2, no limit 41.4; at sigma 15 32.202, 32.201 and 32.202.
+/// Standard deviations of white noise that no value is changed by more than. On pictures of cbsd68 without noise (a `recurrent` network, the
+/// level estimated) 4 gave 45.7 dB, 3 gave 47.2, no limit 41.4; at sigma 15 32.202, 32.201 and 32.202. With 3, single pixels stay noisy.
 const LIMIT: u8 = 4;
 
 /// Share of a colour network's patches, or clips, that are grey with one noise on red, green and blue: what cameras without colour
@@ -179,7 +179,7 @@ fn train_noisy_only(
     if let Product::Model(model) = &product {
         let figure = |name: &str| model.training.metrics.get(name).copied();
         if let (Some(denoised), Some(noisy)) = (figure(noisy::ESTIMATED), figure(noisy::NOISY_ESTIMATED))
-            && denoised <= noisy
+            && (denoised.is_nan() || denoised <= noisy)
         {
             eprintln!(
                 "warning: by this estimate the frames are better as they are ({noisy:.1} dB) than denoised ({denoised:.1} dB): do not use this model"

@@ -201,7 +201,9 @@ fn plan(objective: &dyn Objective, net: &Net, settings: &Settings, seconds: f64)
     let validations = settings.validations.unwrap_or(affordable);
     times[1..].sort_by(f64::total_cmp);
     let step_seconds = times[1 + (times.len() - 1) / 2];
-    let left = seconds - began.elapsed().as_secs_f64() - validations as f64 * validation_seconds;
+    // That of what it begins with comes on top.
+    let all = validations + u64::from(settings.start.is_some());
+    let left = seconds - began.elapsed().as_secs_f64() - all as f64 * validation_seconds;
     let steps = timed_steps(left, step_seconds);
     let fewer = match validations {
         VALIDATIONS => String::new(),

@@ -115,9 +115,7 @@ fn models_and_labels_that_do_not_fit() {
     let picture = format!("{good}/{}", folder.names("good")[0]);
     let before = std::fs::read(&picture).unwrap();
     for input in [&good, &picture] {
-        for model in [&denoiser, &classifier] {
-            assert_fails(&run(&["run", model, input, "-o", &good]), &[&good, "replace", "-o"]);
-        }
+        assert_fails(&run(&["run", &denoiser, input, "-o", &good]), &[&good, "replace", "-o"]);
     }
     assert_eq!(std::fs::read(&picture).unwrap(), before);
     assert_fails(

@@ -63,7 +63,7 @@ fn a_shipped_network_is_what_its_options_make() {
     }
 }
 
-/// With the level estimated, nothing is added to a frame without noise; that for cameras, which has no limit, adds little.
+/// With the level estimated, nothing is added to a frame without noise: their limit sees to it. That for cameras has none, and adds little.
 #[test]
 fn a_flat_frame_stays_flat() {
     for (name, model) in denoisers() {

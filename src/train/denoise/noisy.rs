@@ -96,6 +96,32 @@ impl Set {
         let (pairs, copied) = Pair::all(data, &shots);
         Self { shots, pairs, copied }
     }
+
+    /// What is learned from it, and why.
+    fn describe(&self) -> String {
+        let mut text = String::new();
+        if self.copied > MUCH_COPIED {
+            text = format!(
+                "{:.0} % of each frame's noise is that of the frame before: a codec copied it, or frames are shown twice; record with less \
+                 compression, or take frames farther apart (--every)\n",
+                100.0 * self.copied
+            );
+        }
+        let (shots, pairs) = (self.shots.len(), self.pairs.len());
+        if pairs == 0 {
+            let reason = if text.is_empty() {
+                "no camera that stands still is seen in them"
+            } else {
+                "too little is left of what stands still"
+            };
+            return text + &format!("learning from {shots} single pictures: {reason} (Neighbor2Neighbor)");
+        }
+        let still = self.pairs.iter().map(|pair| pair.still).sum::<f32>() / pairs as f32;
+        text + &format!(
+            "learning from {pairs} pairs of frames in time, {:.0} % of each stands still (Noise2Noise)",
+            100.0 * still
+        )
+    }
 }
 
 impl NoisyOnly {
@@ -125,29 +151,7 @@ impl NoisyOnly {
                 "frames of {smallest} pixels a side are too small to learn from without clean ones"
             )));
         }
-        let count = train.shots.len();
-        if train.copied > MUCH_COPIED {
-            eprintln!(
-                "{:.0} % of each frame's noise is that of the frame before: a codec copied it, or frames are shown twice. Nothing is learned \
-                 from these parts; record with less compression, or take frames farther apart (--every)",
-                100.0 * train.copied
-            );
-        }
-        eprintln!(
-            "{}",
-            match train.pairs.len() {
-                0 => format!(
-                    "learning from {count} single pictures: no camera that stands still is seen in them (Neighbor2Neighbor)"
-                ),
-                pairs => {
-                    let still = train.pairs.iter().map(|pair| pair.still).sum::<f32>() / pairs as f32;
-                    format!(
-                        "learning from {pairs} pairs of frames in time, {:.0} % of each stands still (Noise2Noise)",
-                        100.0 * still
-                    )
-                }
-            }
-        );
+        eprintln!("{}", train.describe());
         let learning = Self {
             train,
             held_out,
@@ -230,24 +234,38 @@ impl NoisyOnly {
         };
         let mut judged = Vec::new();
         for i in (0..count(set)).step_by(count(set).div_ceil(items)) {
-            judged.push(match by_time {
-                true => self.judge_pair(set, i, &mut output)?,
-                false => self.judge_shot(set, i, &mut output)?,
-            });
+            match by_time {
+                true => judged.extend(self.judge_pair(set, i, &mut output)?),
+                false => judged.push(self.judge_shot(set, i, &mut output)?),
+            }
+        }
+        if judged.is_empty() {
+            return Err(Error::Invalid(
+                "nothing in the middle of the frames held out can be judged: everything there moves, or has the noise of the frame before".into(),
+            ));
         }
         Ok(judged)
     }
 
-    /// The squared error against the other frame, less the noise of that frame, is an estimate of the error against the clean scene.
-    fn judge_pair(&self, set: &Set, i: usize, mut output: impl FnMut(&Image, f32) -> Result<Image>) -> Result<Judged> {
+    /// The squared error against the other frame, less the noise of that frame, is an estimate of the error against the clean scene. `None`
+    /// where nothing of the pair counts.
+    fn judge_pair(
+        &self,
+        set: &Set,
+        i: usize,
+        mut output: impl FnMut(&Image, f32) -> Result<Image>,
+    ) -> Result<Option<Judged>> {
         let pair = &set.pairs[i];
         let [at, size] = self.middle(pair.size());
         let cut = pair.cut(&set.shots, at, size, false);
+        if cut.mask.data.iter().all(|x| *x == 0.0) {
+            return Ok(None);
+        }
         let clean = output(&cut.noisy, cut.level)?;
         // Both frames have the same noise.
         let variance = mean_square(&cut.noisy, &cut.other, &cut.mask) / 2.0;
         let error = mean_square(&clean, &cut.other, &cut.mask) - variance;
-        Ok(Judged::new(&cut.noisy, &clean, error, variance))
+        Ok(Some(Judged::new(&cut.noisy, &clean, error, variance)))
     }
 
     /// Stein's unbiased estimate of the squared error under white Gaussian noise (Stein 1981), the divergence by one probe (Ramani 2008).

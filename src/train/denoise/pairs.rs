@@ -86,7 +86,7 @@ impl Pair {
             ..difference
         };
         let mut copied = box_mean(&squares, MARGIN);
-        let is_copied = |x: f32| x < COPIED * COPIED * both;
+        let is_copied = |x: f32| x <= COPIED * COPIED * both;
         copied.data.iter_mut().for_each(|x| *x = f32::from(is_copied(*x)));
         let difference = gaussian(&difference, BLUR);
         // White noise of both frames after the blur, whose weights' squares sum to 1 / (4 pi BLUR²). Correlated noise is more, but motion
@@ -236,6 +236,11 @@ mod tests {
         // Nor is a frame that is shown twice, or copied in part.
         let twice = Pair::new(0, &shots[0], &shots[0]);
         assert_eq!((twice.still, twice.copied), (0.0, 1.0));
+        let silent = Shot {
+            picture: Packed::new(&shots[0].picture.image()),
+            level: 0.0,
+        };
+        assert_eq!(Pair::new(0, &silent, &silent).copied, 1.0);
         let (mut half, other) = (shots[0].picture.image(), shot(20, 1.0, 4).picture.image());
         half.data[..32 * 96].copy_from_slice(&other.data[..32 * 96]);
         let picture = Packed::new(&half);

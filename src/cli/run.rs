@@ -258,6 +258,15 @@ fn denoise_video(args: &Args, _: &Model, _: &Options) -> Result<()> {
     bail!("{}: this program was built without video", args.output.display())
 }
 
+/// Nanoseconds.
+#[cfg(feature = "video")]
+const SECOND: u64 = 1_000_000_000;
+
+#[cfg(feature = "video")]
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
 /// Frames a second as a fraction, from the first two frames' times; 25 where there are none.
 #[cfg(feature = "video")]
 fn frame_rate(first: Option<u64>, second: Option<u64>) -> (i32, i32) {
@@ -288,7 +297,9 @@ fn frame_rate(first: Option<u64>, second: Option<u64>) -> (i32, i32) {
     if error(&nearest) < 0.02 {
         nearest
     } else {
-        (((rate * 1000.0).round() as i32).max(1), 1000)
+        let time = (second - first).min(i32::MAX as u64);
+        let common = gcd(SECOND, time);
+        ((SECOND / common) as i32, (time / common) as i32)
     }
 }
 
@@ -430,7 +441,8 @@ mod tests {
         assert_eq!(frame_rate(Some(0), Some(40_000_000)), (25, 1));
         assert_eq!(frame_rate(Some(0), Some(33_366_667)), (30_000, 1001));
         assert_eq!(frame_rate(Some(0), Some(33_333_333)), (30, 1));
-        assert_eq!(frame_rate(Some(0), Some(400_000_000)), (2500, 1000));
+        assert_eq!(frame_rate(Some(0), Some(400_000_000)), (5, 2));
+        assert_eq!(frame_rate(Some(0), Some(120_000_000)), (25, 3));
         assert_eq!(frame_rate(None, None), (25, 1));
     }
 }

@@ -4,6 +4,7 @@ mod budget;
 mod carry;
 mod clean;
 mod clips;
+mod judged;
 mod motion;
 mod noisy;
 mod pairs;
@@ -178,7 +179,7 @@ fn train_noisy_only(
     let product = finish(common, &objective, &net, &settings, data, stop)?;
     if let Product::Model(model) = &product {
         let figure = |name: &str| model.training.metrics.get(name).copied();
-        if let (Some(denoised), Some(noisy)) = (figure(noisy::ESTIMATED), figure(noisy::NOISY_ESTIMATED))
+        if let (Some(denoised), Some(noisy)) = (figure(judged::ESTIMATED), figure(judged::NOISY_ESTIMATED))
             && (denoised.is_nan() || denoised <= noisy)
         {
             eprintln!(

@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
+use super::judged::{self, Judged, mean_error, psnr, psnr_before};
 use super::pairs::{Cut, Pair};
 use super::{Denoising, Options, inputs, misjudged};
 use crate::data::augment;
@@ -44,14 +45,8 @@ const BF16_ITEMS: usize = 4;
 const NEARLY_CLEAN: f64 = 45.0;
 /// Largest side of what it looks at.
 const VAL_SIDE: usize = 256;
-/// Least squared error that is told from none, of full scale: 60 dB.
-const LEAST_ERROR: f64 = 1e-6;
 /// What the picture is changed by to see how the output follows, of full scale.
 const PROBE: f32 = 1e-3;
-
-/// Names of PSNR that is estimated without a clean frame: of what the network makes, and of the frames as they are.
-pub(super) const ESTIMATED: &str = "val_psnr_estimated";
-pub(super) const NOISY_ESTIMATED: &str = "val_psnr_noisy_estimated";
 
 /// A noisy frame and its noise level, 0..1.
 pub(super) struct Shot {
@@ -325,49 +320,6 @@ fn inside(clean: &Image, level: f32) -> Image {
     inside
 }
 
-fn mean_error(judged: &[Judged]) -> f64 {
-    let mean = judged.iter().map(|judged| judged.error).sum::<f64>() / judged.len() as f64;
-    // What is not a number stays so.
-    if mean < LEAST_ERROR { LEAST_ERROR } else { mean }
-}
-
-/// PSNR of the frames as they are.
-fn psnr_before(judged: &[Judged]) -> f64 {
-    let mean = judged.iter().map(|j| j.error_before).sum::<f64>() / judged.len() as f64;
-    psnr(mean.max(LEAST_ERROR))
-}
-
-fn psnr(error: f64) -> f64 {
-    -10.0 * error.log10()
-}
-
-/// How well one frame was denoised, as far as that can be told without a clean one.
-struct Judged {
-    /// Mean squared error, of full scale.
-    error: f64,
-    /// The same before.
-    error_before: f64,
-    /// Correlation of neighbouring pixels in what was taken away: 0 for white noise, positive where detail went with it.
-    correlation: f64,
-}
-
-impl Judged {
-    fn new(noisy: &Image, clean: &Image, error: f64, error_before: f64) -> Self {
-        let (mut product, mut square) = (0.0, 0.0);
-        for channel in 0..noisy.channels {
-            let planes = noisy.plane(channel).iter().zip(clean.plane(channel));
-            let residual: Vec<f64> = planes.map(|(a, b)| f64::from(a - b)).collect();
-            square += residual.iter().map(|x| x * x).sum::<f64>();
-            product += residual.windows(2).map(|x| x[0] * x[1]).sum::<f64>();
-        }
-        Self {
-            error,
-            error_before,
-            correlation: product / square.max(f64::MIN_POSITIVE),
-        }
-    }
-}
-
 /// For each cell of 2x2 pixels the two that are taken: 0..8, a side of the cell and which of its ends comes first.
 fn picks(width: usize, height: usize, rng: &mut Pcg64) -> Image {
     Image {
@@ -493,8 +445,8 @@ impl Objective for NoisyOnly {
         })?;
         let correlation = judged.iter().map(|j| j.correlation).sum::<f64>() / judged.len() as f64;
         Ok(vec![
-            (ESTIMATED, psnr(mean_error(&judged))),
-            (NOISY_ESTIMATED, psnr_before(&judged)),
+            (judged::ESTIMATED, psnr(mean_error(&judged))),
+            (judged::NOISY_ESTIMATED, psnr_before(&judged)),
             ("val_residual_correlation", correlation),
         ])
     }

@@ -60,38 +60,36 @@ fn save(
     labels: &[&str],
     calibration: Option<Calibration>,
 ) -> NamedTempFile {
-    save_with(task, graph, size, weights, labels, calibration, Vec::new())
-}
-
-fn save_with(
-    task: Task,
-    graph: Graph,
-    size: Option<[usize; 2]>,
-    weights: Weights,
-    labels: &[&str],
-    calibration: Option<Calibration>,
-    extra: Vec<ExtraInput>,
-) -> NamedTempFile {
     let Op::Input { channels } = graph.nodes[0].op else {
         unreachable!("a graph begins with its input")
     };
-    let model = Model {
+    write(&Model {
         task,
         graph,
         input: InputSpec {
-            color: Color::Gray,
             size,
-            multiple_of: 1,
-            resize: Resize::Stretch,
-            normalization: Normalization::None,
             frames: channels,
-            extra,
+            ..INPUT
         },
         labels: labels.iter().map(|&label| label.into()).collect(),
         calibration,
         training: Training::default(),
         weights,
-    };
+    })
+}
+
+/// Grey, of any size, as it is.
+const INPUT: InputSpec = InputSpec {
+    color: Color::Gray,
+    size: None,
+    multiple_of: 1,
+    resize: Resize::Stretch,
+    normalization: Normalization::None,
+    frames: 1,
+    extra: Vec::new(),
+};
+
+fn write(model: &Model) -> NamedTempFile {
     let file = NamedTempFile::with_suffix(".safetensors").unwrap();
     model.save(file.path()).unwrap();
     file
@@ -131,15 +129,18 @@ pub fn remembering() -> NamedTempFile {
         channels: 1,
         divide: 1,
     };
-    save_with(
-        Task::Denoise,
-        net.finish(&[&mean]),
-        None,
+    write(&Model {
+        task: Task::Denoise,
+        graph: net.finish(&[&mean]),
+        input: InputSpec {
+            extra: vec![state],
+            ..INPUT
+        },
+        labels: Vec::new(),
+        calibration: None,
+        training: Training::default(),
         weights,
-        &[],
-        None,
-        vec![state],
-    )
+    })
 }
 
 /// An anomaly model whose map is the frame's own brightness; 0.5 and more is anomalous.

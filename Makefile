@@ -9,7 +9,7 @@ export GST_CANDLE := $(CURDIR)/target/release/gst-candle
 PREFIX ?= /usr/local
 PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
 
-.PHONY: demo test test-checked build lint deny install models bench-peers bench-train bench-denoisers clean
+.PHONY: demo test test-checked build lint deny install models bench-peers bench-train bench-denoisers study-anomaly clean
 
 ## demo: build, then the test source through denoise, anomaly, classify and overlay; leaves out/
 demo: build
@@ -73,6 +73,10 @@ bench-denoisers: build
 	python3 -m venv target/peers
 	target/peers/bin/pip install --quiet numpy matplotlib opencv-python-headless
 	target/peers/bin/python benches/peers/denoisers.py $${GST_CANDLE_DATA:-../shared/data} models docs
+
+## study-anomaly: what anomaly detectors reach and what each choice is worth: target/study/tables.md (hours; goes on where it stopped)
+study-anomaly: build
+	python3 benches/studies/anomaly.py $${GST_CANDLE_DATA:-../shared/data}
 
 clean:
 	cargo clean

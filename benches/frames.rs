@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use gst_candle::exec::{Options, Session};
 use gst_candle::graph::Array;
-use gst_candle::model::{AnomalyCalibration, Calibration, Color, MapKind, Model, Task, Training};
+use gst_candle::model::{AnomalyCalibration, Calibration, Color, MapKind, Model, Scoring, Task, Training};
 use gst_candle::nets::{self, NetOptions};
 use gst_candle::pixels::{Colorimetry, Frame, FrameMut, PixelFormat};
 use gst_candle::tasks::{AnomalyDetector, Denoiser};
@@ -18,15 +18,16 @@ fn model(task: Task, arch: &str, color: Color) -> gst_candle::Result<Model> {
     };
     let net = nets::build(task, arch, &options)?;
     let weights = nets::init(&net, 1)?;
-    let calibration = AnomalyCalibration {
+    let scoring = Scoring {
         map: MapKind::Msgms,
         smooth: 11,
         pool: 1,
+        context: 1,
+    };
+    let calibration = AnomalyCalibration {
         threshold: 0.5,
-        rates: vec![],
-        quantiles: vec![],
         pixel_threshold: 0.5,
-        frames: 100,
+        ..scoring.uncalibrated()
     };
     Ok(Model {
         task,

@@ -105,8 +105,13 @@ denoise-camera-rgb() {
 }
 
 anomaly-magnetic-tile() {
-    "$candle" train anomaly DATA/anomaly/magnetic_tile --steps 1663 \
+    "$candle" train anomaly DATA/anomaly/magnetic_tile --steps 2400 --false-alarm-rate 0.02 \
         --license "magnetic tile defects (Huang 2020), cite" -o "$here/anomaly-magnetic-tile.safetensors"
+}
+
+anomaly-walkway() {
+    "$candle" train predict DATA/video/ucsd_ped1/clip0[1-9].avi --steps 2000 --false-alarm-rate 0.05 \
+        --license "UCSD Anomaly Detection Dataset, Ped1 (Mahadevan 2010), cite" -o "$here/anomaly-walkway.safetensors"
 }
 
 classify-neu() {
@@ -115,7 +120,7 @@ classify-neu() {
 }
 
 all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-accurate-gray denoise-accurate-rgb
-    denoise-fast-rgb denoise-recurrent-rgb denoise-camera-rgb anomaly-magnetic-tile classify-neu)
+    denoise-fast-rgb denoise-recurrent-rgb denoise-camera-rgb anomaly-magnetic-tile anomaly-walkway classify-neu)
 for name in "${@:-${all[@]}}"; do
     "$name"
 done

@@ -49,11 +49,7 @@ pub fn main(args: &Args) -> Result<()> {
     let name = || args.model.display().to_string();
     let model = Model::load(&args.model)?;
     let options = args.machine.options()?;
-    let multiple = model.input.multiple_of;
-    let [width, height] = model
-        .input
-        .size
-        .unwrap_or(args.size.map(|side| side.next_multiple_of(multiple)));
+    let [width, height] = model.input.size_for(args.size);
     let shapes = model.input_shapes(width, height);
     let work = model.graph.multiply_adds(&shapes).with_context(name)?;
     let mut session = Session::new(&model, &options).with_context(name)?;

@@ -42,7 +42,7 @@ fn card(args: &Args, model: &Model) -> Result<Map<String, Value>> {
         .nodes
         .iter()
         .filter(|n| matches!(n.op, Op::Conv2d { .. } | Op::ConvTranspose2d { .. } | Op::Linear { .. }));
-    let [width, height] = model.input.size.unwrap_or([1280, 720]);
+    let [width, height] = model.input.size_for([1280, 720]);
     let shapes = model.input_shapes(width, height);
     let work = model
         .graph
@@ -70,7 +70,7 @@ fn card(args: &Args, model: &Model) -> Result<Map<String, Value>> {
 fn calibration(model: &Model) -> Value {
     match &model.calibration {
         Some(Calibration::Anomaly(c)) => json!({
-            "map": c.map, "smooth": c.smooth, "pool": c.pool, "threshold": c.threshold, "pixel_threshold": c.pixel_threshold, "frames": c.frames,
+            "map": c.map, "smooth": c.smooth, "pool": c.pool, "context": c.context, "threshold": c.threshold, "pixel_threshold": c.pixel_threshold, "frames": c.frames,
             "threshold_at_rate": thresholds(c),
         }),
         Some(Calibration::Classify(c)) => json!(c),

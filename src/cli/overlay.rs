@@ -4,17 +4,14 @@ use crate::Result;
 use crate::model::Color;
 use crate::pixels::heatmap::{HeatColors, HeatMap};
 use crate::pixels::{Colorimetry, Frame, FrameMut, Image, PixelFormat};
+use crate::score::readable::Readable;
 
 /// Opacity of what is hottest.
 const OPACITY: f32 = 0.6;
 
-/// The picture with what comes near `threshold` or above it glowing; `map` has the picture's size.
-pub fn heat_map(image: &Image, map: &Image, threshold: f32) -> Result<Image> {
-    let codes: Vec<u8> = map
-        .data
-        .iter()
-        .map(|&value| (255.0 * value / (2.0 * threshold.max(f32::MIN_POSITIVE))).clamp(0.0, 255.0) as u8)
-        .collect();
+/// The picture with what comes near the threshold of `scale` or above it glowing; `map` has the picture's size.
+pub fn heat_map(image: &Image, map: &Image, scale: Readable) -> Result<Image> {
+    let codes: Vec<u8> = map.data.iter().map(|&value| scale.code(value)).collect();
     let (width, height) = (image.width, image.height);
     let (format, stride) = (PixelFormat::Rgb, 3 * width);
     let mut bytes = vec![0; stride * height];
@@ -44,6 +41,7 @@ pub fn heat_map(image: &Image, map: &Image, threshold: f32) -> Result<Image> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::MapKind;
 
     #[test]
     fn only_what_is_suspicious_glows() {
@@ -52,7 +50,7 @@ mod tests {
         for row in 0..4 {
             map.data[row * 30 + 20..(row + 1) * 30].fill(1.0);
         }
-        let drawn = heat_map(&image, &map, 0.5).unwrap();
+        let drawn = heat_map(&image, &map, Readable::new(MapKind::Msgms, 0.5)).unwrap();
         let pixel = |x: usize| [0, 1, 2].map(|c| drawn.plane(c)[2 * 30 + x]);
         assert_eq!(pixel(3), [0.2; 3]);
         let change: f32 = pixel(26).iter().map(|v| (v - 0.2).abs()).sum();

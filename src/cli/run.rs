@@ -17,7 +17,8 @@ use crate::atomic::{sync_and_name, temporary_beside};
 use crate::data::layout::{Dataset, Layout, Source, Split, is_video};
 use crate::data::pictures;
 use crate::exec::Options;
-use crate::model::{Model, Task};
+use crate::model::{AnomalyCalibration, Model, Task};
+use crate::score::readable::Readable;
 use crate::score::regions;
 use crate::tasks::{AnomalyDetector, Classifier, Denoiser};
 
@@ -355,7 +356,13 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
     let data = open(args)?;
     check_replaces_none(args, &data)?;
     let mut detector = AnomalyDetector::new(model, options).with_context(|| args.model.display().to_string())?;
-    let (threshold, pixel_threshold) = (detector.calibration().threshold, detector.calibration().pixel_threshold);
+    let &AnomalyCalibration {
+        map: kind,
+        threshold,
+        pixel_threshold,
+        ..
+    } = detector.calibration();
+    let (scale, heat) = (Readable::new(kind, threshold), Readable::new(kind, pixel_threshold));
     let mut lines = Lines::open(args)?;
     let mut names = Names::default();
     for (sample, goes_on) in data.in_order() {
@@ -375,15 +382,13 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
         };
         let found: Vec<_> = found.iter().map(region).collect();
         lines.write(&json!({
-            "source": describe(&sample.source), "score": inspection.judged.then_some(inspection.score), "threshold": threshold, "anomalous": anomalous,
+            "source": describe(&sample.source), "score": inspection.judged.then_some(inspection.score), "threshold": threshold,
+            "normalized": inspection.judged.then(|| scale.score(inspection.score)), "anomalous": anomalous,
             "regions": found,
         }))?;
         let draw = anomalous || matches!(sample.source, Source::Picture(_));
         if draw && args.output != Path::new("-") {
-            pictures::write(
-                &args.output.join(name + ".png"),
-                &heat_map(&image, &map, pixel_threshold)?,
-            )?;
+            pictures::write(&args.output.join(name + ".png"), &heat_map(&image, &map, heat)?)?;
         }
     }
     lines.finish()

@@ -121,7 +121,11 @@ struct AnomalyArgs {
     /// else 1]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
     pool: Option<u16>,
-    /// Side of the square parts of pictures that unet learns from, in pixels; every second batch is of parts twice as wide and high, a
+    /// Side of the square around a pixel of the map that speaks for it, too: what lies amid conspicuous pixels is more suspect than what lies
+    /// far from them; frames score without it [default: 101 for unet, else 1, which is none]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=255))]
+    context: Option<u16>,
+    /// Side of the square parts of pictures that unet learns from, in pixels; every fourth batch is of parts twice as wide and high, a
     /// quarter as many [default: 128]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=1024))]
     patch: Option<u16>,
@@ -157,6 +161,9 @@ struct PredictArgs {
     /// Side of the map's mean filter in pixels [default: 11]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=255))]
     smooth: Option<u16>,
+    /// A frame's score is the mean of the map's so many largest pixels [default: one in 40]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
+    pool: Option<u16>,
     /// Mirror the scene at random
     #[arg(long)]
     flip: bool,
@@ -362,6 +369,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
                 map: args.map.map(Into::into),
                 smooth: args.smooth.map(usize::from),
                 pool: args.pool.map(usize::from),
+                context: args.context.map(usize::from),
                 patch: args.patch.map(usize::from),
                 resize: args.tile.map(|_| Resize::Tile).or(args.resize.map(Into::into)),
                 defects: args.defects,
@@ -377,6 +385,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             let options = predict::Options {
                 loss: args.loss.into(),
                 smooth: args.smooth.map(usize::from),
+                pool: args.pool.map(usize::from),
                 flip: args.flip,
                 false_alarm_rate: args.false_alarm_rate,
             };

@@ -137,7 +137,8 @@ pub struct InputSpec {
     pub color: Color,
     /// `[width, height]` in pixels, or any size.
     pub size: Option<[usize; 2]>,
-    /// Each side must be a multiple of this; frames are padded by reflection and the result is cut back.
+    /// Each side must be a multiple of this; frames of any size are continued to one, a denoiser's by reflection, others by zeros after
+    /// normalisation, and the result is cut back.
     pub multiple_of: usize,
     /// How a frame comes to `size`.
     pub resize: Resize,
@@ -174,6 +175,9 @@ pub struct AnomalyCalibration {
     /// A frame's raw score is the mean of so many of the map's largest pixels.
     #[serde(default = "one")]
     pub pool: usize,
+    /// Side in map pixels of the surroundings that speak for a pixel once the score is made; 1 = none.
+    #[serde(default = "one")]
+    pub context: usize,
     /// Raw score at and above which a frame is anomalous.
     pub threshold: f32,
     /// Rows of `[false-alarm rate, threshold]`, rate falling.
@@ -184,6 +188,21 @@ pub struct AnomalyCalibration {
     pub pixel_threshold: f32,
     /// How many good frames this rests on.
     pub frames: usize,
+    /// What the maps of good frames seldom exceed, place by place: maps are divided by it. `None` = alike everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usual: Option<Grid>,
+}
+
+/// Values above 0 on a grid laid over a frame, row by row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grid {
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `width` · `height` values.
+    pub values: Vec<f32>,
 }
 
 fn one() -> usize {
@@ -199,13 +218,37 @@ pub struct Scoring {
     pub smooth: usize,
     /// The score is the mean of so many of its largest pixels.
     pub pool: usize,
+    /// Side in map pixels of the surroundings that speak for a pixel once the score is made; 1 = none.
+    pub context: usize,
+}
+
+impl Scoring {
+    /// What a detector needs to know before it has a threshold.
+    pub fn uncalibrated(self) -> AnomalyCalibration {
+        #[rustfmt::skip]
+        let Self { map, smooth, pool, context } = self;
+        AnomalyCalibration {
+            map,
+            smooth,
+            pool,
+            context,
+            threshold: 0.0,
+            rates: Vec::new(),
+            quantiles: Vec::new(),
+            pixel_threshold: 0.0,
+            frames: 0,
+            usual: None,
+        }
+    }
 }
 
 impl AnomalyCalibration {
     /// How the score that it calibrates is made.
     pub fn scoring(&self) -> Scoring {
-        let Self { map, smooth, pool, .. } = *self;
-        Scoring { map, smooth, pool }
+        #[rustfmt::skip]
+        let Self { map, smooth, pool, context, .. } = *self;
+        #[rustfmt::skip]
+        return Scoring { map, smooth, pool, context };
     }
 }
 
@@ -322,6 +365,12 @@ impl InputSpec {
     pub fn is_recurrent(&self) -> bool {
         let is_state = |extra: &ExtraInput| matches!(extra, ExtraInput::State { .. });
         self.extra.iter().any(is_state)
+    }
+
+    /// The network's `[width, height]` for a picture of `size`: its own, or where it has none the picture's, rounded up to what it takes.
+    pub fn size_for(&self, size: [usize; 2]) -> [usize; 2] {
+        self.size
+            .unwrap_or(size.map(|side| side.next_multiple_of(self.multiple_of.max(1))))
     }
 
     /// `[width, height]` of the pieces that frames are cut into, if they are.

@@ -24,7 +24,7 @@ impl HeatColors {
     }
 }
 
-/// A heat map with one byte a pixel: 255 stands for twice the threshold or more.
+/// A heat map with one byte a pixel: 127 stands for the threshold, 255 for the hottest.
 #[derive(Debug, Clone, Copy)]
 pub struct HeatMap<'a> {
     codes: &'a [u8],

@@ -203,10 +203,20 @@ impl Image {
         }
     }
 
-    /// Reflected to the right and below, without repeating the edge, until both sides are multiples of `multiple`.
-    /// [`Image::crop`] at (0, 0) brings the picture back.
-    pub fn pad_to_multiple(&self, multiple: usize) -> Image {
-        self.pad_to([self.width, self.height].map(|side| side.next_multiple_of(multiple.max(1))))
+    /// Continued by zeros to the right and below until it has `size` = `[width, height]`, or on an axis where it is longer, its own.
+    pub fn extend_to(&self, size: [usize; 2]) -> Image {
+        let (width, height) = (self.width.max(size[0]), self.height.max(size[1]));
+        let mut out = Image::filled(self.channels, height, width, 0.0);
+        for (plane, from) in out
+            .data
+            .chunks_mut(width * height)
+            .zip(self.data.chunks(self.width * self.height))
+        {
+            for (row, from) in plane.chunks_mut(width).zip(from.chunks(self.width)) {
+                row[..self.width].copy_from_slice(from);
+            }
+        }
+        out
     }
 
     /// Reflected to the right and below, without repeating the edge, until it has `size` = `[width, height]`, or on an axis where it is

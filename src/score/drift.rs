@@ -81,6 +81,7 @@ mod tests {
             map: MapKind::Msgms,
             smooth: 1,
             pool: 1,
+            context: 1,
         };
         calibration::anomaly(&scores, 0.01, scoring).unwrap()
     }

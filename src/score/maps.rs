@@ -56,6 +56,22 @@ pub fn difference(kind: MapKind, input: &Image, output: &Image, smooth: usize) -
     box_mean(&map, smooth)
 }
 
+/// `map` of values in 0..1, each raised by what lies around it: 1 − (1 − m)(1 − c), c being the mean over a square of `side` pixels, taken
+/// twice so that it fades out; edges are repeated. An even `side` counts as one more, 1 changes nothing.
+///
+/// Large defects are seldom conspicuous all over: what lies amid what is, is more suspect than what lies far from it.
+pub fn with_surroundings(map: Image, side: usize) -> Image {
+    if side < 2 {
+        return map;
+    }
+    let around = box_mean(&box_mean(&map, side | 1), side | 1);
+    let mut out = map;
+    let pairs = out.data.iter_mut().zip(&around.data);
+    // Maps of differences may go a little beyond 1.
+    pairs.for_each(|(m, c)| *m += c.min(1.0) * (1.0 - *m).max(0.0));
+    out
+}
+
 /// Mean of the `count` largest of `values`, or of all where they are fewer; NaN counts as less than anything.
 pub fn mean_of_largest(values: impl Iterator<Item = f32>, count: usize) -> f32 {
     // Rising; nearly all values are below the first and are passed over.

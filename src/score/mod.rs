@@ -5,8 +5,10 @@ pub mod decision;
 pub mod drift;
 pub mod maps;
 pub mod metrics;
+pub mod readable;
 pub mod regions;
 mod similarity;
+pub mod usual;
 
 #[cfg(test)]
 mod samples;

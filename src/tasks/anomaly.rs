@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 
 use crate::exec::{Options, Session};
 use crate::graph::Array;
-use crate::model::{AnomalyCalibration, Calibration, InputSpec, MapKind, Model, Task};
+use crate::model::{AnomalyCalibration, Calibration, InputSpec, MapKind, Model, Scoring, Task};
 use crate::pixels::{Frame, Image, Placement};
-use crate::score::maps;
+use crate::score::{maps, usual};
 use crate::{Error, Result};
 
-use super::input::{batch, fit, fit_frame, item, normalize};
+use super::input::{batch, extend, fit, fit_frame, item, normalize};
 use super::tiles::in_pieces;
 
 /// An anomaly model ready to run.
@@ -36,9 +36,9 @@ enum Seen {
 pub struct Inspection {
     /// Whether the frame was judged. A network that predicts judges none before it has seen enough: score and map are 0.
     pub judged: bool,
-    /// Raw score: the mean of the map's largest values over the frame.
+    /// Raw score: the mean of the map's largest values over the frame, before their surroundings raise them.
     pub score: f32,
-    /// One-channel map at the network's size.
+    /// One-channel map at the network's size, which surroundings have raised (the calibration's `context`).
     pub map: Image,
     /// The network's reconstruction or prediction, 0..1, at the network's size.
     pub reconstruction: Image,
@@ -76,7 +76,15 @@ impl AnomalyDetector {
         self.window.clear();
     }
 
-    /// Takes a frame that is not to be judged, so that later ones can be.
+    /// Takes a picture that is not to be judged, so that later ones can be.
+    pub fn watch(&mut self, image: &Image) {
+        if self.predicts {
+            let (fitted, _) = fit(&self.input, image);
+            self.remember(normalize(&self.input, fitted).0);
+        }
+    }
+
+    /// [`AnomalyDetector::watch`] for a part of a frame.
     pub fn watch_frame(&mut self, frame: &Frame, part: [usize; 4]) {
         if self.predicts {
             let (fitted, _) = fit_frame(&self.input, frame, part);
@@ -86,6 +94,7 @@ impl AnomalyDetector {
 
     /// Takes a frame into the window; what the network predicts it from, where there are enough frames of its size before it.
     fn remember(&mut self, normalized: Image) -> Option<Array> {
+        let normalized = extend(&self.input, normalized);
         let size = |image: &Image| [image.width, image.height];
         let other = |before: &Image| size(before) != size(&normalized);
         if self.window.back().is_some_and(other) {
@@ -131,7 +140,7 @@ impl AnomalyDetector {
         } else if let Some(size) = self.input.tile() {
             Seen::Pieces(normalized, size)
         } else {
-            Seen::Whole(batch(&[&normalized]))
+            Seen::Whole(batch(&[&extend(&self.input, normalized)]))
         };
         let mut run = |seen: Array| {
             let output = &self.session.run(&[seen])?[0];
@@ -139,18 +148,23 @@ impl AnomalyDetector {
             Ok(item(output, 0))
         };
         let mut reconstruction = match seen {
-            Seen::Whole(seen) => run(seen)?,
+            Seen::Whole(seen) => run(seen)?.crop(0, 0, fitted.width, fitted.height),
             Seen::Pieces(picture, size) => in_pieces(&picture, size, |piece| run(batch(&[piece])))?,
         };
         if self.calibration.map != MapKind::Direct {
             scaling.restore(&mut reconstruction);
         }
         reconstruction.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
-        let map = maps::difference(self.calibration.map, &fitted, &reconstruction, self.calibration.smooth);
+        #[rustfmt::skip]
+        let Scoring { map: kind, smooth, pool, context } = self.calibration.scoring();
+        let mut map = maps::difference(kind, &fitted, &reconstruction, smooth);
+        if let Some(grid) = &self.calibration.usual {
+            usual::divide(&mut map, grid);
+        }
         Ok(Inspection {
             judged: true,
-            score: score_over_frame(&map, &placement, self.calibration.pool),
-            map,
+            score: score_over_frame(&map, &placement, pool),
+            map: maps::with_surroundings(map, context),
             reconstruction,
             placement,
         })

@@ -231,7 +231,7 @@ impl Network {
             return Ok(noise_level.unwrap_or(0.0));
         }
         let level = noise_level.unwrap_or_else(|| memory.level(255.0 * estimate_noise(noisy)));
-        let [h, w] = [height, width].map(|side| side.next_multiple_of(self.input.multiple_of));
+        let [w, h] = self.input.size_for([width, height]);
         let items = if self.input.color == Color::Gray { channels } else { 1 };
         let extra = &self.input.extra;
         let mut shapes = [[0; 4]; 1 + MOST_EXTRA];

@@ -62,9 +62,8 @@ impl Scaling {
     }
 }
 
-/// Brings a picture to the network's colour and size. For a network of any size, the picture is reflected to the
-/// right and below until its sides are multiples of `spec.multiple_of`, and the placement leaves it where it is; so it is for one that
-/// takes pieces, until there is room for one.
+/// Brings a picture to the network's colour and size. For a network of any size it keeps its own; for one that takes pieces, it is reflected
+/// to the right and below until there is room for one.
 pub fn fit(spec: &InputSpec, image: &Image) -> (Image, Placement) {
     let image = image.to_color(spec.color);
     let frame = [image.width, image.height];
@@ -74,7 +73,7 @@ pub fn fit(spec: &InputSpec, image: &Image) -> (Image, Placement) {
             let placement = Placement::new(frame, size, spec.resize);
             return (placement.apply(&image), placement);
         }
-        (None, None) => image.pad_to_multiple(spec.multiple_of),
+        (None, None) => image,
     };
     let placement = Placement::new(frame, [padded.width, padded.height], Resize::Tile);
     (padded, placement)
@@ -98,6 +97,15 @@ pub fn normalize(spec: &InputSpec, mut image: Image) -> (Image, Scaling) {
     let scaling = Scaling::of(spec, &image.data);
     scaling.apply(&mut image);
     (image, scaling)
+}
+
+/// A normalised picture as a network of any size takes it: continued by zeros to the right and below until its sides are multiples of
+/// `spec.multiple_of`, as the network's own convolutions continue it on all sides. A reflection would be a crease, which looks like a crack.
+pub fn extend(spec: &InputSpec, image: Image) -> Image {
+    match spec.size {
+        Some(_) => image,
+        None => image.extend_to(spec.size_for([image.width, image.height])),
+    }
 }
 
 /// Pictures of one shape as `[N, C, H, W]`.
@@ -198,9 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn odd_frames_are_padded_where_they_end() {
-        let (image, placement) = fit(&spec(Normalization::None), &Image::filled(1, 3, 5, 0.25));
-        assert_eq!((image.channels, image.height, image.width), (3, 4, 6));
-        assert_eq!((placement.frame, placement.input), ([5, 3], [6, 4]));
+    fn odd_frames_are_extended_where_they_end() {
+        let spec = spec(Normalization::None);
+        let (image, placement) = fit(&spec, &Image::filled(1, 3, 5, 0.25));
+        assert_eq!((image.channels, image.height, image.width), (3, 3, 5));
+        assert_eq!((placement.frame, placement.input), ([5, 3], [5, 3]));
+        let seen = extend(&spec, image);
+        assert_eq!((seen.channels, seen.height, seen.width), (3, 4, 6));
+        assert_eq!(seen.data[..7], [0.25, 0.25, 0.25, 0.25, 0.25, 0.0, 0.25]);
     }
 }

@@ -9,7 +9,7 @@ mod tiles;
 pub use anomaly::{AnomalyDetector, Inspection};
 pub use classify::Classifier;
 pub use denoise::Denoiser;
-pub use input::{Scaling, batch, fit, normalize};
+pub use input::{Scaling, batch, extend, fit, normalize};
 
 use crate::model::{Model, Task};
 use crate::{Error, Result};

@@ -32,11 +32,13 @@ fn calibration(map: MapKind, smooth: usize) -> Option<Calibration> {
         map,
         smooth,
         pool: 1,
+        context: 1,
         threshold: 0.5,
         rates: vec![],
         quantiles: vec![],
         pixel_threshold: 0.5,
         frames: 1,
+        usual: None,
     }))
 }
 
@@ -120,7 +122,7 @@ fn a_recurrent_denoiser_goes_on_from_the_frame_before() {
         let mut inputs: Vec<Array> = model.input_shapes(w, h).iter().map(zeros).collect();
         let mut by_hand = Vec::new();
         for number in 0..3 {
-            inputs[0] = input::batch(&[&frame(number).pad_to_multiple(2)]);
+            inputs[0] = input::batch(&[&frame(number).pad_to([w, h])]);
             inputs[1].data.fill(10.0 / 255.0);
             if chroma {
                 inputs[2] = input::batch(&[&Yuv420::of(&frame(number)).chroma]);
@@ -181,7 +183,7 @@ fn luma_and_chroma_are_denoised_as_they_are() {
     let mut session = Session::in_f32(&model).unwrap();
     let mut run = |yuv: &Yuv420| {
         let [luma, chroma] = [&yuv.luma, &yuv.chroma];
-        let padded = luma.pad_to_multiple(2);
+        let padded = luma.pad_to([luma.width, luma.height].map(|side| side.next_multiple_of(2)));
         let level = Array {
             shape: vec![1, 1, padded.height / 2, padded.width / 2],
             data: vec![10.0 / 255.0; padded.data.len() / 4],
@@ -321,8 +323,8 @@ fn no_value_changes_by_more_than_its_limit_of_noise_levels() {
     assert_eq!(denoised(Some(4), 0.0), picture);
 }
 
-/// A model of one size whose map is the picture: at and above 0.5 it is defective.
-fn seeing(size: [usize; 2], resize: Resize) -> Model {
+/// A model of one size, or any, whose map is the picture: at and above 0.5 it is defective.
+fn seeing(size: Option<[usize; 2]>, resize: Resize) -> Model {
     let mut net = Builder::new();
     let input = net.input("input", 1);
     let output = net.conv("same", &input, 1, 1, false);
@@ -332,7 +334,7 @@ fn seeing(size: [usize; 2], resize: Resize) -> Model {
     };
     let input = InputSpec {
         resize,
-        size: Some(size),
+        size,
         ..model(Task::Anomaly, "fair", &NetOptions::default(), 0.0).input
     };
     Model {
@@ -353,7 +355,7 @@ fn planted_defects_are_found_within_a_pixel_of_where_they_are() {
             ([128, 96], [128, 97]),
             ([64, 64], [50, 40]),
         ] {
-            let mut detector = AnomalyDetector::new(&seeing(size, resize), &Options::default()).unwrap();
+            let mut detector = AnomalyDetector::new(&seeing(Some(size), resize), &Options::default()).unwrap();
             // In the middle, which every mode sees, at places that fall on all parts of the map's pixels.
             for step in 0..9 {
                 let [width, height] = [frame[0] / 5, frame[1] / 6];
@@ -377,5 +379,40 @@ fn planted_defects_are_found_within_a_pixel_of_where_they_are() {
                 assert!(off.into_iter().all(|off| off <= 1), "{case}");
             }
         }
+    }
+}
+
+#[test]
+fn frames_of_any_size_have_maps_of_theirs_raised_by_surroundings_after_the_score() {
+    let mut model = seeing(None, Resize::Stretch);
+    model.input.multiple_of = 16;
+    let mut raised = model.clone();
+    let Some(Calibration::Anomaly(calibration)) = &mut raised.calibration else {
+        unreachable!("seeing has one")
+    };
+    calibration.context = 5;
+    let [mut plain, mut raised] =
+        [model, raised].map(|model| AnomalyDetector::new(&model, &Options::default()).unwrap());
+    for [width, height] in [[37, 21], [16, 33], [3, 5]] {
+        let mut picture = Image::filled(1, height, width, 0.1);
+        picture.data[width * height - 1] = 0.75;
+        let own = plain.inspect(&picture).unwrap();
+        let close = |a: &Image, b: &Image| a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() < 1e-6);
+        for seen in [&own.map, &own.reconstruction, &own.frame_map()] {
+            assert_eq!((seen.width, seen.height), (width, height));
+            assert!(close(seen, &picture), "{width}x{height}");
+        }
+        let found = regions::find(&own.frame_map(), 0.5, 1);
+        assert_eq!((found.len(), found[0].x, found[0].y), (1, width - 1, height - 1));
+
+        let told = raised.inspect(&picture).unwrap();
+        assert!((told.score - 0.75).abs() < 1e-6 && told.score == own.score);
+        let beside = width * height - 2;
+        assert!(
+            told.map.data[beside] > 0.25 && told.map.data[beside] < 0.75,
+            "{}",
+            told.map.data[beside]
+        );
+        assert!(told.map.data.iter().zip(&own.map.data).all(|(told, own)| told >= own));
     }
 }

@@ -68,14 +68,23 @@ impl Packed {
     /// Places are drawn from half a part before the picture to half a part behind it and moved inside: the picture's edges, which a
     /// network's padding makes look like nothing else, would hardly be seen otherwise.
     pub fn random_crop(&self, size: [usize; 2], rng: &mut Pcg64) -> Image {
-        let part = [0, 1].map(|axis| self.size()[axis].min(size[axis]));
-        let at = [0, 1].map(|axis| {
-            let last = self.size()[axis] - part[axis];
-            rng.random_range(0..=last + size[axis])
+        self.random_part(size, 1, rng).pad_to(size)
+    }
+
+    /// What of the picture lies in a random part, as [`Packed::random_crop`] draws it, of the picture continued to the right and below to
+    /// multiples of `multiple`: at least half a part, or where the picture is smaller all of it.
+    pub fn random_part(&self, size: [usize; 2], multiple: usize, rng: &mut Pcg64) -> Image {
+        let spans = [0, 1].map(|axis| {
+            let length = self.size()[axis];
+            let last = length.next_multiple_of(multiple).saturating_sub(size[axis]);
+            let last = last.min(length - length.min(size[axis].div_ceil(2)));
+            let at = rng
+                .random_range(0..=last + size[axis])
                 .saturating_sub(size[axis] / 2)
-                .min(last)
+                .min(last);
+            (at, size[axis].min(length - at))
         });
-        self.crop(at, part).pad_to(size)
+        self.crop(spans.map(|(at, _)| at), spans.map(|(_, length)| length))
     }
 
     /// Whether it has one plane or three equal ones.
@@ -139,6 +148,7 @@ pub fn to_color(pictures: &mut [Packed], color: Color) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::random::stream;
 
     #[test]
     fn crops_are_the_picture() {
@@ -153,6 +163,24 @@ mod tests {
         let crop = packed.crop([1, 2], [2, 1]);
         let expected: Vec<f32> = [9, 10, 21, 22].iter().map(|&i| i as f32 / 255.0).collect();
         assert_eq!((crop.channels, crop.width, crop.height, crop.data), (2, 2, 1, expected));
+    }
+
+    #[test]
+    fn parts_reach_beyond_the_lower_right_and_show_half_a_part() {
+        let data: Vec<f32> = (0..35 * 20).map(|i| (i % 35) as f32 / 255.0).collect();
+        #[rustfmt::skip]
+        let packed = Packed::new(&Image { channels: 1, height: 20, width: 35, data });
+        let mut cut = 0;
+        for item in 0..200 {
+            let part = packed.random_part([16; 2], 16, &mut stream(1, 0, item));
+            let start = (255.0 * part.data[0]).round() as usize;
+            assert!(part.width == 16 || start + part.width == 35, "from {start}");
+            assert!(part.width >= 8 && part.height >= 8 && start + part.width <= 35);
+            cut += usize::from(part.width < 16);
+            let whole = packed.random_part([64; 2], 16, &mut stream(2, 0, item));
+            assert_eq!((whole.width, whole.height), (35, 20), "a part that is larger shows all");
+        }
+        assert!((20..180).contains(&cut), "{cut}");
     }
 
     #[test]

@@ -60,11 +60,13 @@ pub fn brightness(path: &Path) {
         map: MapKind::Direct,
         smooth: 1,
         pool: 1,
+        context: 1,
         threshold: 0.5,
         rates: vec![[0.1, 0.25], [0.01, 0.75]],
         quantiles: vec![[0.5, 0.125], [0.99, 0.5]],
         pixel_threshold: 0.5,
         frames: 100,
+        usual: None,
     };
     let calibration = Some(Calibration::Anomaly(calibration));
     save(path, Task::Anomaly, gain(1.0), &[], calibration);

@@ -107,6 +107,12 @@ fn anomaly_is_found_and_calibrated() {
         first["anomalous"],
         first["score"].as_f64() >= first["threshold"].as_f64()
     );
+    assert!(
+        first["normalized"]
+            .as_f64()
+            .is_some_and(|score| (0.5..=1.0).contains(&score)),
+        "{first}"
+    );
     assert_eq!(first["anomalous"], true, "{first}");
     for key in ["x", "y", "width", "height", "area", "score"] {
         assert!(first["regions"][0][key].is_number(), "{key} in {first}");
@@ -142,6 +148,7 @@ fn parts_of_mixed_sizes_keep_them_and_the_run_repeats_itself() {
         (&card["training"]["arch"], &card["calibration"]["map"]),
         (&"unet width=2".into(), &"direct".into())
     );
+    assert_eq!(card["calibration"]["context"], 101);
     assert!(card["input"]["size"].is_null(), "{card}");
     let lines = succeed(&["run", &model, &data, "-o", "-"]);
     assert_eq!(lines.lines().count(), 20);
@@ -156,6 +163,8 @@ fn parts_of_mixed_sizes_keep_them_and_the_run_repeats_itself() {
     assert_eq!(weights("m.safetensors"), weights("usual.safetensors"));
     assert!(train(&["--patch", "64"], "small.safetensors").status.success());
     assert_ne!(weights("m.safetensors"), weights("small.safetensors"));
+    assert!(train(&["--depth", "6"], "deep.safetensors").status.success());
+    assert!(figures(&["info", &folder.text("deep.safetensors")])["multiply_adds_1280x768"].is_u64());
 
     let output = train(&["--size", "32x32"], "f.safetensors");
     assert!(said(&output).contains("architecture fair: every picture is brought to 32x32"));

@@ -158,29 +158,33 @@ fn padding_reflects_and_is_cropped_off() {
         data: (0..width).map(|x| x as f32).collect(),
     };
     assert_eq!(
-        row(5).pad_to_multiple(8).data[..8],
+        row(5).pad_to([8, 1]).data[..8],
         [0.0, 1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0]
     );
     // Smaller than its padding: the reflection is reflected again, as NumPy's `pad(mode="reflect")` does.
     assert_eq!(
-        row(2).pad_to_multiple(8).data[..8],
+        row(2).pad_to([8, 1]).data[..8],
         [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
     );
     assert_eq!(
-        row(3).pad_to_multiple(8).data[..8],
+        row(3).pad_to([8, 1]).data[..8],
         [0.0, 1.0, 2.0, 1.0, 0.0, 1.0, 2.0, 1.0]
     );
     assert_eq!(
-        Image::filled(3, 1, 1, 0.5).pad_to_multiple(16),
+        Image::filled(3, 1, 1, 0.5).pad_to([16; 2]),
         Image::filled(3, 16, 16, 0.5)
     );
     let image = Memory::random(PixelFormat::Rgb, [13, 6], 0)
         .frame(FULL)
         .to_image(Color::Rgb);
-    let padded = image.pad_to_multiple(4);
+    let padded = image.pad_to([16, 8]);
     assert_eq!((padded.width, padded.height), (16, 8));
     assert_eq!(padded.plane(2)[6 * 16..][..13], padded.plane(2)[4 * 16..][..13]);
     assert_eq!(padded.crop(0, 0, 13, 6), image);
-    assert_eq!(image.pad_to_multiple(1), image);
+    assert_eq!(image.pad_to([1, 1]), image);
+    let extended = image.extend_to([16, 1]);
+    assert_eq!((extended.width, extended.height), (16, 6));
+    assert!(extended.plane(1)[13..16].iter().all(|x| *x == 0.0));
+    assert_eq!(extended.crop(0, 0, 13, 6), image);
     assert_eq!(image.crop(3, 2, 4, 1).plane(1), &image.plane(1)[2 * 13 + 3..][..4]);
 }

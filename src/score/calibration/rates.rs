@@ -24,13 +24,12 @@ const MARGIN: f64 = 0.01;
 /// scores, at plotting positions i/(N+1), which fresh scores exceed at that rate in the mean; where scores are equal, it
 /// lies above them. Beyond 1/N it follows a generalised-Pareto tail and lies above all scores; where scores are probabilities,
 /// as [`MapKind::Direct`] gives them, the tail is that of their logits and stays below 1, unless a good frame reaches 1.
-/// Thresholds never fall as the rate falls. A frame's score is a mean of its map's largest values, so the pixel threshold is the frame's
-/// threshold: there is a region whenever the frame is anomalous.
+/// Thresholds never fall as the rate falls. A frame's score is a mean of its map's largest values, which its surroundings only
+/// raise, so the pixel threshold is the frame's threshold: there is a region whenever the frame is anomalous.
 ///
 /// # Errors
 /// [`Error::Invalid`] when there are fewer than 5 scores, one is not finite, or the rate is not between 0 and 1.
 pub fn anomaly(scores: &[f32], false_alarm_rate: f64, scoring: Scoring) -> Result<AnomalyCalibration> {
-    let Scoring { map, smooth, pool } = scoring;
     check(scores, false_alarm_rate)?;
     let mut sorted: Vec<f64> = scores.iter().map(|&score| f64::from(score)).collect();
     sorted.sort_by(f64::total_cmp);
@@ -39,7 +38,7 @@ pub fn anomaly(scores: &[f32], false_alarm_rate: f64, scoring: Scoring) -> Resul
     rates.retain(|&rate| rate as f32 != false_alarm_rate as f32);
     rates.push(false_alarm_rate);
     rates.sort_by(|a, b| b.total_cmp(a));
-    let scale = Scale::of(map, &sorted);
+    let scale = Scale::of(scoring.map, &sorted);
     let scaled: Vec<f64> = sorted.iter().map(|&score| scale.of_score(score)).collect();
     let tail = Tail::fit(&scaled);
     let mut least = f32::NEG_INFINITY;
@@ -53,9 +52,6 @@ pub fn anomaly(scores: &[f32], false_alarm_rate: f64, scoring: Scoring) -> Resul
         }
     }
     Ok(AnomalyCalibration {
-        map,
-        smooth,
-        pool,
         threshold: asked,
         rates: table,
         quantiles: QUANTILES
@@ -64,6 +60,7 @@ pub fn anomaly(scores: &[f32], false_alarm_rate: f64, scoring: Scoring) -> Resul
             .collect(),
         pixel_threshold: asked,
         frames: scores.len(),
+        ..scoring.uncalibrated()
     })
 }
 

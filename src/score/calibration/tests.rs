@@ -14,7 +14,7 @@ fn calibrate(scores: &[f32], rate: f64) -> AnomalyCalibration {
 
 fn of(map: MapKind) -> Scoring {
     #[rustfmt::skip]
-    return Scoring { map, smooth: 21, pool: 3 };
+    return Scoring { map, smooth: 21, pool: 3, context: 1 };
 }
 
 fn draw(distribution: impl Distribution<f32>, count: usize, seed: u64) -> Vec<f32> {

@@ -152,3 +152,36 @@ fn the_largest_values_are_those_of_a_sort() {
     }
     assert_eq!(mean_of_largest([3.0, 1.0].into_iter(), 16), 2.0);
 }
+
+#[test]
+fn surroundings_raise_what_lies_amid() {
+    let mut map = Image::filled(1, 40, 60, 0.0);
+    for (i, value) in map.data.iter_mut().enumerate() {
+        let (x, y) = (i % 60, i / 60);
+        // The rim of a square, and a lone pixel that is certain.
+        let (dx, dy) = (x.abs_diff(20), y.abs_diff(20));
+        *value = if dx.max(dy) == 6 { 0.8 } else { 0.0 };
+    }
+    map.data[20 * 60 + 50] = 1.0;
+    let told = with_surroundings(map.clone(), 9);
+    let at = |x: usize, y: usize| told.data[y * 60 + x];
+    assert!(
+        told.data
+            .iter()
+            .zip(&map.data)
+            .all(|(told, own)| told >= own && *told <= 1.0)
+    );
+    assert!(
+        at(20, 20) > 0.1 && at(20, 20) > 4.0 * at(33, 20),
+        "{} {}",
+        at(20, 20),
+        at(33, 20)
+    );
+    assert_eq!((at(50, 20), at(59, 39)), (1.0, 0.0));
+    let weight = |n: usize| (9 - n) as f32 / 81.0;
+    assert!(
+        (at(52, 20) - weight(0) * weight(2)).abs() < 1e-6,
+        "two means are a pyramid"
+    );
+    assert_eq!(with_surroundings(map.clone(), 1), map);
+}

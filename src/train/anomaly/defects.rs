@@ -92,22 +92,30 @@ impl Real {
         transplant(good, &picture, &self.mask.image(), rng)
     }
 
-    /// A part of the picture of `side` pixels a side with some of the defect where it was, normalised with the whole picture.
-    pub fn crop(&self, side: usize, flip: bool, rng: &mut Pcg64) -> Defective {
+    /// A part of the picture of up to `side` pixels a side with some of the defect where it was, normalised with the whole picture.
+    /// As in [`Packed::random_part`], the picture's right and lower edge may lie within the part.
+    pub fn crop(&self, side: usize, multiple: usize, flip: bool, rng: &mut Pcg64) -> Defective {
         let [width, height] = self.picture.size();
         let marks = self.mask.image();
         let marked: Vec<usize> = (0..marks.data.len()).filter(|&i| marks.data[i] > 0.5).collect();
         let one = marked[rng.random_range(0..marked.len())];
         let axes = [(one % width, width), (one / width, height)].map(|(at, length)| {
             let part = length.min(side);
-            let start = (at + rng.random_range(0..part)).saturating_sub(part - 1);
-            (start.min(length - part), part)
+            let last = length
+                .next_multiple_of(multiple)
+                .saturating_sub(side)
+                .min(length - part.div_ceil(2));
+            let start = (at + rng.random_range(0..part))
+                .saturating_sub(part - 1)
+                .min(last)
+                .min(at);
+            (start, side.min(length - start))
         });
         let (at, size) = (axes.map(|(start, _)| start), axes.map(|(_, part)| part));
         let mut image = self.picture.crop(at, size);
         self.scaling.apply(&mut image);
         let flip = flip && rng.random();
-        let [image, mask] = [image, self.mask.crop(at, size)].map(|part| turn(&part, 0, flip).pad_to([side; 2]));
+        let [image, mask] = [image, self.mask.crop(at, size)].map(|part| turn(&part, 0, flip));
         Defective { image, mask }
     }
 }

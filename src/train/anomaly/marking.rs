@@ -13,7 +13,7 @@ use crate::data::random::stream;
 use crate::exec::candle::Network;
 use crate::model::{InputSpec, Scoring};
 use crate::pixels::Image;
-use crate::tasks::{Scaling, fit, normalize};
+use crate::tasks::{Scaling, normalize};
 use crate::train::arrays::stack;
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
@@ -28,11 +28,11 @@ const UNMARKED: f64 = 0.2;
 /// Most marks on a part, and on a picture.
 const MARKS: usize = 3;
 
-/// Each picture as the network will see it, padded to a size that it takes, with the scaling that it has as a whole.
+/// Each picture with the scaling that it has as a whole.
 pub fn with_scaling(pictures: Vec<Packed>, input: &InputSpec) -> Vec<(Packed, Scaling)> {
     let prepare = |picture: Packed| {
-        let fitted = fit(input, &picture.image()).0;
-        (Packed::new(&fitted), Scaling::of(input, &fitted.data))
+        let scaling = Scaling::of(input, &picture.image().data);
+        (picture, scaling)
     };
     pictures.into_par_iter().map(prepare).collect()
 }
@@ -42,10 +42,12 @@ pub struct Marking {
     pub input: InputSpec,
     /// With the scaling of the whole picture.
     pub pictures: Vec<(Packed, Scaling)>,
+    /// Side of the square that every picture fits into as the network takes it.
+    pub largest: usize,
     pub held_out: Vec<Packed>,
     /// Real defects, if there are any.
     pub defects: Defects,
-    /// Side of the square parts of pictures, in half of the batches.
+    /// Side of the square parts of pictures, in three batches of four.
     pub patch: usize,
     pub scoring: Scoring,
     /// Whether parts may lie mirrored.
@@ -59,24 +61,25 @@ pub struct Marking {
 }
 
 impl Marking {
-    /// Side of the parts of batch `step`, and their number. Those of every second batch are of twice the side, a quarter as many: what a
+    /// Side of the parts of batch `step`, and their number. Those of every fourth batch are of twice the side, a quarter as many: what a
     /// large defect is, only its surroundings say.
     fn parts(&self, step: u64) -> (usize, usize) {
-        match step % 2 {
-            0 => (self.patch, self.batch),
-            _ => (2 * self.patch, self.batch.div_ceil(4)),
-        }
+        let (side, count) = match step % 4 {
+            3 => (2 * self.patch, self.batch.div_ceil(4)),
+            _ => (self.patch, self.batch),
+        };
+        (side.min(self.largest), count)
     }
 
-    /// A random part, normalised as the whole picture will be in use.
-    fn part(&self, side: usize, (picture, scaling): &(Packed, Scaling), rng: &mut Pcg64) -> Image {
-        let mut part = picture.random_crop([side; 2], rng);
-        scaling.apply(&mut part);
-        part
-    }
-
-    /// One training item of this side: what the network sees, and the mask it should give.
+    /// One training item of this side: what the network sees, and the mask it should give. Beyond the picture's edges both are 0: in use the
+    /// picture, too, is continued so.
     fn item(&self, side: usize, index: usize, rng: &mut Pcg64) -> (Image, Image) {
+        let Defective { image, mask } = self.part(side, index, rng);
+        (image.extend_to([side; 2]), mask.extend_to([side; 2]))
+    }
+
+    /// A random part, normalised as the whole picture will be in use, and what is wrong in it.
+    fn part(&self, side: usize, index: usize, rng: &mut Pcg64) -> Defective {
         let settings = CameraSettings {
             shift: 0.0,
             scale: 0.05,
@@ -92,7 +95,7 @@ impl Marking {
         if let Some(real) = real
             && rng.random()
         {
-            let Defective { image, mask } = real.crop(side, self.flip, rng);
+            let Defective { image, mask } = real.crop(side, self.input.multiple_of, self.flip, rng);
             // What is marked does not move.
             let settings = CameraSettings {
                 scale: 0.0,
@@ -100,21 +103,24 @@ impl Marking {
                 rotate: 0.0,
                 ..settings
             };
-            return (augment::camera(&image, &settings, rng), mask);
+            let image = augment::camera(&image, &settings, rng);
+            return Defective { image, mask };
         }
-        let good = augment::camera(&self.part(side, &self.pictures[index], rng), &settings, rng);
+        let (picture, scaling) = &self.pictures[index];
+        let mut good = picture.random_part([side; 2], self.input.multiple_of, rng);
+        scaling.apply(&mut good);
+        let good = augment::camera(&good, &settings, rng);
         if let Some(real) = real {
-            let Defective { image, mask } = real.transplanted(&good, rng);
-            return (image, mask);
+            return real.transplanted(&good, rng);
         }
         if rng.random_bool(UNMARKED) {
             let mask = Image::filled(1, good.height, good.width, 0.0);
-            return (good, mask);
+            return Defective { image: good, mask };
         }
-        let other = self.part(side, &self.pictures[rng.random_range(0..self.pictures.len())], rng);
-        let most = MARKS * side / self.patch;
-        let Defective { image, mask } = defects::mark(&good, &other, most, rng);
-        (image, mask)
+        let (other, scaling) = &self.pictures[rng.random_range(0..self.pictures.len())];
+        let mut other = other.random_crop([good.width, good.height], rng);
+        scaling.apply(&mut other);
+        defects::mark(&good, &other, (MARKS * side / self.patch).max(1), rng)
     }
 }
 
@@ -145,10 +151,10 @@ impl Objective for Marking {
 
     /// How well made marks on held-out pictures are told from the pictures themselves.
     fn validate(&self, network: &Network) -> Result<Metrics> {
-        let mut judgement = Judgement::new(network, self.scoring, &self.device);
+        let mut judgement = Judgement::new(network, &self.input, self.scoring, &self.device);
         for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
-            let (good, _) = normalize(&self.input, fit(&self.input, &picture.image()).0);
+            let (good, _) = normalize(&self.input, picture.image());
             judgement.add(&good, &Image::filled(1, good.height, good.width, 0.0))?;
             let Defective { image, mask } = defects::mark(&good, &good, MARKS, &mut rng);
             judgement.add(&image, &mask)?;

@@ -119,7 +119,7 @@ impl Objective for Restoring {
 
     /// How well made defects on held-out pictures are told from the pictures themselves.
     fn validate(&self, network: &Network) -> Result<Metrics> {
-        let mut judgement = Judgement::new(network, self.scoring, &self.device);
+        let mut judgement = Judgement::new(network, &self.input, self.scoring, &self.device);
         for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
             let good = self.picture(picture, &mut rng);

@@ -3,6 +3,7 @@
 use gst_candle::exec::Options;
 use gst_candle::model::{AnomalyCalibration, Model};
 use gst_candle::pixels::{Frame, Image};
+use gst_candle::score::readable::Readable;
 use gst_candle::score::regions;
 use gst_candle::tasks::{AnomalyDetector, Inspection};
 use gst_candle::{Error, Result};
@@ -31,8 +32,10 @@ pub struct Finding {
     pub counted: f32,
     /// The worst 64, worst first, in the frame's pixels; none in a frame that is not anomalous.
     pub regions: Vec<Region>,
-    /// Map value at the top of the heat map's scale.
-    pub full_scale: f32,
+    /// How map values are shown.
+    heat: Readable,
+    /// How the score is told.
+    scale: Readable,
 }
 
 impl Inspector {
@@ -89,7 +92,8 @@ impl Inspector {
             roi,
             threshold,
             regions: Vec::new(),
-            full_scale: (2.0 * calibration.pixel_threshold).max(f32::MIN_POSITIVE),
+            heat: Readable::new(calibration.map, calibration.pixel_threshold),
+            scale: Readable::new(calibration.map, threshold),
         };
         let release = settings.release(threshold);
         if finding.counted >= release {
@@ -176,21 +180,16 @@ impl Finding {
         });
         let [(inside_x, x, width), (inside_y, y, height)] = axes;
         let code = |(i, value): (usize, &f32)| match inside_x(i % map.width) && inside_y(i / map.width) {
-            true => (255.0 * value / self.full_scale) as u8,
+            true => self.heat.code(*value),
             false => 0,
         };
         let codes = map.data.iter().enumerate().map(code).collect();
         (codes, [map.width, map.height], [x, y, width, height])
     }
 
-    /// The score between 0 and 1, 0.5 at the threshold: score / (score + threshold).
+    /// The score between 0 and 1, 0.5 at the threshold.
     pub fn normalized(&self) -> f64 {
-        let (score, threshold) = (f64::from(self.inspection.score.max(0.0)), f64::from(self.threshold));
-        if threshold > 0.0 {
-            score / (score + threshold)
-        } else {
-            0.5 + 0.5 * score / (score + 1.0)
-        }
+        self.scale.score(self.inspection.score)
     }
 
     /// The reconstruction at the size of the inspected part.

@@ -149,7 +149,10 @@ impl Settings {
                 .build(),
             glib::ParamSpecUInt::builder("min-area")
                 .nick("Least area")
-                .blurb("The number of pixels that an anomalous region must have to count; smaller ones are ignored.")
+                .blurb(
+                    "The number of pixels that an anomalous region must have to count; smaller ones are ignored. What lies amid \
+                     conspicuous pixels belongs to a region, too, as far as the model's surroundings (`context`) raise it.",
+                )
                 .mutable_playing()
                 .build(),
         ]

@@ -19,7 +19,7 @@
 //! | `stale` | gboolean | the frame was not inferred: all values are of the last frame that was |
 //! | `width`, `height` | gint | size of the frame; twice its width where it is squeezed into the left half (`output=side-by-side`) |
 //! | `regions` | GstValueArray of structures `region` | worst first: `x`, `y`, `width`, `height`, `area` (gint), `score` (gdouble) |
-//! | `map` | GstBuffer | heat map, one byte a pixel, rows without padding; 255 = twice the pixel threshold or more |
+//! | `map` | GstBuffer | heat map, one byte a pixel, rows without padding; 127 = the pixel threshold, 255 = the hottest |
 //! | `map-width`, `map-height` | gint | size of the heat map |
 //! | `map-x`, `map-y`, `map-w`, `map-h` | gdouble | the rectangle of the frame that the map covers; may reach beyond the frame |
 //!
@@ -103,7 +103,7 @@ pub struct Region {
 /// A heat map.
 #[derive(Debug, Clone)]
 pub struct HeatMap {
-    /// One byte a pixel, rows without padding; 255 = twice the pixel threshold or more.
+    /// One byte a pixel, rows without padding; 127 = the pixel threshold, 255 = the hottest.
     pub data: gst::Buffer,
     /// `[width, height]` of the map.
     pub size: [i32; 2],

@@ -150,11 +150,13 @@ pub fn brightness(size: Option<[usize; 2]>) -> NamedTempFile {
         map: MapKind::Direct,
         smooth: 1,
         pool: 1,
+        context: 1,
         threshold: 0.5,
         rates: vec![[0.1, 0.25], [0.01, 0.75]],
         quantiles: vec![[0.1, 0.1], [0.5, 0.125], [0.9, 0.2], [0.99, 0.5]],
         pixel_threshold: 0.5,
         frames: 100,
+        usual: None,
     };
     save(
         Task::Anomaly,
@@ -179,11 +181,13 @@ pub fn unchanging() -> NamedTempFile {
         map: MapKind::Squared,
         smooth: 1,
         pool: 1,
+        context: 1,
         threshold: 0.25,
         rates: Vec::new(),
         quantiles: Vec::new(),
         pixel_threshold: 0.25,
         frames: 100,
+        usual: None,
     };
     let weights = Weights::from([("last.weight".into(), weight)]);
     let calibration = Some(Calibration::Anomaly(calibration));

@@ -110,17 +110,29 @@ impl Marking {
         let mut good = picture.random_part([side; 2], self.input.multiple_of, rng);
         scaling.apply(&mut good);
         let good = augment::camera(&good, &settings, rng);
-        if let Some(real) = real {
-            return real.transplanted(&good, rng);
-        }
-        if rng.random_bool(UNMARKED) {
-            let mask = Image::filled(1, good.height, good.width, 0.0);
+        let blank = Image::filled(1, good.height, good.width, 0.0);
+        let Defective { image: good, mask } = match real {
+            Some(real) => real.transplanted(&good, rng),
+            None => Defective {
+                image: good,
+                mask: blank,
+            },
+        };
+        // Where there are real defects, made marks remain the more various ones.
+        if rng.random_bool(if real.is_some() { 0.5 } else { UNMARKED }) {
             return Defective { image: good, mask };
         }
         let (other, scaling) = &self.pictures[rng.random_range(0..self.pictures.len())];
         let mut other = other.random_crop([good.width, good.height], rng);
         scaling.apply(&mut other);
-        defects::mark(&good, &other, (MARKS * side / self.patch).max(1), rng)
+        let mut marked = defects::mark(&good, &other, (MARKS * side / self.patch).max(1), rng);
+        marked
+            .mask
+            .data
+            .iter_mut()
+            .zip(&mask.data)
+            .for_each(|(mark, real)| *mark = mark.max(*real));
+        marked
     }
 }
 
@@ -149,14 +161,17 @@ impl Objective for Marking {
         cross_entropy_dice(logits, mask)
     }
 
-    /// How well made marks on held-out pictures are told from the pictures themselves.
+    /// How well marks on held-out pictures, made ones or real defects put there, are told from the pictures themselves.
     fn validate(&self, network: &Network) -> Result<Metrics> {
         let mut judgement = Judgement::new(network, &self.input, self.scoring, &self.device);
         for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
             let (good, _) = normalize(&self.input, picture.image());
             judgement.add(&good, &Image::filled(1, good.height, good.width, 0.0))?;
-            let Defective { image, mask } = defects::mark(&good, &good, MARKS, &mut rng);
+            let Defective { image, mask } = match self.defects.draw(&mut rng) {
+                Some(real) => real.transplanted(&good, &mut rng),
+                None => defects::mark(&good, &good, MARKS, &mut rng),
+            };
             judgement.add(&image, &mask)?;
         }
         Ok(judgement.metrics())

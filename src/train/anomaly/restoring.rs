@@ -117,7 +117,7 @@ impl Objective for Restoring {
         }
     }
 
-    /// How well made defects on held-out pictures are told from the pictures themselves.
+    /// How well defects on held-out pictures, made ones or real ones put there, are told from the pictures themselves.
     fn validate(&self, network: &Network) -> Result<Metrics> {
         let mut judgement = Judgement::new(network, &self.input, self.scoring, &self.device);
         for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
@@ -125,7 +125,10 @@ impl Objective for Restoring {
             let good = self.picture(picture, &mut rng);
             judgement.add(&good, &Image::filled(1, good.height, good.width, 0.0))?;
             let other = self.picture(&self.held_out[(i + 1) % self.held_out.len()], &mut rng);
-            let Defective { image, mask } = defects::synthesize(&good, &other, &mut rng);
+            let Defective { image, mask } = match self.defects.draw(&mut rng) {
+                Some(real) => real.transplanted(&good, &mut rng),
+                None => defects::synthesize(&good, &other, &mut rng),
+            };
             if mask.data.iter().any(|&m| m > 0.5) {
                 judgement.add(&image, &mask)?;
             }

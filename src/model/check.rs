@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 
 use super::{
-    AnomalyCalibration, Calibration, ClassCalibration, Color, ExtraInput, Grid, InputSpec, MapKind, Model,
-    Normalization, Resize,
+    AnomalyCalibration, Calibration, ClassCalibration, Color, ExtraInput, InputSpec, MapKind, Model, Normalization,
+    Resize,
 };
 use super::{Task, Training};
 use crate::pixels::MOTION_SIDE;
@@ -280,20 +280,8 @@ fn check_anomaly(calibration: &AnomalyCalibration) -> Checked {
         rates,
         quantiles,
         pixel_threshold,
-        usual,
         ..
     } = calibration;
-    if let Some(Grid { width, height, values }) = usual {
-        let is_sane = |value: &f32| value.is_finite() && *value > 0.0;
-        if [*width, *height].iter().any(|side| !(1..=MAX_MULTIPLE).contains(side))
-            || values.len() != width * height
-            || !values.iter().all(is_sane)
-        {
-            return Err(format!(
-                "usual is a grid of up to {MAX_MULTIPLE} columns and rows with a value above 0 for each cell"
-            ));
-        }
-    }
     for (name, side) in [("smooth", smooth), ("context", context)] {
         if !(1..=MAX_MULTIPLE).contains(side) {
             return Err(format!("{name} {side} is not in 1..={MAX_MULTIPLE}"));

@@ -188,21 +188,6 @@ pub struct AnomalyCalibration {
     pub pixel_threshold: f32,
     /// How many good frames this rests on.
     pub frames: usize,
-    /// What the maps of good frames seldom exceed, place by place: maps are divided by it. `None` = alike everywhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usual: Option<Grid>,
-}
-
-/// Values above 0 on a grid laid over a frame, row by row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Grid {
-    /// Columns.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// `width` · `height` values.
-    pub values: Vec<f32>,
 }
 
 fn one() -> usize {
@@ -237,7 +222,6 @@ impl Scoring {
             quantiles: Vec::new(),
             pixel_threshold: 0.0,
             frames: 0,
-            usual: None,
         }
     }
 }

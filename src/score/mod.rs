@@ -8,7 +8,6 @@ pub mod metrics;
 pub mod readable;
 pub mod regions;
 mod similarity;
-pub mod usual;
 
 #[cfg(test)]
 mod samples;

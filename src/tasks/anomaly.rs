@@ -6,7 +6,7 @@ use crate::exec::{Options, Session};
 use crate::graph::Array;
 use crate::model::{AnomalyCalibration, Calibration, InputSpec, MapKind, Model, Scoring, Task};
 use crate::pixels::{Frame, Image, Placement};
-use crate::score::{maps, usual};
+use crate::score::maps;
 use crate::{Error, Result};
 
 use super::input::{batch, extend, fit, fit_frame, item, normalize};
@@ -76,15 +76,7 @@ impl AnomalyDetector {
         self.window.clear();
     }
 
-    /// Takes a picture that is not to be judged, so that later ones can be.
-    pub fn watch(&mut self, image: &Image) {
-        if self.predicts {
-            let (fitted, _) = fit(&self.input, image);
-            self.remember(normalize(&self.input, fitted).0);
-        }
-    }
-
-    /// [`AnomalyDetector::watch`] for a part of a frame.
+    /// Takes a frame that is not to be judged, so that later ones can be.
     pub fn watch_frame(&mut self, frame: &Frame, part: [usize; 4]) {
         if self.predicts {
             let (fitted, _) = fit_frame(&self.input, frame, part);
@@ -157,10 +149,7 @@ impl AnomalyDetector {
         reconstruction.data.iter_mut().for_each(|x| *x = x.clamp(0.0, 1.0));
         #[rustfmt::skip]
         let Scoring { map: kind, smooth, pool, context } = self.calibration.scoring();
-        let mut map = maps::difference(kind, &fitted, &reconstruction, smooth);
-        if let Some(grid) = &self.calibration.usual {
-            usual::divide(&mut map, grid);
-        }
+        let map = maps::difference(kind, &fitted, &reconstruction, smooth);
         Ok(Inspection {
             judged: true,
             score: score_over_frame(&map, &placement, pool),

@@ -102,9 +102,9 @@ pub fn normalize(spec: &InputSpec, mut image: Image) -> (Image, Scaling) {
 /// A normalised picture as a network of any size takes it: continued by zeros to the right and below until its sides are multiples of
 /// `spec.multiple_of`, as the network's own convolutions continue it on all sides. A reflection would be a crease, which looks like a crack.
 pub fn extend(spec: &InputSpec, image: Image) -> Image {
-    match spec.size {
-        Some(_) => image,
-        None => image.extend_to(spec.size_for([image.width, image.height])),
+    match spec.size_for([image.width, image.height]) {
+        size if spec.size.is_some() || size == [image.width, image.height] => image,
+        size => image.extend_to(size),
     }
 }
 

@@ -38,7 +38,6 @@ fn calibration(map: MapKind, smooth: usize) -> Option<Calibration> {
         quantiles: vec![],
         pixel_threshold: 0.5,
         frames: 1,
-        usual: None,
     }))
 }
 

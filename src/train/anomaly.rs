@@ -22,7 +22,7 @@ use super::samples::{Sets, at_least, is_good};
 use crate::data::layout::Dataset;
 use crate::exec;
 use crate::exec::candle::Network;
-use crate::model::{AnomalyCalibration, Calibration, Color, InputSpec, MapKind, Model, Resize, Scoring, Task};
+use crate::model::{Calibration, Color, InputSpec, MapKind, Model, Resize, Scoring, Task};
 use crate::pixels::Image;
 use crate::score::{calibration, maps, metrics};
 use crate::tasks::{AnomalyDetector, batch, extend};
@@ -377,8 +377,8 @@ impl<'a> Judgement<'a> {
     }
 }
 
-/// Finds the model's threshold anew from good frames, for scores made by `scoring`; what is usual where stays as it was. Frames that a
-/// model which predicts cannot judge do not count.
+/// Finds the model's threshold anew from good frames, for scores made by `scoring`. Frames that a model which predicts cannot judge
+/// do not count.
 pub fn calibrate(
     model: &mut Model,
     scoring: Scoring,
@@ -386,14 +386,7 @@ pub fn calibrate(
     false_alarm_rate: f64,
     options: &exec::Options,
 ) -> Result<()> {
-    let usual = match model.calibration.take() {
-        Some(Calibration::Anomaly(before)) => before.usual,
-        _ => None,
-    };
-    model.calibration = Some(Calibration::Anomaly(AnomalyCalibration {
-        usual: usual.clone(),
-        ..scoring.uncalibrated()
-    }));
+    model.calibration = Some(Calibration::Anomaly(scoring.uncalibrated()));
     let mut detector = AnomalyDetector::new(model, options)?;
     let mut scores = Vec::with_capacity(good.samples.len());
     for (sample, goes_on) in good.in_order() {
@@ -405,10 +398,7 @@ pub fn calibrate(
             scores.push(inspection.score);
         }
     }
-    let found = AnomalyCalibration {
-        usual,
-        ..calibration::anomaly(&scores, false_alarm_rate, scoring)?
-    };
+    let found = calibration::anomaly(&scores, false_alarm_rate, scoring)?;
     if let Some(caution) = found.caution(false_alarm_rate) {
         eprintln!("warning: {caution}");
     }

@@ -76,8 +76,7 @@ impl Packed {
     pub fn random_part(&self, size: [usize; 2], multiple: usize, rng: &mut Pcg64) -> Image {
         let spans = [0, 1].map(|axis| {
             let length = self.size()[axis];
-            let last = length.next_multiple_of(multiple).saturating_sub(size[axis]);
-            let last = last.min(length - length.min(size[axis].div_ceil(2)));
+            let last = last_start(length, size[axis], multiple);
             let at = rng
                 .random_range(0..=last + size[axis])
                 .saturating_sub(size[axis] / 2)
@@ -100,6 +99,13 @@ impl Packed {
         }
         Self::new(&self.image().to_color(color))
     }
+}
+
+/// Where a part of `side` pixels may start at the latest on an axis of `length` pixels that is continued to a multiple of `multiple`: it
+/// shows half a part of the picture, or where the picture is smaller all of it.
+pub fn last_start(length: usize, side: usize, multiple: usize) -> usize {
+    let last = length.next_multiple_of(multiple).saturating_sub(side);
+    last.min(length - length.min(side.div_ceil(2)))
 }
 
 /// Reads all of `samples`, each passed through `fit`. The first unreadable picture is the error.

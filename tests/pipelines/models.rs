@@ -66,7 +66,6 @@ pub fn brightness(path: &Path) {
         quantiles: vec![[0.5, 0.125], [0.99, 0.5]],
         pixel_threshold: 0.5,
         frames: 100,
-        usual: None,
     };
     let calibration = Some(Calibration::Anomaly(calibration));
     save(path, Task::Anomaly, gain(1.0), &[], calibration);

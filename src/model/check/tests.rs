@@ -43,7 +43,6 @@ fn anomaly() -> (Model, AnomalyCalibration) {
         quantiles: vec![[0.5, 0.1], [0.9, 0.2]],
         pixel_threshold: 0.3,
         frames: 40,
-        usual: None,
     };
     (model(Task::Anomaly, "fair", &[]), calibration)
 }
@@ -154,15 +153,6 @@ fn calibration_fits_task_and_ranges() {
     assert!(fault_of(&|c| c.pixel_threshold = f32::INFINITY).contains("pixel_threshold is inf"));
     assert!(fault_of(&|c| c.smooth = 0).contains("smooth 0"));
     assert!(fault_of(&|c| c.pool = 0).contains("pool 0"));
-    let grid = |values: &[f32]| {
-        Some(Grid {
-            width: 2,
-            height: 1,
-            values: values.to_vec(),
-        })
-    };
-    assert!(fault_of(&|c| c.usual = grid(&[0.1])).contains("usual"));
-    assert!(fault_of(&|c| c.usual = grid(&[0.1, 0.0])).contains("usual"));
     assert!(fault_of(&|c| c.context = 0).contains("context 0"));
     assert!(fault_of(&|c| c.rates[0][0] = 0.01).contains("rate falling"));
     assert!(fault_of(&|c| c.rates[0][0] = 1.5).contains("rates"));

@@ -8,7 +8,7 @@ pub use classify::{classify, probabilities};
 pub use rates::anomaly;
 
 /// Quantile `q` (0..1) of rising, non-empty `sorted`: linear between the order statistics (numpy's default).
-pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
+fn quantile(sorted: &[f64], q: f64) -> f64 {
     let position = q * (sorted.len() - 1) as f64;
     let low = (position.floor() as usize).min(sorted.len() - 1);
     let high = (low + 1).min(sorted.len() - 1);

@@ -9,7 +9,7 @@ use crate::data::layout::{Dataset, Split, VideoLimits, read_mask};
 use crate::model::{InputSpec, Resize};
 use crate::pixels::{Image, Placement};
 use crate::tasks::Scaling;
-use crate::train::packed::{Packed, to_color};
+use crate::train::packed::{Packed, last_start, to_color};
 use crate::train::samples::{at_least, is_good, retain};
 use crate::{Error, Result};
 
@@ -101,10 +101,7 @@ impl Real {
         let one = marked[rng.random_range(0..marked.len())];
         let axes = [(one % width, width), (one / width, height)].map(|(at, length)| {
             let part = length.min(side);
-            let last = length
-                .next_multiple_of(multiple)
-                .saturating_sub(side)
-                .min(length - part.div_ceil(2));
+            let last = last_start(length, side, multiple);
             let start = (at + rng.random_range(0..part))
                 .saturating_sub(part - 1)
                 .min(last)

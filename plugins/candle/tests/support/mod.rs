@@ -156,7 +156,6 @@ pub fn brightness(size: Option<[usize; 2]>) -> NamedTempFile {
         quantiles: vec![[0.1, 0.1], [0.5, 0.125], [0.9, 0.2], [0.99, 0.5]],
         pixel_threshold: 0.5,
         frames: 100,
-        usual: None,
     };
     save(
         Task::Anomaly,
@@ -187,7 +186,6 @@ pub fn unchanging() -> NamedTempFile {
         quantiles: Vec::new(),
         pixel_threshold: 0.25,
         frames: 100,
-        usual: None,
     };
     let weights = Weights::from([("last.weight".into(), weight)]);
     let calibration = Some(Calibration::Anomaly(calibration));

@@ -1,5 +1,7 @@
 //! Connected regions of a map.
 
+use std::ops::Range;
+
 use crate::pixels::Image;
 
 /// A connected part of a map that reaches the threshold.
@@ -23,74 +25,121 @@ pub struct Region {
 /// first, equal ones from top left to bottom right. A value that is not a number belongs to no region.
 pub fn find(map: &Image, threshold: f32, min_area: usize) -> Vec<Region> {
     let values = map.plane(0);
-    let mut regions = Vec::new();
-    for_each_component(
-        map.width,
-        map.height,
-        |i| values[i] >= threshold,
-        |pixels| {
-            if pixels.len() >= min_area {
-                regions.push(enclose(pixels, values, map.width));
-            }
-        },
-    );
+    let mut regions: Vec<Region> = Vec::new();
+    for run in runs(map, |value| value >= threshold) {
+        let Run {
+            component,
+            row,
+            start,
+            end,
+        } = run;
+        let score = values[row * map.width..][start..end]
+            .iter()
+            .fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+        let own = Region {
+            x: start,
+            y: row,
+            width: end - start,
+            height: 1,
+            area: end - start,
+            score,
+        };
+        match regions.get_mut(component) {
+            Some(region) => region.join(&own),
+            None => regions.push(own),
+        }
+    }
+    regions.retain(|region| region.area >= min_area);
     regions.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.y, a.x).cmp(&(b.y, b.x))));
     regions
 }
 
-fn enclose(pixels: &[usize], values: &[f32], width: usize) -> Region {
-    let (mut left, mut right, mut top, mut bottom) = (usize::MAX, 0, usize::MAX, 0);
-    let mut score = f32::NEG_INFINITY;
-    for &i in pixels {
-        let (x, y) = (i % width, i / width);
-        (left, right) = (left.min(x), right.max(x));
-        (top, bottom) = (top.min(y), bottom.max(y));
-        score = score.max(values[i]);
-    }
-    Region {
-        x: left,
-        y: top,
-        width: right - left + 1,
-        height: bottom - top + 1,
-        area: pixels.len(),
-        score,
+impl Region {
+    fn join(&mut self, other: &Self) {
+        let (right, bottom) = (self.x + self.width, self.y + self.height);
+        let [x, y] = [self.x.min(other.x), self.y.min(other.y)];
+        *self = Self {
+            x,
+            y,
+            width: right.max(other.x + other.width) - x,
+            height: bottom.max(other.y + other.height) - y,
+            area: self.area + other.area,
+            score: self.score.max(other.score),
+        };
     }
 }
 
-/// Calls `visit` with the indices of the pixels of each 8-connected component of those that are `inside`, in the order
-/// of the components' first pixels.
-pub(super) fn for_each_component(
-    width: usize,
-    height: usize,
-    inside: impl Fn(usize) -> bool,
-    mut visit: impl FnMut(&[usize]),
-) {
-    let mut seen = vec![false; width * height];
-    // Breadth first: the list of pixels found is the queue, too.
-    let mut pixels = Vec::new();
-    for start in 0..seen.len() {
-        if seen[start] || !inside(start) {
-            continue;
-        }
-        seen[start] = true;
-        pixels.clear();
-        pixels.push(start);
-        let mut next = 0;
-        while let Some(&i) = pixels.get(next) {
-            next += 1;
-            let (x, y) = (i % width, i / width);
-            for row in y.saturating_sub(1)..(y + 2).min(height) {
-                for column in x.saturating_sub(1)..(x + 2).min(width) {
-                    let neighbour = row * width + column;
-                    if !seen[neighbour] && inside(neighbour) {
-                        seen[neighbour] = true;
-                        pixels.push(neighbour);
-                    }
-                }
-            }
-        }
-        visit(&pixels);
+/// Pixels side by side in a row, as many as there are.
+pub(super) struct Run {
+    /// The 8-connected component that they belong to; components are numbered in the order of their first pixels.
+    pub(super) component: usize,
+    row: usize,
+    start: usize,
+    end: usize,
+}
+
+impl Run {
+    /// Its pixels' places in the plane of a map of this width.
+    pub(super) fn pixels(&self, width: usize) -> Range<usize> {
+        self.row * width + self.start..self.row * width + self.end
     }
+}
+
+/// Where values of the one-channel `map` are `inside`, from top left to bottom right.
+pub(super) fn runs(map: &Image, inside: impl Fn(f32) -> bool) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    // Of each run, one of its component before it, or itself: the ends of these chains are the components.
+    let mut parents: Vec<usize> = Vec::new();
+    let mut above = 0..0;
+    for row in 0..map.height {
+        let first = runs.len();
+        let values = &map.plane(0)[row * map.width..][..map.width];
+        let mut end = 0;
+        while let Some(skipped) = values[end..].iter().position(|value| inside(*value)) {
+            let start = end + skipped;
+            let length = values[start..].iter().position(|value| !inside(*value));
+            end = length.map_or(map.width, |length| start + length);
+            let own = runs.len();
+            parents.push(own);
+            // What ended before this run began, diagonals included, touches none of the later ones either.
+            while above.start < above.end && runs[above.start].end < start {
+                above.start += 1;
+            }
+            for touched in above.clone().take_while(|i| runs[*i].start <= end) {
+                join(&mut parents, touched, own);
+            }
+            runs.push(Run {
+                component: own,
+                row,
+                start,
+                end,
+            });
+        }
+        above = first..runs.len();
+    }
+    let mut components = 0;
+    for i in 0..runs.len() {
+        runs[i].component = if parents[i] == i {
+            components += 1;
+            components - 1
+        } else {
+            runs[parents[i]].component
+        };
+    }
+    runs
+}
+
+/// Makes two runs one component: the earlier end of their chains becomes that of both.
+fn join(parents: &mut [usize], a: usize, b: usize) {
+    let [a, b] = [a, b].map(|run| {
+        let mut run = run;
+        while parents[run] != run {
+            parents[run] = parents[parents[run]];
+            run = parents[run];
+        }
+        run
+    });
+    parents[a.max(b)] = a.min(b);
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::ranking::{below, key};
 use crate::pixels::Image;
-use crate::score::regions::for_each_component;
+use crate::score::regions::runs;
 
 /// Area under the per-region-overlap curve up to a false-positive rate of `limit` (0.3), divided by `limit` (Bergmann 2021).
 /// `masks` are one-channel, above 0.5 = defect, of the maps' sizes; good pictures have empty masks.
@@ -65,25 +65,27 @@ fn gather(maps: &[Image], masks: &[Image]) -> (Defects, Vec<u32>) {
         pixels: Vec::new(),
         areas: Vec::new(),
     };
-    for (map, mask) in maps.iter().zip(masks) {
+    for (map, regions) in maps.iter().zip(masks) {
         assert_eq!(
             (map.height, map.width),
-            (mask.height, mask.width),
+            (regions.height, regions.width),
             "a mask has its map's size"
         );
-        let (values, mask) = (map.plane(0), mask.plane(0));
+        let (values, mask) = (map.plane(0), regions.plane(0));
         let pixels = values.iter().zip(mask);
         normal.extend(
             pixels
                 .filter(|(_, mask)| !is_defect(**mask))
                 .map(|(&value, _)| key(value)),
         );
-        let add_region = |pixels: &[usize]| {
-            let region = defects.areas.len() as u32;
-            defects.areas.push(pixels.len() as u32);
-            defects.pixels.extend(pixels.iter().map(|&i| (key(values[i]), region)));
-        };
-        for_each_component(map.width, map.height, |i| is_defect(mask[i]), add_region);
+        let first = defects.areas.len();
+        for run in runs(regions, is_defect) {
+            let (region, pixels) = (first + run.component, run.pixels(regions.width));
+            defects.areas.resize(defects.areas.len().max(region + 1), 0);
+            defects.areas[region] += pixels.len() as u32;
+            let pixels = values[pixels].iter();
+            defects.pixels.extend(pixels.map(|&value| (key(value), region as u32)));
+        }
     }
     defects.pixels.par_sort_unstable();
     normal.par_sort_unstable();

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
 use rand::RngExt;
 use serde_json::{Map, Value, json};
 
@@ -12,6 +11,7 @@ use super::common::{Machine, check_json, print_table, size, write_json};
 use crate::data::random::stream;
 use crate::exec::Session;
 use crate::graph::Array;
+use crate::kernels::{Arithmetic, peak};
 use crate::model::Model;
 
 /// Runs and time of a measurement, whichever is reached last.
@@ -19,13 +19,13 @@ const LEAST_RUNS: usize = 20;
 const LEAST_TIME: Duration = Duration::from_secs(3);
 /// Runs before it.
 const WARM_UP: usize = 3;
-/// Sides of the square matrices whose product gives the machine's peak: two of them and their product lie in a core's L2.
-const PEAK_SIDES: [usize; 3] = [256, 384, 512];
+/// How long the machine's peak is measured.
+const PEAK_TIME: Duration = Duration::from_millis(300);
 
 /// Measure how fast a model runs on this machine
 ///
 /// ms is the median of at least 20 runs and 3 seconds after warm-up; gflops counts two operations a multiply-add; peak_share
-/// is gflops by the best rate of an f32 matrix product of cached matrices on the same threads, measured now.
+/// is gflops by the best rate of f32 multiply-adds in registers on the same threads and instructions, measured now.
 ///
 /// Example: gst-candle bench camera.safetensors --size 1280x720 --json -
 #[derive(clap::Args)]
@@ -58,7 +58,7 @@ pub fn main(args: &Args) -> Result<()> {
     let figures: Map<String, Value> = [
         ("ms", json!(seconds * 1e3)),
         ("gflops", json!(gflops)),
-        ("peak_share", json!(gflops / peak_gflops()?)),
+        ("peak_share", json!(gflops / peak_gflops())),
         ("precision", json!(session.precision().to_string())),
         ("isa", json!(session.isa())),
         ("threads", json!(rayon::current_num_threads())),
@@ -97,24 +97,11 @@ fn median_seconds(session: &mut Session, shapes: Vec<Vec<usize>>) -> crate::Resu
     Ok(times[times.len() / 2])
 }
 
-/// Best f32 rate of this machine's threads together, in GFLOP/s: each multiplies matrices of its own. Threads beyond the
-/// processors add nothing.
-fn peak_gflops() -> Result<f64> {
-    let rates = rayon::broadcast(|_| -> candle_core::Result<f64> {
-        let mut best: f64 = 0.0;
-        for side in PEAK_SIDES {
-            let a = Tensor::full(0.5f32, (side, side), &Device::Cpu)?;
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_millis(150) {
-                let begun = Instant::now();
-                a.matmul(&a)?;
-                best = best.max(2.0 * (side as f64).powi(3) / begun.elapsed().as_secs_f64() / 1e9);
-            }
-        }
-        Ok(best)
-    });
+/// Best f32 rate of this machine's threads together, in GFLOP/s. Threads beyond the processors add nothing.
+fn peak_gflops() -> f64 {
+    let isa = Arithmetic::in_f32().isa;
+    let rates = rayon::broadcast(|_| peak::gflops(isa, PEAK_TIME));
     let threads = rates.len();
     let processors = std::thread::available_parallelism().map_or(threads, usize::from);
-    let sum = rates.into_iter().sum::<candle_core::Result<f64>>()?;
-    Ok(sum * threads.min(processors) as f64 / threads as f64)
+    rates.into_iter().sum::<f64>() * threads.min(processors) as f64 / threads as f64
 }

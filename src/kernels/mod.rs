@@ -7,6 +7,7 @@
 pub mod conv;
 pub mod norm;
 pub(crate) mod parts;
+pub mod peak;
 pub mod pointwise;
 pub(crate) mod rows;
 pub(crate) mod simd;

@@ -138,13 +138,16 @@ pub(super) fn resample(image: &Image, columns: &Taps, rows: &Taps) -> Image {
             }
         }
         for (out, (first, weights)) in out.iter_mut().zip(columns.iter()) {
-            if let [_, others @ ..] = weights {
-                let values = &mixed[first - span.start..][..weights.len()];
-                let base = values[0];
-                *out = others
-                    .iter()
-                    .zip(&values[1..])
-                    .fold(base, |sum, (weight, value)| sum + weight * (value - base));
+            let first = first - span.start;
+            match weights {
+                [] => {}
+                // An enlarged map is made of these; the loop for any number takes three times as long.
+                [_, weight] => *out = mixed[first] + weight * (mixed[first + 1] - mixed[first]),
+                [_, others @ ..] => {
+                    let base = mixed[first];
+                    let others = others.iter().zip(&mixed[first + 1..]);
+                    *out = others.fold(base, |sum, (weight, value)| sum + weight * (value - base));
+                }
             }
         }
     });

@@ -121,10 +121,10 @@ impl Work for Multiply<'_> {
                 let (block, rest) = data.split_at(self.panel.depth * V::LANES * if wide { 2 } else { 1 });
                 data = rest;
                 match (V::LANES, wide) {
-                    (16, true) => self.positions::<V, 12, 2>(block, out, first, end),
-                    (16, false) => self.positions::<V, 24, 1>(block, out, first, end),
-                    (_, true) => self.positions::<V, 6, 2>(block, out, first, end),
-                    (_, false) => self.positions::<V, 12, 1>(block, out, first, end),
+                    (16, true) => self.positions::<V, 12, 8, 2>(block, out, first, end),
+                    (16, false) => self.positions::<V, 16, 8, 1>(block, out, first, end),
+                    (_, true) => self.positions::<V, 6, 4, 2>(block, out, first, end),
+                    (_, false) => self.positions::<V, 12, 8, 1>(block, out, first, end),
                 }
             }
         }
@@ -132,9 +132,10 @@ impl Work for Multiply<'_> {
 }
 
 impl Multiply<'_> {
-    /// All positions of a stretch for one block, by tiles of `P`; the last tile may overlap the one before.
+    /// All positions of a stretch for one block, by tiles of `P` and, where that leaves less to do twice, of `H` and 4; the last tile
+    /// may overlap the one before.
     #[inline(always)]
-    fn positions<V: Vector, const P: usize, const Q: usize>(
+    fn positions<V: Vector, const P: usize, const H: usize, const Q: usize>(
         &mut self,
         block: &[f32],
         out: usize,
@@ -142,16 +143,22 @@ impl Multiply<'_> {
         end: usize,
     ) {
         let bias: [V; Q] = std::array::from_fn(|q| start(self.to.bias, out + q * V::LANES));
-        if end - first >= P {
-            for position in (first..end).step_by(P) {
+        if end - first < 4 {
+            return (first..end).for_each(|position| self.tile::<V, 1, Q>(block, bias, out, position));
+        }
+        let mut position = first;
+        while position < end {
+            let left = end - position;
+            position += if left == P || left > 2 * H {
                 self.tile::<V, P, Q>(block, bias, out, position.min(end - P));
-            }
-        } else if end - first >= 4 {
-            for position in (first..end).step_by(4) {
+                P
+            } else if left > 4 && end - first >= H {
+                self.tile::<V, H, Q>(block, bias, out, position.min(end - H));
+                H
+            } else {
                 self.tile::<V, 4, Q>(block, bias, out, position.min(end - 4));
-            }
-        } else {
-            (first..end).for_each(|position| self.tile::<V, 1, Q>(block, bias, out, position));
+                4
+            };
         }
     }
 
@@ -215,12 +222,11 @@ fn products<V: Vector, const P: usize, const Q: usize, const K: usize>(
     *weights = rest;
     for k in 0..K {
         let weights: [V; Q] = std::array::from_fn(|q| V::load(&now[(k * Q + q) * V::LANES..]));
-        for (sums, x) in sums.iter_mut().zip(x) {
-            let x = V::splat(x[k]);
-            for (sum, weight) in sums.iter_mut().zip(weights) {
-                *sum = sum.mul_add(x, weight);
-            }
-        }
+        *sums = std::array::from_fn(|p| {
+            // SAFETY: as above.
+            let x = V::splat(unsafe { *x[p].get_unchecked(k) });
+            std::array::from_fn(|q| sums[p][q].mul_add(x, weights[q]))
+        });
     }
 }
 

@@ -11,6 +11,7 @@ pub mod peak;
 pub mod pointwise;
 pub(crate) mod rows;
 pub(crate) mod simd;
+pub mod ssim;
 pub(crate) mod team;
 
 pub use rows::{Arithmetic, BF16_VARIABLE, Tiles};

@@ -1,17 +1,11 @@
 //! Losses on candle tensors, from primitive operations whose gradients are right (see `tests`, which compare with finite
 //! differences). All are means over the batch.
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{CpuStorage, CustomOp2, D, Device, Layout, Shape, Tensor};
 
+use crate::kernels::ssim::{self, C1, C2, WINDOW};
 use crate::{Error, Result};
 
-/// Side of SSIM's Gaussian window.
-const WINDOW: usize = 11;
-/// Its standard deviation in pixels.
-const SIGMA: f64 = 1.5;
-/// SSIM's constants for values in 0..1 (Wang 2004).
-const C1: f64 = 0.01 * 0.01;
-const C2: f64 = 0.03 * 0.03;
 /// MSGMS's constant for values in 0..1 (Zavrtanik 2021).
 const GMS_C: f64 = 0.0026;
 /// Resolutions MSGMS looks at.
@@ -77,7 +71,7 @@ fn gradient_difference(output: &Tensor, target: &Tensor) -> Result<Tensor> {
     Ok((along(2)? + along(3)?)?)
 }
 
-/// Mean structural similarity (Wang 2004) over the positions where the window lies inside, as a scalar tensor.
+/// Mean structural similarity (see [`crate::kernels::ssim`]), as a scalar tensor; it has a gradient by `a`.
 pub fn ssim(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = a.dims4()?;
     if height < WINDOW || width < WINDOW {
@@ -85,6 +79,61 @@ pub fn ssim(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             "the SSIM loss needs pictures of {WINDOW}x{WINDOW} pixels or more"
         )));
     }
+    if a.device().is_cpu() {
+        let [a, b] = [a.contiguous()?, b.detach().contiguous()?];
+        return Ok(a.apply_op2(&b, Ssim)?.mean_all()?);
+    }
+    ssim_by_tensors(a, b)
+}
+
+/// Mean similarity of each plane by the kernels: `[N, C]`.
+struct Ssim;
+
+impl CustomOp2 for Ssim {
+    fn name(&self) -> &'static str {
+        "ssim"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (n, c, height, width) = a_layout.shape().dims4()?;
+        let mut means = vec![0.0; n * c];
+        let [a, b] = [values(a, a_layout)?, values(b, b_layout)?];
+        ssim::ssim(a, b, [height, width], &mut means);
+        Ok((CpuStorage::F32(means), (n, c).into()))
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let (_, _, height, width) = a.dims4()?;
+        let of = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
+        let mut out = vec![0.0; a.elem_count()];
+        ssim::ssim_grad(&of(a)?, &of(b)?, [height, width], &of(grad)?, &mut out);
+        Ok((Some(Tensor::from_vec(out, a.shape(), a.device())?), None))
+    }
+}
+
+/// The values of a tensor that lies in a row.
+fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+    let (start, end) = layout
+        .contiguous_offsets()
+        .expect("`ssim` makes its tensors contiguous");
+    Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+/// [`ssim`] for devices without kernels of ours.
+fn ssim_by_tensors(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (_, _, height, width) = a.dims4()?;
     let along_width = band(width, a.device())?;
     let along_height = band(height, a.device())?;
     let blur = |x: &Tensor| blur(x, &along_width, &along_height);
@@ -93,8 +142,9 @@ pub fn ssim(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let squares = (mean_a.sqr()? + mean_b.sqr()?)?;
     let covariance = (blur(&(a * b)?)? - &product)?;
     let variances = (blur(&(a.sqr()? + b.sqr()?)?)? - &squares)?;
-    let above = (product.affine(2.0, C1)? * covariance.affine(2.0, C2)?)?;
-    let below = (squares.affine(1.0, C1)? * variances.affine(1.0, C2)?)?;
+    let [c1, c2] = [C1, C2].map(f64::from);
+    let above = (product.affine(2.0, c1)? * covariance.affine(2.0, c2)?)?;
+    let below = (squares.affine(1.0, c1)? * variances.affine(1.0, c2)?)?;
     Ok((above / below)?.mean_all()?)
 }
 
@@ -110,16 +160,11 @@ fn blur(x: &Tensor, along_width: &Tensor, along_height: &Tensor) -> Result<Tenso
 
 /// `[length, length − 10]`: column j holds the Gaussian window from row j on.
 fn band(length: usize, device: &Device) -> Result<Tensor> {
-    let centre = (WINDOW / 2) as f64;
-    let taps: Vec<f64> = (0..WINDOW)
-        .map(|i| (-(i as f64 - centre).powi(2) / (2.0 * SIGMA * SIGMA)).exp())
-        .collect();
-    let sum: f64 = taps.iter().sum();
     let columns = length + 1 - WINDOW;
     let mut data = vec![0f32; length * columns];
     for j in 0..columns {
-        for (i, tap) in taps.iter().enumerate() {
-            data[(i + j) * columns + j] = (tap / sum) as f32;
+        for (i, tap) in ssim::taps().into_iter().enumerate() {
+            data[(i + j) * columns + j] = tap;
         }
     }
     Ok(Tensor::from_vec(data, (length, columns), device)?)
@@ -297,6 +342,23 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    #[test]
+    fn ssim_by_kernels_and_by_tensors_is_the_same() {
+        let shape = [2, 3, 33, 29];
+        let target = tensor(&random(21, &shape), &shape);
+        let picture = Var::from_tensor(&tensor(&random(22, &shape), &shape)).unwrap();
+        let [ours, theirs] = [ssim, ssim_by_tensors].map(|ssim| {
+            let mean = (ssim(picture.as_tensor(), &target).unwrap() * 1e3).unwrap();
+            let gradient = mean.backward().unwrap().get(&picture).unwrap().flatten_all().unwrap();
+            (mean.to_scalar::<f32>().unwrap(), gradient.to_vec1::<f32>().unwrap())
+        });
+        assert!((ours.0 - theirs.0).abs() < 1e-4 * theirs.0, "{} {}", ours.0, theirs.0);
+        let largest = theirs.1.iter().fold(0f32, |a, g| a.max(g.abs()));
+        for (ours, theirs) in ours.1.iter().zip(&theirs.1) {
+            assert!((ours - theirs).abs() < 1e-4 * largest, "{ours} {theirs} of {largest}");
+        }
     }
 
     #[test]

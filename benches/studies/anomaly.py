@@ -137,14 +137,19 @@ def choices(study):
     return table(["", "made defects, image AUROC", "pixel AUROC", *list(COLUMNS.values())[:3]], rows)
 
 
-def networks(study):
-    """Other networks."""
+def codes(study):
+    """The autoencoder, and the size of its code."""
     rows = [["unet", *figures(study.judged("seed-1", []))]]
-    for arch in ("fair", "fair-seg"):
-        rows.append([arch, *figures(study.judged(arch, ["--arch", arch, *RESTORING]))])
     for code in CODES:
         options = ["--arch", "autoencoder", "--code-size", str(code), *RESTORING]
         rows.append([f"autoencoder, code of {code}", *figures(study.judged(f"autoencoder-{code}", options))])
+    return table(["network", *COLUMNS.values()], rows)
+
+
+def restorers(study):
+    """Networks that restore the picture."""
+    rows = [["unet", *figures(study.judged("seed-1", []))]]
+    rows += [[arch, *figures(study.judged(arch, ["--arch", arch, *RESTORING]))] for arch in ("fair", "fair-seg")]
     return table(["network", *COLUMNS.values()], rows)
 
 
@@ -186,14 +191,21 @@ def rates(study):
     return table(["rate asked for", "false alarms", "missed"], rows)
 
 
+PARTS = {part.__name__: part for part in (seeds, rates, pictures, defects, codes, choices, restorers)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", type=pathlib.Path, default=HERE / "target/release/gst-candle")
     parser.add_argument("data", type=pathlib.Path)
+    parser.add_argument("parts", nargs="*", help=f"which tables, of {', '.join(PARTS)}; all, if none is named")
     arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"there is no table {', '.join(sorted(unknown))}: the tables are {', '.join(PARTS)}")
     study = Study(arguments.program.resolve(), arguments.data.resolve())
     found = [f"{STEPS} steps each.\n"]
-    for part in (seeds, rates, pictures, defects, networks, choices):
+    for part in (PARTS[name] for name in arguments.parts or PARTS):
         found.append(f"{part.__doc__}\n\n{part(study)}\n")
         print(found[-1], flush=True)
         STUDY.joinpath("tables.md").write_text("\n".join(found))

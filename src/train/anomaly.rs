@@ -16,7 +16,7 @@ use super::arrays::{infer, to_images};
 use super::common::{Common, Defaults, Product};
 use super::losses::PictureLoss;
 use super::optimizer::Method;
-use super::packed;
+use super::packed::{self, Packed};
 use super::run::{Metrics, Objective, Outcome, run};
 use super::samples::{Sets, at_least, is_good};
 use crate::data::layout::Dataset;
@@ -40,8 +40,11 @@ const LEAST_HELD_OUT: usize = 8;
 const HELD_OUT: f64 = 0.2;
 /// Least number of good pictures.
 const LEAST_PICTURES: usize = 2 * LEAST_HELD_OUT;
-/// Most pictures of a validation on the way.
+/// Most pictures with defects of a validation on the way.
 const VAL_PICTURES: usize = 64;
+/// Times that a held-out picture is given defects for it, where there are few: by chance alone, nine pictures are told apart better or
+/// worse by several points.
+const VAL_TIMES: usize = 4;
 
 /// Options of this task.
 #[derive(Debug, Clone, PartialEq)]
@@ -348,6 +351,12 @@ impl<'a> Judgement<'a> {
         let (scores, pixels, defective, marked) = Default::default();
         #[rustfmt::skip]
         return Self { network, input, scoring, device, scores, defective, pixels, marked };
+    }
+
+    /// Of `pictures`, those that validations look at with defects, each with whether it is looked at for the first time, and so as it is, too.
+    fn of(pictures: &[Packed]) -> impl Iterator<Item = (&Packed, bool)> {
+        let times = (0..VAL_TIMES).flat_map(|time| pictures.iter().map(move |picture| (picture, time == 0)));
+        times.take(VAL_PICTURES)
     }
 
     /// Scores a normalised picture as [`AnomalyDetector`] does; it is defective where `mask` is not 0.

@@ -5,8 +5,8 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
+use super::Judgement;
 use super::defects::Defects;
-use super::{Judgement, VAL_PICTURES};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::defects::{self, Defective};
 use crate::data::random::stream;
@@ -164,10 +164,12 @@ impl Objective for Marking {
     /// How well marks on held-out pictures, made ones or real defects put there, are told from the pictures themselves.
     fn validate(&self, network: &Network) -> Result<Metrics> {
         let mut judgement = Judgement::new(network, &self.input, self.scoring, &self.device);
-        for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
+        for (i, (picture, first)) in Judgement::of(&self.held_out).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
             let (good, _) = normalize(&self.input, picture.image());
-            judgement.add(&good, &Image::filled(1, good.height, good.width, 0.0))?;
+            if first {
+                judgement.add(&good, &Image::filled(1, good.height, good.width, 0.0))?;
+            }
             let Defective { image, mask } = match self.defects.draw(&mut rng) {
                 Some(real) => real.transplanted(&good, &mut rng),
                 None => defects::mark(&good, &good, MARKS, &mut rng),

@@ -4,8 +4,8 @@ use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
+use super::Judgement;
 use super::defects::Defects;
-use super::{Judgement, VAL_PICTURES};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::defects::{self, Defective};
 use crate::data::random::stream;
@@ -120,10 +120,12 @@ impl Objective for Restoring {
     /// How well defects on held-out pictures, made ones or real ones put there, are told from the pictures themselves.
     fn validate(&self, network: &Network) -> Result<Metrics> {
         let mut judgement = Judgement::new(network, &self.input, self.scoring, &self.device);
-        for (i, picture) in self.held_out.iter().take(VAL_PICTURES).enumerate() {
+        for (i, (picture, first)) in Judgement::of(&self.held_out).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
             let good = self.picture(picture, &mut rng);
-            judgement.add(&good, &Image::filled(1, good.height, good.width, 0.0))?;
+            if first {
+                judgement.add(&good, &Image::filled(1, good.height, good.width, 0.0))?;
+            }
             let other = self.picture(&self.held_out[(i + 1) % self.held_out.len()], &mut rng);
             let Defective { image, mask } = match self.defects.draw(&mut rng) {
                 Some(real) => real.transplanted(&good, &mut rng),

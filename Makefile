@@ -74,7 +74,7 @@ bench-denoisers: build
 	target/peers/bin/pip install --quiet numpy matplotlib opencv-python-headless
 	target/peers/bin/python benches/peers/denoisers.py $${GST_CANDLE_DATA:-../shared/data} models docs
 
-## study-anomaly: what anomaly detectors reach and what each choice is worth: target/study/tables.md (hours; goes on where it stopped)
+## study-anomaly: what anomaly detectors reach and what each choice is worth: target/study/*.md (hours; goes on where it stopped)
 study-anomaly: build
 	python3 benches/studies/anomaly.py $${GST_CANDLE_DATA:-../shared/data}
 

@@ -1,7 +1,7 @@
 """What anomaly detectors of this program reach on the magnetic tiles, and what each choice is worth: `make study-anomaly`.
 
-Trains every row of the tables below that has no model yet in target/study, judges it on the test set, and writes the tables to
-target/study/tables.md as they come. Hours; stopped, it goes on where it was: remove target/study after a change of the program. Nothing
+Trains every row of the tables below (or of those that are named) that has no model yet in target/study, judges it on the test set, and
+writes each table to target/study/NAME.md. Hours; stopped, it goes on where it was: remove target/study after a change of the program. Nothing
 is chosen by the test set: it is only reported.
 """
 
@@ -204,11 +204,10 @@ def main():
     if unknown:
         parser.error(f"there is no table {', '.join(sorted(unknown))}: the tables are {', '.join(PARTS)}")
     study = Study(arguments.program.resolve(), arguments.data.resolve())
-    found = [f"{STEPS} steps each.\n"]
     for part in (PARTS[name] for name in arguments.parts or PARTS):
-        found.append(f"{part.__doc__}\n\n{part(study)}\n")
-        print(found[-1], flush=True)
-        STUDY.joinpath("tables.md").write_text("\n".join(found))
+        found = f"{part.__doc__} {STEPS} steps each.\n\n{part(study)}\n"
+        print(found, flush=True)
+        STUDY.joinpath(f"{part.__name__}.md").write_text(found)
 
 
 if __name__ == "__main__":

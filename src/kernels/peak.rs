@@ -33,7 +33,10 @@ impl Work for MultiplyAdd {
     #[inline(always)]
     fn run<V: Vector>(self) -> f32 {
         let (a, b) = (V::splat(black_box(0.5)), V::splat(black_box(0.25)));
-        let mut sums = [V::splat(0.0); SUMS];
+        let mut sums = [a; SUMS];
+        for sum in &mut sums {
+            *sum = V::splat(black_box(0.0));
+        }
         for _ in 0..ROUNDS {
             for sum in &mut sums {
                 *sum = a.mul_add(*sum, b);
@@ -45,6 +48,6 @@ impl Work for MultiplyAdd {
             all = all.add(sum);
         }
         all.store(&mut lanes);
-        lanes[0]
+        black_box(lanes)[0]
     }
 }

@@ -44,12 +44,13 @@ pub fn ssim(a: &[f32], b: &[f32], size: [usize; 2], means: &mut [f32]) {
     });
 }
 
-/// The gradient of what [`ssim`] computes by `a`: `grads`, one for each plane, times what a value of `a` changes its plane's mean by.
+/// Writes to `out`, of `a`'s shape, the gradient by `a` of what [`ssim`] computes; `grads` is the gradient by each plane's mean.
 ///
 /// # Panics
 /// As [`ssim`].
 pub fn ssim_grad(a: &[f32], b: &[f32], size: [usize; 2], grads: &[f32], out: &mut [f32]) {
     let windows = check(a, b, size, grads.len());
+    assert_eq!(out.len(), a.len());
     let plane = size[0] * size[1];
     let planes = a.par_chunks_exact(plane).zip(b.par_chunks_exact(plane));
     planes

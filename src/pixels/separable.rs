@@ -138,17 +138,18 @@ pub(super) fn resample(image: &Image, columns: &Taps, rows: &Taps) -> Image {
             }
         }
         for (out, (first, weights)) in out.iter_mut().zip(columns.iter()) {
-            let first = first - span.start;
-            match weights {
-                [] => {}
-                // An enlarged map is made of these; the loop for any number takes three times as long.
-                [_, weight] => *out = mixed[first] + weight * (mixed[first + 1] - mixed[first]),
-                [_, others @ ..] => {
-                    let base = mixed[first];
-                    let others = others.iter().zip(&mixed[first + 1..]);
-                    *out = others.fold(base, |sum, (weight, value)| sum + weight * (value - base));
+            let [_, others @ ..] = weights else {
+                continue;
+            };
+            let values = &mixed[first - span.start..][..weights.len()];
+            *out = match (others, values) {
+                // Enlarged maps are made of these alone.
+                ([weight], [base, value]) => base + weight * (value - base),
+                _ => {
+                    let terms = others.iter().zip(&values[1..]);
+                    terms.fold(values[0], |sum, (weight, value)| sum + weight * (value - values[0]))
                 }
-            }
+            };
         }
     });
     out

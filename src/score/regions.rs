@@ -27,25 +27,18 @@ pub fn find(map: &Image, threshold: f32, min_area: usize) -> Vec<Region> {
     let values = map.plane(0);
     let mut regions: Vec<Region> = Vec::new();
     for run in runs(map, |value| value >= threshold) {
-        let Run {
-            component,
-            row,
-            start,
-            end,
-        } = run;
-        let score = values[row * map.width..][start..end]
-            .iter()
-            .fold(f32::NEG_INFINITY, |a, b| a.max(*b));
         let own = Region {
-            x: start,
-            y: row,
-            width: end - start,
+            x: run.columns.start,
+            y: run.row,
+            width: run.columns.len(),
             height: 1,
-            area: end - start,
-            score,
+            area: run.columns.len(),
+            score: values[run.pixels(map.width)]
+                .iter()
+                .fold(f32::NEG_INFINITY, |a, b| a.max(*b)),
         };
-        match regions.get_mut(component) {
-            Some(region) => region.join(&own),
+        match regions.get_mut(run.component) {
+            Some(region) => region.enclose(&own),
             None => regions.push(own),
         }
     }
@@ -55,7 +48,8 @@ pub fn find(map: &Image, threshold: f32, min_area: usize) -> Vec<Region> {
 }
 
 impl Region {
-    fn join(&mut self, other: &Self) {
+    /// Makes `other` a part of it.
+    fn enclose(&mut self, other: &Self) {
         let (right, bottom) = (self.x + self.width, self.y + self.height);
         let [x, y] = [self.x.min(other.x), self.y.min(other.y)];
         *self = Self {
@@ -74,14 +68,13 @@ pub(super) struct Run {
     /// The 8-connected component that they belong to; components are numbered in the order of their first pixels.
     pub(super) component: usize,
     row: usize,
-    start: usize,
-    end: usize,
+    columns: Range<usize>,
 }
 
 impl Run {
     /// Its pixels' places in the plane of a map of this width.
     pub(super) fn pixels(&self, width: usize) -> Range<usize> {
-        self.row * width + self.start..self.row * width + self.end
+        self.row * width + self.columns.start..self.row * width + self.columns.end
     }
 }
 
@@ -102,17 +95,16 @@ pub(super) fn runs(map: &Image, inside: impl Fn(f32) -> bool) -> Vec<Run> {
             let own = runs.len();
             parents.push(own);
             // What ended before this run began, diagonals included, touches none of the later ones either.
-            while above.start < above.end && runs[above.start].end < start {
+            while above.start < above.end && runs[above.start].columns.end < start {
                 above.start += 1;
             }
-            for touched in above.clone().take_while(|i| runs[*i].start <= end) {
+            for touched in above.clone().take_while(|i| runs[*i].columns.start <= end) {
                 join(&mut parents, touched, own);
             }
             runs.push(Run {
                 component: own,
                 row,
-                start,
-                end,
+                columns: start..end,
             });
         }
         above = first..runs.len();
@@ -145,6 +137,7 @@ fn join(parents: &mut [usize], a: usize, b: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::RngExt;
 
     /// A map from rows of digits, each a tenth.
     fn map(rows: &[&str]) -> Image {
@@ -176,6 +169,51 @@ mod tests {
                 (5, 0, 1, 1, 1, 0.5)
             ]
         );
+    }
+
+    /// A region that a pixel belongs to, found by looking from pixel to pixel, is the one that its run belongs to.
+    #[test]
+    fn components_are_those_of_a_flood_fill() {
+        let mut rng = crate::data::random::stream(3, 0, 0);
+        for side in 1..40 {
+            let (width, height) = (side, 41 - side);
+            let data = (0..width * height).map(|_| f32::from(rng.random::<f32>() < 0.45));
+            let map = Image {
+                channels: 1,
+                height,
+                width,
+                data: data.collect(),
+            };
+            let mut found = vec![usize::MAX; width * height];
+            for run in runs(&map, |value| value > 0.5) {
+                found[run.pixels(width)].fill(run.component);
+            }
+            assert_eq!(found, flooded(&map), "{width}x{height}");
+        }
+    }
+
+    /// The number of each pixel's component.
+    fn flooded(map: &Image) -> Vec<usize> {
+        let mut numbers = vec![usize::MAX; map.data.len()];
+        let mut next = 0;
+        for start in 0..map.data.len() {
+            if map.data[start] < 0.5 || numbers[start] != usize::MAX {
+                continue;
+            }
+            let mut pixels = vec![start];
+            while let Some(i) = pixels.pop() {
+                if map.data[i] < 0.5 || numbers[i] != usize::MAX {
+                    continue;
+                }
+                numbers[i] = next;
+                let (x, y) = (i % map.width, i / map.width);
+                for row in y.saturating_sub(1)..(y + 2).min(map.height) {
+                    pixels.extend((x.saturating_sub(1)..(x + 2).min(map.width)).map(|column| row * map.width + column));
+                }
+            }
+            next += 1;
+        }
+        numbers
     }
 
     #[test]

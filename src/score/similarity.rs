@@ -1,20 +1,17 @@
 //! Structural similarity (Wang, Bovik, Sheikh, Simoncelli: Image quality assessment, 2004), for maps and for the metric.
 
-use crate::pixels::separable::{correlate, gaussian_taps};
+use crate::kernels::ssim::{C1, C2, taps};
+use crate::pixels::separable::correlate;
 
 /// Half of the window's side, rounded down: 11 pixels in all.
 pub(super) const RADIUS: usize = 5;
-const SIGMA: f64 = 1.5;
-/// (0.01 · range)² and (0.03 · range)² with values in 0..1.
-const C1: f32 = 1e-4;
-const C2: f32 = 9e-4;
 
 /// Local structural similarity of two planes of rows of `width`, edges replicated.
 ///
 /// With d = a − b, 2·a·b = a² + b² − d² turns both factors into 1 − share of d, so that nothing is lost to rounding where
 /// the planes are nearly equal: (1 − d̄² / (ā² + b̄² + c₁)) · (1 − var d / (var a + var b + c₂)).
 pub(super) fn ssim_map(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
-    let taps = gaussian_taps(SIGMA, RADIUS);
+    let taps = taps();
     let filtered = |plane: Vec<f32>| correlate(&plane, width, &taps);
     let mut map = correlate(a, width, &taps);
     let difference = filtered(pairwise(a, b, |a, b| a - b));

@@ -43,7 +43,7 @@ const LEAST_PICTURES: usize = 2 * LEAST_HELD_OUT;
 /// Most pictures with defects of a validation on the way.
 const VAL_PICTURES: usize = 64;
 /// Times that a held-out picture is given defects for it, where there are few: by chance alone, nine pictures are told apart better or
-/// worse by several points.
+/// worse by several points. With up to 16 of them a validation takes two and a half times as long.
 const VAL_TIMES: usize = 4;
 
 /// Options of this task.
@@ -353,8 +353,9 @@ impl<'a> Judgement<'a> {
         return Self { network, input, scoring, device, scores, defective, pixels, marked };
     }
 
-    /// Of `pictures`, those that validations look at with defects, each with whether it is looked at for the first time, and so as it is, too.
-    fn of(pictures: &[Packed]) -> impl Iterator<Item = (&Packed, bool)> {
+    /// What a validation looks at: each of `pictures` up to [`VAL_TIMES`] times with defects, [`VAL_PICTURES`] in all; `true` the first time,
+    /// when it is judged without defects, too.
+    fn rounds(pictures: &[Packed]) -> impl Iterator<Item = (&Packed, bool)> {
         let times = (0..VAL_TIMES).flat_map(|time| pictures.iter().map(move |picture| (picture, time == 0)));
         times.take(VAL_PICTURES)
     }

@@ -1,5 +1,4 @@
-//! Losses on candle tensors, from primitive operations whose gradients are right (see `tests`, which compare with finite
-//! differences). All are means over the batch.
+//! Losses on candle tensors, with gradients that are right (see `tests`, which compare with finite differences). All are means over the batch.
 
 use candle_core::{CpuStorage, CustomOp2, D, Device, Layout, Shape, Tensor};
 
@@ -71,19 +70,27 @@ fn gradient_difference(output: &Tensor, target: &Tensor) -> Result<Tensor> {
     Ok((along(2)? + along(3)?)?)
 }
 
-/// Mean structural similarity (see [`crate::kernels::ssim`]), as a scalar tensor; it has a gradient by `a`.
+/// Mean structural similarity (see [`crate::kernels::ssim`]) of two tensors `[N, C, H, W]`, as a scalar tensor; it has a gradient by `a`,
+/// and none by `b`.
 pub fn ssim(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = a.dims4()?;
+    if a.dims() != b.dims() {
+        return Err(Error::Invalid(format!(
+            "the SSIM loss compares pictures of one size, not {:?} and {:?}",
+            a.dims(),
+            b.dims()
+        )));
+    }
     if height < WINDOW || width < WINDOW {
         return Err(Error::Invalid(format!(
             "the SSIM loss needs pictures of {WINDOW}x{WINDOW} pixels or more"
         )));
     }
+    let b = b.detach();
     if a.device().is_cpu() {
-        let [a, b] = [a.contiguous()?, b.detach().contiguous()?];
-        return Ok(a.apply_op2(&b, Ssim)?.mean_all()?);
+        return Ok(a.contiguous()?.apply_op2(&b.contiguous()?, Ssim)?.mean_all()?);
     }
-    ssim_by_tensors(a, b)
+    ssim_by_tensors(a, &b)
 }
 
 /// Mean similarity of each plane by the kernels: `[N, C]`.

@@ -132,8 +132,8 @@ impl Work for Multiply<'_> {
 }
 
 impl Multiply<'_> {
-    /// All positions of a stretch for one block, by tiles of `P` and, where that leaves less to do twice, of `H` and 4; the last tile
-    /// may overlap the one before.
+    /// All positions of a stretch for one block, by tiles of `P`, and of `H` or 4 where those would do much twice; the last tile may
+    /// overlap the one before.
     #[inline(always)]
     fn positions<V: Vector, const P: usize, const H: usize, const Q: usize>(
         &mut self,
@@ -149,7 +149,7 @@ impl Multiply<'_> {
         let mut position = first;
         while position < end {
             let left = end - position;
-            position += if left == P || left > 2 * H {
+            position += if left > 2 * H || (left > H && left <= P && end - first >= P) {
                 self.tile::<V, P, Q>(block, bias, out, position.min(end - P));
                 P
             } else if left > 4 && end - first >= H {
@@ -223,7 +223,7 @@ fn products<V: Vector, const P: usize, const Q: usize, const K: usize>(
     for k in 0..K {
         let weights: [V; Q] = std::array::from_fn(|q| V::load(&now[(k * Q + q) * V::LANES..]));
         *sums = std::array::from_fn(|p| {
-            // SAFETY: as above.
+            // SAFETY: `x[p]` has `K` values.
             let x = V::splat(unsafe { *x[p].get_unchecked(k) });
             std::array::from_fn(|q| sums[p][q].mul_add(x, weights[q]))
         });

@@ -65,13 +65,13 @@ fn gather(maps: &[Image], masks: &[Image]) -> (Defects, Vec<u32>) {
         pixels: Vec::new(),
         areas: Vec::new(),
     };
-    for (map, regions) in maps.iter().zip(masks) {
+    for (map, marks) in maps.iter().zip(masks) {
         assert_eq!(
             (map.height, map.width),
-            (regions.height, regions.width),
+            (marks.height, marks.width),
             "a mask has its map's size"
         );
-        let (values, mask) = (map.plane(0), regions.plane(0));
+        let (values, mask) = (map.plane(0), marks.plane(0));
         let pixels = values.iter().zip(mask);
         normal.extend(
             pixels
@@ -79,9 +79,11 @@ fn gather(maps: &[Image], masks: &[Image]) -> (Defects, Vec<u32>) {
                 .map(|(&value, _)| key(value)),
         );
         let first = defects.areas.len();
-        for run in runs(regions, is_defect) {
-            let (region, pixels) = (first + run.component, run.pixels(regions.width));
-            defects.areas.resize(defects.areas.len().max(region + 1), 0);
+        for run in runs(marks, is_defect) {
+            let (region, pixels) = (first + run.component, run.pixels(marks.width));
+            if region == defects.areas.len() {
+                defects.areas.push(0);
+            }
             defects.areas[region] += pixels.len() as u32;
             let pixels = values[pixels].iter();
             defects.pixels.extend(pixels.map(|&value| (key(value), region as u32)));

@@ -164,7 +164,7 @@ impl Objective for Marking {
     /// How well marks on held-out pictures, made ones or real defects put there, are told from the pictures themselves.
     fn validate(&self, network: &Network) -> Result<Metrics> {
         let mut judgement = Judgement::new(network, &self.input, self.scoring, &self.device);
-        for (i, (picture, first)) in Judgement::of(&self.held_out).enumerate() {
+        for (i, (picture, first)) in Judgement::rounds(&self.held_out).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
             let (good, _) = normalize(&self.input, picture.image());
             if first {
@@ -174,7 +174,9 @@ impl Objective for Marking {
                 Some(real) => real.transplanted(&good, &mut rng),
                 None => defects::mark(&good, &good, MARKS, &mut rng),
             };
-            judgement.add(&image, &mask)?;
+            if mask.data.iter().any(|&m| m > 0.5) {
+                judgement.add(&image, &mask)?;
+            }
         }
         Ok(judgement.metrics())
     }

@@ -120,7 +120,7 @@ impl Objective for Restoring {
     /// How well defects on held-out pictures, made ones or real ones put there, are told from the pictures themselves.
     fn validate(&self, network: &Network) -> Result<Metrics> {
         let mut judgement = Judgement::new(network, &self.input, self.scoring, &self.device);
-        for (i, (picture, first)) in Judgement::of(&self.held_out).enumerate() {
+        for (i, (picture, first)) in Judgement::rounds(&self.held_out).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
             let good = self.picture(picture, &mut rng);
             if first {

@@ -381,14 +381,15 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
             Vec::new()
         };
         let found: Vec<_> = found.iter().map(region).collect();
+        let draw = anomalous || matches!(sample.source, Source::Picture(_));
+        let picture = (draw && args.output != Path::new("-")).then(|| name + ".png");
         lines.write(&json!({
             "source": describe(&sample.source), "score": inspection.judged.then_some(inspection.score), "threshold": threshold,
             "normalized": inspection.judged.then(|| scale.score(inspection.score)), "anomalous": anomalous,
-            "regions": found,
+            "regions": found, "heat_map": picture,
         }))?;
-        let draw = anomalous || matches!(sample.source, Source::Picture(_));
-        if draw && args.output != Path::new("-") {
-            pictures::write(&args.output.join(name + ".png"), &heat_map(&image, &map, heat)?)?;
+        if let Some(picture) = picture {
+            pictures::write(&args.output.join(picture), &heat_map(&image, &map, heat)?)?;
         }
     }
     lines.finish()

@@ -118,6 +118,8 @@ fn anomaly_is_found_and_calibrated() {
         assert!(first["regions"][0][key].is_number(), "{key} in {first}");
     }
     assert_eq!(folder.names("found").len(), 7);
+    let picture = first["heat_map"].as_str().unwrap();
+    assert!(folder.path("found").join(picture).exists(), "{first}");
     assert_eq!(succeed(&["run", &model, &good, "-o", "-"]).lines().count(), 6);
 }
 

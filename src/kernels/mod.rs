@@ -1,7 +1,7 @@
 //! Convolution and its companions on CPU vectors and tiles: forward and backward.
 //!
-//! Plain functions on slices, row-major N, H, W, C: the channels of a pixel lie side by side ([`ssim`] compares planes). Those of training share their
-//! work out over rayon's current pool. Lengths that do not fit are a bug of the caller and panic. The same input gives the
+//! Plain functions on slices, row-major N, H, W, C: the channels of a pixel lie side by side ([`ssim`] compares planes). Those
+//! of training share their work out over rayon's current pool. Lengths that do not fit are a bug of the caller and panic. The same input gives the
 //! same bits for any number of threads.
 
 pub mod conv;

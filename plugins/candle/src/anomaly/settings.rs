@@ -141,7 +141,8 @@ impl Settings {
                 .nick("False-alarm rate")
                 .blurb(
                     "The share of good frames that may be called anomalous, from which the model's calibration gives the \
-                     threshold: 0.02 is 2 %. 0 stands for the rate the model was calibrated for. A `threshold` that is set goes first.",
+                     threshold: 0.02 is 2 %. 0 stands for the rate the model was calibrated for. A `threshold` that is set goes \
+                     first.",
                 )
                 .minimum(0.0)
                 .maximum(0.5)
@@ -190,7 +191,8 @@ impl Settings {
                 .nick("Drift window")
                 .blurb(
                     "The number of inspected frames whose median score is watched: when it leaves the range of the good frames of \
-                     the calibration, between their 10th and 90th hundredth, one warning goes on the bus, and another if it leaves it again. 0 stands for no watch; \
+                     the calibration, between their 10th and 90th hundredth, one warning goes on the bus, and another if it leaves it \
+                     again. 0 stands for no watch; \
                      under a `roi` there is none, because the calibration is of whole frames.",
                 )
                 .maximum(1_000_000)

@@ -13,6 +13,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Nhwc;
+use super::aligned::Aligned;
 use super::rows::{Arithmetic, Filter, Finish, Layout, Scratch, View};
 
 pub use weight::conv2d_grad_weight;
@@ -28,10 +29,10 @@ thread_local! {
 #[derive(Default)]
 struct Buffers {
     /// A strip of the source, and the same in another form.
-    strip: Vec<f32>,
-    prepared: Vec<f32>,
+    strip: Aligned,
+    prepared: Aligned,
     /// A strip of the output's gradient.
-    gradient: Vec<f32>,
+    gradient: Aligned,
     scratch: Scratch,
 }
 
@@ -155,7 +156,7 @@ fn inside(rows: &Range<isize>, height: usize) -> Range<usize> {
 }
 
 /// Copies some rows of a picture into memory of layout `to`. Returns how they lie there.
-fn copy_rows((x, from): (&[f32], Nhwc), rows: Range<usize>, to: &Layout, out: &mut Vec<f32>) -> Layout {
+fn copy_rows((x, from): (&[f32], Nhwc), rows: Range<usize>, to: &Layout, out: &mut Aligned) -> Layout {
     let layout = start_rows(rows.len(), to, out);
     for y in rows {
         layout.fill(
@@ -173,14 +174,14 @@ fn prepare_rows(
     rows: Range<usize>,
     bordered: &Layout,
     to: Layout,
-    line: &mut Vec<f32>,
-    out: &mut Vec<f32>,
+    line: &mut Aligned,
+    out: &mut Aligned,
     prepare: impl Fn(View, isize, &mut [f32]),
 ) -> Layout {
     let (capacity, has_zeros) = (1, false);
     #[rustfmt::skip]
     let one = Layout { capacity, has_zeros, ..bordered.clone() };
-    line.resize(one.len().max(line.len()), 0.0);
+    line.resize(one.len().max(line.len()));
     let layout = start_rows(rows.len(), &to, out);
     for y in rows {
         one.fill(&x[y * from.row()..(y + 1) * from.row()], &mut line[..one.len()]);
@@ -194,11 +195,11 @@ fn prepare_rows(
 }
 
 /// Memory for some rows of layout `to`, and its row of zeros.
-fn start_rows(rows: usize, to: &Layout, out: &mut Vec<f32>) -> Layout {
+fn start_rows(rows: usize, to: &Layout, out: &mut Aligned) -> Layout {
     let capacity = rows.max(1);
     #[rustfmt::skip]
     let layout = Layout { capacity, ..to.clone() };
-    out.resize(layout.len(), 0.0);
+    out.resize(layout.len());
     out[..layout.pitch].fill(0.0);
     layout
 }

@@ -4,6 +4,7 @@
 //! of training share their work out over rayon's current pool. Lengths that do not fit are a bug of the caller and panic. The same input gives the
 //! same bits for any number of threads.
 
+pub(crate) mod aligned;
 pub mod conv;
 pub mod norm;
 pub(crate) mod parts;

@@ -7,7 +7,7 @@ use crate::graph::{Interpolation, Op, Padding};
 use crate::kernels::Isa;
 use crate::kernels::norm::{Affine, affine_row};
 use crate::kernels::pointwise::{Activation, each2};
-use crate::kernels::rows::{self, Filter, Finish, Layout, Scratch, View, Window};
+use crate::kernels::rows::{self, Filter, Finish, Layout, Narrow, Scratch, View, Window};
 
 /// A step, with its constants in the form that its rows are computed from.
 pub(super) enum Kernel {
@@ -15,7 +15,13 @@ pub(super) enum Kernel {
     Input(usize),
     /// The rows of a value as a filter wants them.
     Prepare(Arc<Filter>),
-    Conv(Arc<Filter>, Vec<f32>, f32),
+    Conv {
+        filter: Arc<Filter>,
+        bias: Vec<f32>,
+        floor: f32,
+        /// Where its rows are made in bf16, for the only step that reads them.
+        narrow: Option<Narrow>,
+    },
     MaxPool(Window),
     AvgPool(Window),
     GlobalAvgPool,
@@ -93,7 +99,7 @@ impl Kernel {
         let here = row as isize;
         match self {
             Self::Input(_) => 0..0,
-            Self::Conv(filter, ..) => filter.rows(row),
+            Self::Conv { filter, .. } => filter.rows(row),
             Self::MaxPool(window) | Self::AvgPool(window) => window.rows(row),
             Self::GlobalAvgPool | Self::Flatten => 0..height as isize,
             Self::Nearest(factor) | Self::Shuffle(factor) => here / *factor as isize..here / *factor as isize + 1,
@@ -110,7 +116,7 @@ impl Kernel {
     /// Work of one row of its value, in clock cycles of a core, roughly.
     pub(super) fn cycles(&self, isa: Isa, from: &Layout, to: &Layout) -> f64 {
         match self {
-            Self::Conv(filter, ..) => filter.cycles(isa, to),
+            Self::Conv { filter, narrow, .. } => filter.cycles(isa, narrow.map_or(to.width, |narrow| narrow.width)),
             Self::Prepare(_) => (from.width * from.channels) as f64,
             _ => (to.width * to.channels) as f64,
         }
@@ -161,9 +167,17 @@ impl Kernel {
         match self {
             Self::Prepare(_) => unreachable!("returned above"),
             Self::Input(input) => reads.input(*input, row, out),
-            Self::Conv(filter, bias, floor) => {
+            Self::Conv {
+                filter,
+                bias,
+                floor,
+                narrow,
+            } => {
                 let finish = Finish { bias, floor: *floor };
-                filter.compute(arg(0), row, to.width, finish, scratch, out);
+                match narrow {
+                    Some(narrow) => filter.compute_narrow(arg(0), row, *narrow, finish, scratch, out),
+                    None => filter.compute(arg(0), row, to.width, finish, scratch, out),
+                }
             }
             Self::MaxPool(window) => rows::max_pool(covered(), channels, *window, out),
             Self::AvgPool(window) => {

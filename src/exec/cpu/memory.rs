@@ -3,9 +3,11 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::kernels::aligned::Aligned;
+
 /// Buffers that nothing uses at the moment. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Memory(Arc<Mutex<Vec<Vec<f32>>>>);
+pub(crate) struct Memory(Arc<Mutex<Vec<Aligned>>>);
 
 impl Memory {
     /// A buffer of `len` values, whatever they are.
@@ -15,7 +17,7 @@ impl Memory {
             Some(i) => free.swap_remove(i),
             None => {
                 drop(free);
-                vec![0.0; len]
+                Aligned::zeros(len)
             }
         };
         Buffer {
@@ -32,7 +34,7 @@ impl Memory {
 
 /// Values that go back to their [`Memory`] when they are dropped.
 pub(crate) struct Buffer {
-    data: Vec<f32>,
+    data: Aligned,
     memory: Memory,
 }
 

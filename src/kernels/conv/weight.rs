@@ -151,7 +151,7 @@ impl Strip<'_> {
         } = buffers;
         let layout = copy_rows(x, self.needed(x.1.h), self.bordered, strip);
         let own = copy_rows((g, to), self.rows.clone(), &Layout::new(to.c, to.h, to.w), gradient);
-        gradient.resize(own.len() + Outer::SLACK, 0.0);
+        gradient.resize(own.len() + Outer::SLACK);
         let [ins, outs] = [layout.channels, to.c].map(|channels| channels / conv.groups);
         let per_group = sums.len() / conv.groups;
         let taps = &mut scratch.offsets;
@@ -203,7 +203,7 @@ impl Strip<'_> {
                 rows::transform_gradient(self.isa, &line.from(y, 0)[..whole.pitch], to.c, out);
             },
         );
-        gradient.resize(own.len() + Outer::SLACK, 0.0);
+        gradient.resize(own.len() + Outer::SLACK);
         let taps = &mut scratch.offsets;
         taps.clear();
         taps.extend(0..ins);
@@ -245,7 +245,7 @@ impl Strip<'_> {
             },
         );
         let count = self.rows.len();
-        gradient.resize(way.output_words(count), 0.0);
+        gradient.resize(way.output_words(count));
         for (i, y) in self.rows.clone().enumerate() {
             way.pairs(&g[y * to.row()..(y + 1) * to.row()], i, count, gradient);
         }

@@ -5,9 +5,10 @@ use std::ops::Range;
 use super::layout::{Layout, View};
 use super::taps::{Axis, Taps};
 use super::tile::Target;
-use super::tiles::Tiles;
+use super::tiles::{self, Tiles};
 use super::winograd::Winograd;
 use crate::kernels::Isa;
+use crate::kernels::aligned::Aligned;
 use crate::kernels::conv::Conv;
 
 /// Least channels for Winograd's transforms to be worth their while.
@@ -72,11 +73,18 @@ pub(crate) struct Finish<'a> {
     pub floor: f32,
 }
 
+/// How a row lies in bf16: values of zeros before its pixels, and the pixels.
+#[derive(Clone, Copy)]
+pub(crate) struct Narrow {
+    pub before: usize,
+    pub width: usize,
+}
+
 /// What a thread needs beside the values.
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub offsets: Vec<usize>,
-    pub products: Vec<f32>,
+    pub products: Aligned,
 }
 
 impl Filter {
@@ -188,6 +196,34 @@ impl Filter {
         }
     }
 
+    /// How rows of the result would lie in bf16, as `reader` wants them; `None` where either of them does not work so.
+    pub fn narrow(&self, reader: &Filter, width: usize) -> Option<Narrow> {
+        match (self, reader) {
+            (Self::Taps(taps), Self::Taps(reader)) if taps.is_in_bf16() && reader.is_in_bf16() => Some(Narrow {
+                before: reader.before(),
+                width,
+            }),
+            _ => None,
+        }
+    }
+
+    /// As [`Filter::compute`], a row in bf16.
+    pub fn compute_narrow(
+        &self,
+        from: View,
+        row: usize,
+        narrow: Narrow,
+        finish: Finish,
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) {
+        let Self::Taps(taps) = self else {
+            unreachable!("only those by taps are in bf16")
+        };
+        let out = tiles::between_zeros(narrow.before, narrow.width * taps.outs(), out);
+        taps.compute_bf16(from, row, narrow.width, finish, &mut scratch.offsets, out);
+    }
+
     /// Makes `scratch` large enough.
     pub fn reserve(&self, scratch: &mut Scratch) {
         match self {
@@ -197,15 +233,23 @@ impl Filter {
             }
             Self::Winograd(winograd) => {
                 let len = scratch.products.len().max(winograd.scratch());
-                scratch.products.resize(len, 0.0);
+                scratch.products.resize(len);
             }
         }
     }
 
-    /// Clock cycles of a core for a row of layout `to`, roughly.
-    pub fn cycles(&self, isa: Isa, to: &Layout) -> f64 {
-        let values = (to.width * to.channels) as f64;
-        let padded = (to.width * to.channels.next_multiple_of(isa.lanes())) as f64;
+    /// Channels of the result.
+    pub fn outs(&self) -> usize {
+        match self {
+            Self::Taps(taps) => taps.outs(),
+            Self::Winograd(winograd) => winograd.outs(),
+        }
+    }
+
+    /// Clock cycles of a core for a row of `width` pixels, roughly.
+    pub fn cycles(&self, isa: Isa, width: usize) -> f64 {
+        let values = (width * self.outs()) as f64;
+        let padded = (width * self.outs().next_multiple_of(isa.lanes())) as f64;
         match self {
             Self::Taps(taps) => taps.cycles(isa, padded),
             Self::Winograd(winograd) => padded * winograd.depth() / (2 * isa.lanes()) as f64 + values,

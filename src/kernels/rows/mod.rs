@@ -14,7 +14,7 @@ mod tiles;
 mod winograd;
 
 pub use filter::Arithmetic;
-pub(crate) use filter::{Filter, Finish, Scratch, WINOGRAD, is_winograd};
+pub(crate) use filter::{Filter, Finish, Narrow, Scratch, WINOGRAD, is_winograd};
 pub(crate) use layout::{Layout, View};
 pub(crate) use outer::Outer;
 pub(crate) use pixels::*;

@@ -7,6 +7,7 @@ use super::layout::View;
 use super::tile::{Panel, Source, Target};
 use super::tiles::{self, TilePanel, Tiles};
 use crate::kernels::Isa;
+use crate::kernels::aligned::LINE;
 
 /// Products of a cycle on tiles, about.
 const TILES_RATE: f64 = 300.0;
@@ -116,17 +117,32 @@ impl Taps {
         }
     }
 
-    /// f32 words of a row in bf16, with its border and what is read beyond it; `None` where rows are read as they are.
+    /// f32 words of a row in bf16, with its border and what is read beyond it, up to whole cache lines; `None` where rows are read as they are.
     pub fn words(&self, from: usize, to: usize) -> Option<usize> {
         self.tiles?;
         let read = to.div_ceil(self.up).next_multiple_of(tiles::POSITIONS) * self.up;
         let pixels = self.left() + self.end(read).max(from);
-        Some((pixels * self.ins + tiles::DEPTH).div_ceil(2))
+        Some((pixels * self.ins + tiles::DEPTH).div_ceil(2).next_multiple_of(LINE))
     }
 
     /// A row of pixels to bf16, zeros around it.
     pub fn convert(&self, pixels: &[f32], out: &mut [f32]) {
-        tiles::convert(pixels, self.left() * self.ins, out);
+        tiles::convert(pixels, self.before(), out);
+    }
+
+    /// Values before the pixels of a row in bf16.
+    pub fn before(&self) -> usize {
+        self.left() * self.ins
+    }
+
+    /// Channels of the result.
+    pub fn outs(&self) -> usize {
+        self.groups * self.outs
+    }
+
+    /// Whether it works on tiles.
+    pub fn is_in_bf16(&self) -> bool {
+        self.tiles.is_some()
     }
 
     /// Most offsets that [`Taps::compute`] lists.
@@ -149,6 +165,58 @@ impl Taps {
         finish: Finish,
         offsets: &mut Vec<usize>,
         out: &mut [f32],
+    ) {
+        self.each(
+            from,
+            row,
+            width,
+            finish,
+            offsets,
+            out,
+            |weights, x, offsets, [len, step], count, to| match weights {
+                #[rustfmt::skip]
+            Weights::Vectors(panel) => panel.multiply(Source { x, offsets, len, step }, count, to),
+                Weights::Tiles(panel) => panel.multiply(tiles::as_bf16(x), offsets, step, count, to),
+            },
+        );
+    }
+
+    /// The same in bf16; only on tiles.
+    pub fn compute_bf16(
+        &self,
+        from: View,
+        row: usize,
+        width: usize,
+        finish: Finish,
+        offsets: &mut Vec<usize>,
+        out: &mut [u16],
+    ) {
+        self.each(
+            from,
+            row,
+            width,
+            finish,
+            offsets,
+            out,
+            |weights, x, offsets, [_, step], count, to| match weights {
+                Weights::Vectors(_) => unreachable!("rows in bf16 are made on tiles"),
+                Weights::Tiles(panel) => panel.multiply(tiles::as_bf16(x), offsets, step, count, to),
+            },
+        );
+    }
+
+    /// Calls `multiply(weights, values, offsets, [length of a piece, step], count, target)` for all that row `row`, of `width` pixels, is made of.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "those of both callers, and what they do")]
+    fn each<T>(
+        &self,
+        from: View,
+        row: usize,
+        width: usize,
+        finish: Finish,
+        offsets: &mut Vec<usize>,
+        out: &mut [T],
+        multiply: impl Fn(&Weights, &[f32], &[usize], [usize; 2], usize, Target<T>),
     ) {
         let Self {
             up, ins, outs, groups, ..
@@ -177,12 +245,7 @@ impl Taps {
                     bias: finish.bias.get(group * outs..(group + 1) * outs).unwrap_or_default(),
                     floor: finish.floor,
                 };
-                let (x, len, step) = (from.data, piece, self.down * ins);
-                match weights {
-                    #[rustfmt::skip]
-                    Weights::Vectors(panel) => panel.multiply(Source { x, offsets, len, step }, count, to),
-                    Weights::Tiles(panel) => panel.multiply(tiles::as_bf16(x), offsets, step, count, to),
-                }
+                multiply(weights, from.data, offsets, [piece, self.down * ins], count, to);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The inner loop of every convolution on rows of pixels: a few positions times a few registers of output channels.
 
+use crate::kernels::aligned::Aligned;
 use crate::kernels::simd::{Isa, Vector, Work, run};
 use crate::kernels::team::share;
 
@@ -18,7 +19,7 @@ pub(crate) struct Panel {
     isa: Isa,
     outs: usize,
     depth: usize,
-    data: Vec<f32>,
+    data: Aligned,
 }
 
 /// Where the factors of a position lie: `len` values from each of `offsets` on, `step` values further for the next one.
@@ -32,8 +33,8 @@ pub(crate) struct Source<'a> {
 
 /// Where the sums of a position go, `step` values further for the next one, and what is done to them before: they start
 /// from `bias` (zero where it is empty) and end at least at `floor`.
-pub(crate) struct Target<'a> {
-    pub out: &'a mut [f32],
+pub(crate) struct Target<'a, T = f32> {
+    pub out: &'a mut [T],
     pub step: usize,
     pub bias: &'a [f32],
     pub floor: f32,
@@ -61,8 +62,8 @@ impl Panel {
         fill: impl Fn(usize, usize, usize, [&mut [f32]; N]) + Sync,
     ) -> [Self; N] {
         let lanes = isa.lanes();
-        let mut data: [Vec<f32>; N] = std::array::from_fn(|_| vec![0.0; outs.next_multiple_of(lanes) * depth]);
-        let mut rest = data.each_mut().map(Vec::as_mut_slice);
+        let mut data: [Aligned; N] = std::array::from_fn(|_| Aligned::zeros(outs.next_multiple_of(lanes) * depth));
+        let mut rest = data.each_mut().map(|data| &mut data[..]);
         let mut blocks = Vec::new();
         for first in (0..outs).step_by(2 * lanes) {
             let width = if outs - first > lanes { 2 * lanes } else { lanes };
@@ -115,7 +116,7 @@ impl Work for Multiply<'_> {
     fn run<V: Vector>(mut self) {
         for first in (0..self.count).step_by(STRETCH) {
             let end = self.count.min(first + STRETCH);
-            let mut data = self.panel.data.as_slice();
+            let mut data = &self.panel.data[..];
             for out in (0..self.panel.outs).step_by(2 * V::LANES) {
                 let wide = self.panel.outs - out > V::LANES;
                 let (block, rest) = data.split_at(self.panel.depth * V::LANES * if wide { 2 } else { 1 });

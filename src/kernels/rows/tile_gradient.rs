@@ -1,9 +1,12 @@
 //! The gradient of a convolution's weight in bf16 on tiles.
 
 use super::outer::Outer;
-use super::tiles::{Block, DEPTH, POSITIONS, ROWS, Ready, SUMS, TILE, Tiles, as_bf16, as_bf16_mut, to_bf16};
+use super::tiles::{Block, DEPTH, ROWS, Ready, Sums, TILE, Tiles, as_bf16, as_bf16_mut, to_bf16};
 use crate::kernels::conv::Conv;
 use crate::kernels::simd::{Vector, Work, run_best};
+
+/// Channels of the input whose sums are taken together.
+const CHANNELS: usize = 2 * ROWS;
 
 /// The gradient of a convolution's weight: sums over positions of the products of input and output's gradient, with as
 /// many positions a piece as a tile is deep. The convolution has one group.
@@ -14,7 +17,7 @@ pub(crate) struct TileGradient {
     outs: usize,
     /// Pieces of a row of the output.
     pieces: usize,
-    /// Values of a channel of a row, for one phase of the stride.
+    /// Values of a channel of a row, for one phase of the stride: whole cache lines.
     plane: usize,
 }
 
@@ -23,14 +26,16 @@ impl TileGradient {
     pub fn new(tiles: Tiles, conv: &Conv, [ins, outs]: [usize; 2], [from, to]: [usize; 2]) -> Self {
         let pieces = to.div_ceil(DEPTH);
         let read = pieces * DEPTH + (conv.kernel - 1) * conv.dilation / conv.stride;
-        let plane = read.max((conv.padding + from).div_ceil(conv.stride));
+        let plane = read
+            .max((conv.padding + from).div_ceil(conv.stride))
+            .next_multiple_of(DEPTH);
         #[rustfmt::skip]
         return Self { tiles, conv: *conv, ins, outs, pieces, plane };
     }
 
     /// f32 words of a row of the input in [`TileGradient::planes`]' form.
     pub fn input_words(&self) -> usize {
-        (self.conv.stride * self.ins.next_multiple_of(POSITIONS) * self.plane).div_ceil(2)
+        (self.conv.stride * self.ins.next_multiple_of(CHANNELS) * self.plane).div_ceil(2)
     }
 
     /// f32 words of the gradient of `rows` rows in [`TileGradient::pairs`]' form.
@@ -65,9 +70,9 @@ impl TileGradient {
     #[rustfmt::skip]
     pub fn add(&self, x: &[f32], start: impl Fn(usize, usize) -> usize, g: &[f32], rows: usize, offsets: &mut Vec<usize>, sums: &mut [f32]) {
         let Conv { kernel, stride, dilation, .. } = self.conv;
-        let (x, g, channels) = (as_bf16(x), as_bf16(g), self.ins.next_multiple_of(POSITIONS));
+        let (x, g, channels) = (as_bf16(x), as_bf16(g), self.ins.next_multiple_of(CHANNELS));
         let (ready, pitch) = (Ready::new(self.tiles), Outer::pitch(self.outs));
-        let mut tile = [0.0; SUMS];
+        let mut tile = Sums::ZERO;
         for (row, column) in (0..kernel * kernel).map(|tap| (tap / kernel, tap % kernel)) {
             let shift = column * dilation;
             let phase = shift % stride * channels * self.plane + shift / stride;
@@ -78,11 +83,11 @@ impl TileGradient {
             for out in (0..self.outs).step_by(2 * ROWS) {
                 let groups = (self.outs - out).div_ceil(ROWS).min(2);
                 let g = &g[rows * self.pieces * out / ROWS * TILE..][..offsets.len() * groups * TILE];
-                for i in (0..self.ins).step_by(POSITIONS) {
-                    let (first, step, weights) = (i * self.plane, self.plane, g);
-                    ready.multiply(Block { x, offsets, first, step, weights, groups }, &mut tile);
+                for i in (0..self.ins).step_by(CHANNELS) {
+                    let (first, step, rows, weights) = (i * self.plane, self.plane, CHANNELS, g);
+                    ready.multiply(Block { x, offsets, first, step, rows, weights, groups }, &mut tile);
                     let sums = &mut sums[((row * kernel + column) * self.ins + i) * pitch..];
-                    for (sums, tile) in sums.chunks_mut(pitch).zip(tile.chunks_exact(2 * ROWS)).take(self.ins - i) {
+                    for (sums, tile) in sums.chunks_mut(pitch).zip(tile.0.chunks_exact(groups * ROWS)).take(self.ins - i) {
                         let outs = (self.outs - out).min(2 * ROWS);
                         sums[out..out + outs].iter_mut().zip(tile).for_each(|(sum, x)| *sum += x);
                     }
@@ -108,7 +113,7 @@ impl Work for Planes<'_> {
         let TileGradient {
             ins, plane, ref conv, ..
         } = *self.way;
-        let channels = ins.next_multiple_of(POSITIONS);
+        let channels = ins.next_multiple_of(CHANNELS);
         self.out.fill(0);
         let place = |x: usize| (conv.padding + x) % conv.stride * channels * plane + (conv.padding + x) / conv.stride;
         let mut whole = 0;

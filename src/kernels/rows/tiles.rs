@@ -6,7 +6,8 @@
 
 use std::marker::PhantomData;
 
-use super::tile::{Target, start, store};
+use super::tile::{Target, start};
+use crate::kernels::aligned::Aligned;
 use crate::kernels::simd::{Vector, Work, run_best};
 
 /// Environment variable: `emulated` lets bf16 run, slowly, on a CPU without AMX, for tests and to measure what it costs in
@@ -17,12 +18,17 @@ pub const BF16_VARIABLE: &str = "GST_CANDLE_BF16";
 pub(super) const DEPTH: usize = 32;
 /// Rows of a tile: positions or, of weights, pairs of products.
 pub(super) const ROWS: usize = 16;
-/// Positions of a block: two tiles.
-pub(super) const POSITIONS: usize = 2 * ROWS;
+/// Most positions of a block.
+pub(super) const POSITIONS: usize = 4 * ROWS;
 /// Weights of a tile.
 pub(super) const TILE: usize = DEPTH * ROWS;
-/// Sums of a block's positions and two groups of 16 output channels.
-pub(super) const SUMS: usize = POSITIONS * 2 * ROWS;
+/// Sums of a block, for each of its positions one or two groups of 16 output channels.
+#[repr(C, align(64))]
+pub(super) struct Sums(pub [f32; POSITIONS * ROWS]);
+
+impl Sums {
+    pub const ZERO: Self = Self([0.0; POSITIONS * ROWS]);
+}
 
 /// What multiplies tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +61,14 @@ impl Tiles {
     }
 }
 
-/// Factors: 32 rows of values, `step` apart from `first` on, in pieces that begin at `offsets`; and for each piece the tiles of
-/// one or two `groups` of 16 columns.
+/// Factors: 32 or, with one group, 64 rows of values, `step` apart from `first` on, in pieces that begin at `offsets`; and for each piece the
+/// tiles of one or two `groups` of 16 columns.
 pub(super) struct Block<'a> {
     pub x: &'a [u16],
     pub offsets: &'a [usize],
     pub first: usize,
     pub step: usize,
+    pub rows: usize,
     pub weights: &'a [u16],
     pub groups: usize,
 }
@@ -78,8 +85,8 @@ impl Ready {
         Self(tiles, PhantomData)
     }
 
-    /// The sums of a block's products: `sums` has 32 values for each of its rows.
-    pub fn multiply(&self, block: Block, sums: &mut [f32; SUMS]) {
+    /// The sums of a block's products.
+    pub fn multiply(&self, block: Block, sums: &mut Sums) {
         match self.0 {
             Tiles::Emulated => emulate(block, sums),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -104,18 +111,19 @@ impl Drop for Ready {
 pub(super) struct TilePanel {
     tiles: Tiles,
     outs: usize,
-    weights: Vec<u16>,
+    /// In bf16.
+    weights: Aligned,
 }
 
 impl TilePanel {
     /// For sums over `runs` runs of `len` products; `weight(out, k)`, `k` running over all.
     pub fn new(tiles: Tiles, outs: usize, runs: usize, len: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
         let pieces = len.div_ceil(DEPTH);
-        let mut weights = Vec::new();
+        let mut packed = Vec::new();
         for first in (0..outs).step_by(2 * ROWS) {
             for (run, piece) in (0..runs * pieces).map(|k| (k / pieces, k % pieces)) {
                 for group in (first..outs.min(first + 2 * ROWS)).step_by(ROWS) {
-                    weights.extend((0..TILE).map(|at| {
+                    packed.extend((0..TILE).map(|at| {
                         // Pairs of products stand side by side.
                         let (out, k) = (group + at % DEPTH / 2, piece * DEPTH + at / DEPTH * 2 + at % 2);
                         let is_there = out < outs && k < len;
@@ -124,49 +132,99 @@ impl TilePanel {
                 }
             }
         }
+        let mut weights = Aligned::zeros(packed.len() / 2);
+        as_bf16_mut(&mut weights).copy_from_slice(&packed);
         #[rustfmt::skip]
         return Self { tiles, outs, weights };
     }
 
     /// For each of `count` positions and every output channel the sum of the products of the pieces that begin at
-    /// `offsets`, `step` values further for the next position. Positions up to a multiple of 32 are read.
-    pub fn multiply(&self, x: &[u16], offsets: &[usize], step: usize, count: usize, mut to: Target) {
+    /// `offsets`, `step` values further for the next position. Positions up to a multiple of 64 are read.
+    pub fn multiply<T: Stored>(&self, x: &[u16], offsets: &[usize], step: usize, count: usize, to: Target<T>) {
         assert!(count == 0 || to.out.len() >= (count - 1) * to.step + self.outs);
-        let mut weights = self.weights.as_slice();
-        let mut sums = [0.0; SUMS];
-        let ready = Ready::new(self.tiles);
-        for channel in (0..self.outs).step_by(2 * ROWS) {
-            let groups = (self.outs - channel).div_ceil(ROWS).min(2);
+        let panel = self;
+        #[rustfmt::skip]
+        run_best(Multiply { panel, x, offsets, step, count, to });
+    }
+}
+
+/// See [`TilePanel::multiply`].
+struct Multiply<'a, T> {
+    panel: &'a TilePanel,
+    x: &'a [u16],
+    offsets: &'a [usize],
+    step: usize,
+    count: usize,
+    to: Target<'a, T>,
+}
+
+impl<T: Stored> Work for Multiply<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        #[rustfmt::skip]
+        let Self { panel: TilePanel { tiles, outs, weights }, x, offsets, step, count, mut to } = self;
+        let mut weights = as_bf16(weights);
+        let mut sums = Sums::ZERO;
+        let ready = Ready::new(*tiles);
+        for channel in (0..*outs).step_by(2 * ROWS) {
+            let groups = (outs - channel).div_ceil(ROWS).min(2);
             let (now, rest) = weights.split_at(offsets.len() * groups * TILE);
             weights = rest;
-            for first in (0..count).step_by(POSITIONS) {
-                let block = Block {
-                    x,
-                    offsets,
-                    first: first * step,
-                    step,
-                    weights: now,
-                    groups,
-                };
-                ready.multiply(block, &mut sums);
-                let count = POSITIONS.min(count - first);
-                let channels = channel..self.outs.min(channel + 2 * ROWS);
-                let (sums, to) = (&sums, &mut to);
+            // Four tiles of sums: a product is ready when three more have begun.
+            let rows = POSITIONS / groups;
+            for position in (0..count).step_by(rows) {
+                let (first, weights) = (position * step, now);
                 #[rustfmt::skip]
-                run_best(Store { sums, first, count, channels, to });
+                ready.multiply(Block { x, offsets, first, step, rows, weights, groups }, &mut sums);
+                let sums = sums.0.chunks_exact(groups * ROWS).take(count - position);
+                for first in (channel..(channel + groups * ROWS).min(*outs)).step_by(V::LANES) {
+                    finish::<V, T>(sums.clone(), first - channel, &mut to, position, first..*outs);
+                }
             }
+        }
+    }
+}
+
+/// Finishes and stores the sums of positions from `position` on, those from place `at` on of each of them being of the channels from
+/// the first of `channels` on.
+#[inline(always)]
+fn finish<'a, V: Vector, T: Stored>(
+    sums: impl Iterator<Item = &'a [f32]>,
+    at: usize,
+    to: &mut Target<T>,
+    position: usize,
+    channels: std::ops::Range<usize>,
+) {
+    let (bias, floor) = (start::<V>(to.bias, channels.start), V::splat(to.floor));
+    let left = channels.len();
+    let outs = to.out[position * to.step + channels.start..].chunks_mut(to.step);
+    if left >= V::LANES {
+        for (sums, out) in sums.zip(outs) {
+            T::store(V::load(&sums[at..]).add(bias).at_least(floor), out);
+        }
+    } else {
+        for (sums, out) in sums.zip(outs) {
+            T::store_part(V::load(&sums[at..]).add(bias).at_least(floor), &mut out[..left]);
         }
     }
 }
 
 /// A row in bf16 behind `before` zeros, with zeros up to the end of `out`.
 pub(super) fn convert(row: &[f32], before: usize, out: &mut [f32]) {
+    let out = between_zeros(before, row.len(), out);
+    #[rustfmt::skip]
+    run_best(Convert { row, out });
+}
+
+/// `len` values of bf16 in `out`, what is before and behind them filled with zeros.
+pub(super) fn between_zeros(before: usize, len: usize, out: &mut [f32]) -> &mut [u16] {
     let (zeros, rest) = as_bf16_mut(out).split_at_mut(before);
-    let (inside, after) = rest.split_at_mut(row.len());
+    let (inside, after) = rest.split_at_mut(len);
     zeros.fill(0);
     after.fill(0);
-    #[rustfmt::skip]
-    run_best(Convert { row, out: inside });
+    inside
 }
 
 /// The nearest bf16, ties to even; NaN stays NaN.
@@ -209,39 +267,48 @@ impl Work for Convert<'_> {
     }
 }
 
-/// Stores the sums of `count` positions from `first` on.
-struct Store<'a, 'b> {
-    sums: &'a [f32; SUMS],
-    first: usize,
-    count: usize,
-    channels: std::ops::Range<usize>,
-    to: &'a mut Target<'b>,
+/// What sums are stored as.
+pub(crate) trait Stored: Copy {
+    /// Stores all lanes.
+    fn store<V: Vector>(x: V, out: &mut [Self]);
+    /// Stores the first lanes, as many as `out` has room for.
+    fn store_part<V: Vector>(x: V, out: &mut [Self]);
 }
 
-impl Work for Store<'_, '_> {
-    type Output = ();
+impl Stored for f32 {
+    #[inline(always)]
+    fn store<V: Vector>(x: V, out: &mut [Self]) {
+        x.store(out);
+    }
 
     #[inline(always)]
-    fn run<V: Vector>(self) {
-        let floor = V::splat(self.to.floor);
-        for channel in self.channels.clone().step_by(V::LANES) {
-            let bias = start::<V>(self.to.bias, channel);
-            for position in 0..self.count {
-                let sum = V::load(&self.sums[position * 2 * ROWS + channel - self.channels.start..]).add(bias);
-                let out = &mut self.to.out[(self.first + position) * self.to.step + channel..];
-                store(sum.at_least(floor), out, self.channels.end - channel);
-            }
-        }
+    fn store_part<V: Vector>(x: V, out: &mut [Self]) {
+        x.store_part(out, out.len());
+    }
+}
+
+/// bf16.
+impl Stored for u16 {
+    #[inline(always)]
+    fn store<V: Vector>(x: V, out: &mut [Self]) {
+        Self::store_part(x, &mut out[..V::LANES]);
+    }
+
+    #[inline(always)]
+    fn store_part<V: Vector>(x: V, out: &mut [Self]) {
+        let mut values = [0.0; ROWS];
+        x.store(&mut values);
+        out.iter_mut().zip(values).for_each(|(out, x)| *out = to_bf16(x));
     }
 }
 
 /// What [`amx::multiply`] does.
-fn emulate(block: Block, sums: &mut [f32; SUMS]) {
+fn emulate(block: Block, sums: &mut Sums) {
     #[rustfmt::skip]
-    let Block { x, offsets, first, step, weights, groups } = block;
-    sums.fill(0.0);
+    let Block { x, offsets, first, step, rows, weights, groups } = block;
+    sums.0.fill(0.0);
     for (offset, weights) in offsets.iter().zip(weights.chunks_exact(groups * TILE)) {
-        for (position, sums) in sums.chunks_exact_mut(2 * ROWS).enumerate() {
+        for (position, sums) in sums.0.chunks_exact_mut(groups * ROWS).take(rows).enumerate() {
             let x = &x[offset + first + position * step..][..DEPTH];
             for (weights, sums) in weights.chunks_exact(TILE).zip(sums.chunks_exact_mut(ROWS)) {
                 for (pair, weights) in x.chunks_exact(2).zip(weights.chunks_exact(DEPTH)) {
@@ -261,7 +328,7 @@ mod amx {
     use std::arch::x86_64::__cpuid_count;
     use std::sync::OnceLock;
 
-    use super::{Block, DEPTH, POSITIONS, ROWS, SUMS, TILE};
+    use super::{Block, DEPTH, ROWS, Sums, TILE};
 
     /// Whether this CPU has AMX with bf16, and the system lets this process use it.
     pub(super) fn is_here() -> bool {
@@ -313,24 +380,24 @@ mod amx {
     }
 
     /// See [`super::Ready::multiply`]. Only between [`begin`] and [`end`].
-    pub(super) fn multiply(block: Block, sums: &mut [f32; SUMS]) {
+    pub(super) fn multiply(block: Block, sums: &mut Sums) {
         #[rustfmt::skip]
-        let Block { x, offsets, first, step, weights, groups } = block;
+        let Block { x, offsets, first, step, rows, weights, groups } = block;
         let most = offsets.iter().max().copied().unwrap_or(0);
-        assert!(x.len() >= most + first + (POSITIONS - 1) * step + DEPTH);
+        assert!(x.len() >= most + first + (rows - 1) * step + DEPTH);
         if offsets.is_empty() {
-            return sums.fill(0.0);
+            return sums.0.fill(0.0);
         }
-        assert!(weights.len() == offsets.len() * groups * TILE && (1..=2).contains(&groups));
-        let [x, second] = [first, first + ROWS * step].map(|at| &raw const x[at]);
-        // Tiles 0 to 3 sum up: 0 and 1 the first 16 positions, 2 and 3 the others; 4 and 5 are positions, 6 and 7 weights.
-        // The arguments are what is done for the second 16 output channels.
+        assert!(weights.len() == offsets.len() * groups * TILE);
+        // Tiles 0 to 3 sum up. The arguments are what is done with a piece, beginning with tile 4 where the first 16 positions are loaded
+        // and tile 6 with the first weights, how many bytes of weights it takes, and how the sums are stored.
         macro_rules! products {
-            ($zero:literal, $load:literal, $multiply:literal, $bytes:literal, $store:literal) => {
+            ($multiply:literal, $bytes:literal, $store:literal $(, $name:ident = $value:expr)?) => {
                 asm!(
                     "tilezero tmm0",
+                    "tilezero tmm1",
                     "tilezero tmm2",
-                    $zero,
+                    "tilezero tmm3",
                     "2:",
                     "mov {at}, [{offset}]",
                     "lea {piece}, [{x} + 2*{at}]",
@@ -338,22 +405,17 @@ mod amx {
                     "tileloadd tmm6, [{weight} + {row}*1]",
                     "lea {piece}, [{second} + 2*{at}]",
                     "tileloadd tmm5, [{piece} + {stride}*1]",
-                    $load,
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
                     $multiply,
                     "add {offset}, 8",
                     concat!("add {weight}, ", $bytes),
                     "dec {count}",
                     "jnz 2b",
-                    "shl {row}, 1",
-                    "tilestored [{sum} + {row}*1], tmm0",
-                    "tilestored [{sum} + {row}*1 + 2048], tmm2",
                     $store,
-                    x = in(reg) x,
-                    second = in(reg) second,
+                    x = in(reg) &raw const x[first],
+                    second = in(reg) &raw const x[first + ROWS * step],
+                    $($name = in(reg) $value,)?
                     stride = in(reg) 2 * step,
-                    sum = in(reg) sums.as_mut_ptr(),
+                    sum = in(reg) sums.0.as_mut_ptr(),
                     offset = inout(reg) offsets.as_ptr() => _,
                     weight = inout(reg) weights.as_ptr() => _,
                     count = inout(reg) offsets.len() => _,
@@ -367,18 +429,46 @@ mod amx {
             };
         }
         // SAFETY: the CPU has AMX and its tiles are configured (`begin`). The last piece of the last position lies in `x`, and
-        // there is a tile of weights for each piece and group, as asserted above; `sums` holds both groups.
+        // there is a tile of weights for each piece and group, as asserted above; `sums` holds four tiles.
         unsafe {
-            if groups == 2 {
-                products!(
-                    "tilezero tmm1\ntilezero tmm3",
-                    "tileloadd tmm7, [{weight} + {row}*1 + 1024]",
-                    "tdpbf16ps tmm1, tmm4, tmm7\ntdpbf16ps tmm3, tmm5, tmm7",
+            match (rows / ROWS, groups) {
+                (2, 2) => products!(
+                    "tileloadd tmm7, [{weight} + {row}*1 + 1024]
+                     tdpbf16ps tmm0, tmm4, tmm6
+                     tdpbf16ps tmm2, tmm5, tmm6
+                     tdpbf16ps tmm1, tmm4, tmm7
+                     tdpbf16ps tmm3, tmm5, tmm7",
                     "2048",
-                    "tilestored [{sum} + {row}*1 + 64], tmm1\ntilestored [{sum} + {row}*1 + 2112], tmm3"
-                );
-            } else {
-                products!("", "", "", "1024", "");
+                    "shl {row}, 1
+                     tilestored [{sum} + {row}*1], tmm0
+                     tilestored [{sum} + {row}*1 + 64], tmm1
+                     tilestored [{sum} + {row}*1 + 2048], tmm2
+                     tilestored [{sum} + {row}*1 + 2112], tmm3"
+                ),
+                (2, 1) => products!(
+                    "tdpbf16ps tmm0, tmm4, tmm6
+                     tdpbf16ps tmm1, tmm5, tmm6",
+                    "1024",
+                    "tilestored [{sum} + {row}*1], tmm0
+                     tilestored [{sum} + {row}*1 + 1024], tmm1"
+                ),
+                (4, 1) => products!(
+                    "add {piece}, {tile}
+                     tileloadd tmm7, [{piece} + {stride}*1]
+                     tdpbf16ps tmm0, tmm4, tmm6
+                     add {piece}, {tile}
+                     tileloadd tmm4, [{piece} + {stride}*1]
+                     tdpbf16ps tmm1, tmm5, tmm6
+                     tdpbf16ps tmm2, tmm7, tmm6
+                     tdpbf16ps tmm3, tmm4, tmm6",
+                    "1024",
+                    "tilestored [{sum} + {row}*1], tmm0
+                     tilestored [{sum} + {row}*1 + 1024], tmm1
+                     tilestored [{sum} + {row}*1 + 2048], tmm2
+                     tilestored [{sum} + {row}*1 + 3072], tmm3",
+                    tile = 2 * ROWS * step
+                ),
+                _ => unreachable!("{rows} rows, {groups} groups"),
             }
         }
     }

@@ -105,8 +105,37 @@ impl Builder<'_> {
         let [left, right] = filter.reach(from.width, to.width);
         self.built.layouts[arg].reach(left, right);
         if let Some(prepared) = filter.prepared(&self.built.layouts[arg], to.width) {
-            arg = self.push(Kernel::Prepare(filter.clone()), vec![arg], prepared);
+            if !self.narrows(step, arg, &filter) {
+                arg = self.push(Kernel::Prepare(filter.clone()), vec![arg], prepared.clone());
+            }
+            self.built.layouts[arg] = prepared;
         }
-        self.push(Kernel::Conv(filter, bias, floor), vec![arg], to)
+        let narrow = None;
+        #[rustfmt::skip]
+        return self.push(Kernel::Conv { filter, bias, floor, narrow }, vec![arg], to);
+    }
+
+    /// Whether `step`, by `filter`, alone reads stage `arg`, and that can give the form that `filter` wants: then it does from now on.
+    fn narrows(&mut self, step: &Step, arg: usize, filter: &Filter) -> bool {
+        let width = self.built.layouts[arg].width;
+        let Kernel::Conv {
+            filter: giver, narrow, ..
+        } = &mut self.built.stages[arg].kernel
+        else {
+            return false;
+        };
+        let value = step.args[0];
+        let readers = self
+            .program
+            .steps
+            .iter()
+            .flat_map(|step| &step.args)
+            .filter(|arg| **arg == value)
+            .count();
+        if readers > 1 || self.program.outputs.contains(&value) {
+            return false;
+        }
+        *narrow = giver.narrow(filter, width);
+        narrow.is_some()
     }
 }

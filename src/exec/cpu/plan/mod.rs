@@ -17,6 +17,7 @@ use std::sync::Mutex;
 use self::cut::{SINKS, Segment};
 use super::kernel::Kernel;
 use super::{Program, Shapes};
+use crate::kernels::aligned::Aligned;
 use crate::kernels::parts::Claims;
 use crate::kernels::rows::{Layout, Scratch};
 
@@ -46,7 +47,7 @@ pub(crate) struct Plan {
     outputs: Vec<Option<usize>>,
     threads: usize,
     items: usize,
-    homes_memory: Vec<Vec<f32>>,
+    homes_memory: Vec<Aligned>,
     /// For the sinks of a segment.
     claims: [Claims; SINKS],
     workers: Vec<Mutex<Worker>>,
@@ -54,7 +55,7 @@ pub(crate) struct Plan {
 
 /// A thread's memory.
 struct Worker {
-    rings: Vec<Vec<f32>>,
+    rings: Vec<Aligned>,
     done: Vec<usize>,
     scratch: Scratch,
 }
@@ -137,12 +138,12 @@ impl Plan {
         let worker = || {
             let mut scratch = Scratch::default();
             for stage in &self.stages {
-                if let Kernel::Conv(filter, ..) = &stage.kernel {
+                if let Kernel::Conv { filter, .. } = &stage.kernel {
                     filter.reserve(&mut scratch);
                 }
             }
             Worker {
-                rings: sizes.iter().map(|size| vec![0.0; *size]).collect(),
+                rings: sizes.iter().map(|size| Aligned::zeros(*size)).collect(),
                 done: vec![0; steps],
                 scratch,
             }
@@ -170,15 +171,23 @@ impl Plan {
                 self.homes[*sink] = Some(home);
             }
         }
-        self.homes_memory = buffers.iter().map(|(size, _)| vec![0.0; *size]).collect();
+        self.homes_memory = buffers.iter().map(|(size, _)| Aligned::zeros(*size)).collect();
     }
 
     /// Bytes of memory for values.
     #[cfg(test)]
     fn memory(&self) -> usize {
-        let rings = |worker: &Mutex<Worker>| worker.lock().unwrap().rings.iter().map(Vec::len).sum::<usize>();
-        let values =
-            self.workers.iter().map(rings).sum::<usize>() + self.homes_memory.iter().map(Vec::len).sum::<usize>();
+        let rings = |worker: &Mutex<Worker>| {
+            worker
+                .lock()
+                .unwrap()
+                .rings
+                .iter()
+                .map(|values| values.len())
+                .sum::<usize>()
+        };
+        let values = self.workers.iter().map(rings).sum::<usize>()
+            + self.homes_memory.iter().map(|values| values.len()).sum::<usize>();
         values * size_of::<f32>()
     }
 }

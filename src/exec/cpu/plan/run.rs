@@ -5,6 +5,7 @@ use std::sync::TryLockError;
 use super::cut::{Band, SINKS, Segment};
 use super::{Plan, Rows, Stage, Worker};
 use crate::exec::cpu::kernel::Reads;
+use crate::kernels::aligned::Aligned;
 use crate::kernels::parts::RowsMut;
 use crate::kernels::rows::{Layout, View};
 use crate::kernels::team;
@@ -21,7 +22,7 @@ impl Plan {
         let segment = &self.segments[segment];
         let homes = &self.homes;
         let kept = || segment.sinks.iter().filter_map(|sink| Some((*sink, homes[*sink]?)));
-        let mut written: [Vec<f32>; SINKS] = Default::default();
+        let mut written: [Aligned; SINKS] = Default::default();
         for ((_, home), memory) in kept().zip(&mut written) {
             *memory = std::mem::take(&mut self.homes_memory[home]);
         }
@@ -70,7 +71,7 @@ struct Fixed<'a> {
     rings: &'a [Option<(Layout, usize)>],
     homes: &'a [Option<usize>],
     outputs: &'a [Option<usize>],
-    homes_memory: &'a [Vec<f32>],
+    homes_memory: &'a [Aligned],
     rows: &'a dyn Rows,
 }
 
@@ -217,7 +218,7 @@ struct Reading<'a> {
     plan: &'a Fixed<'a>,
     stage: usize,
     item: usize,
-    rings: &'a [Vec<f32>],
+    rings: &'a [Aligned],
 }
 
 impl<'a> Reads<'a> for Reading<'a> {

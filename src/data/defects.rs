@@ -8,7 +8,7 @@ mod poisson;
 mod real;
 
 pub use marks::mark;
-pub use real::transplant;
+pub use real::{random_stretch, settle, transplant};
 
 use rand::RngExt;
 use rand_distr::{Distribution, Gamma};

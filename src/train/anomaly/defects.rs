@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use crate::data::augment::turn;
-use crate::data::defects::{Defective, transplant};
+use crate::data::defects::{Defective, random_stretch, settle, transplant};
 use crate::data::layout::{Dataset, Split, VideoLimits, read_mask};
 use crate::model::{InputSpec, Resize};
 use crate::pixels::{Image, Placement};
@@ -15,8 +15,6 @@ use crate::{Error, Result};
 
 /// Share of the training items that show a real defect, where there are some.
 const SHARE: f64 = 0.5;
-/// A pixel of a mask that was made small is defective where so much of it is: a scratch may be narrower than a pixel.
-const COVERED: f32 = 0.1;
 
 /// Pictures with defects.
 #[derive(Default)]
@@ -57,7 +55,7 @@ impl Defects {
             if let Some((size, resize)) = fit {
                 let placement = Placement::new([picture.width, picture.height], size, resize);
                 (picture, mask) = (placement.apply(&picture), placement.apply(&mask));
-                mask.data.iter_mut().for_each(|m| *m = f32::from(*m > COVERED));
+                settle(&mut mask);
                 if mask.data.iter().all(|m| *m == 0.0) {
                     let reason = "nothing of this mask is left at the network's size: take a larger --size, or --tile, or --arch unet";
                     return Err(Error::data(path, reason));
@@ -92,27 +90,34 @@ impl Real {
         transplant(good, &picture, &self.mask.image(), rng)
     }
 
-    /// A part of the picture of up to `side` pixels a side with some of the defect where it was, normalised with the whole picture.
-    /// As in [`Packed::random_part`], the picture's right and lower edge may lie within the part.
+    /// A part of the picture of up to `side` pixels a side with some of the defect where it was, normalised with the whole picture, and
+    /// made wider or narrower, higher or lower. As in [`Packed::random_part`], the picture's right and lower edge may lie within the part.
     pub fn crop(&self, side: usize, multiple: usize, flip: bool, rng: &mut Pcg64) -> Defective {
         let [width, height] = self.picture.size();
         let marks = self.mask.image();
         let marked: Vec<usize> = (0..marks.data.len()).filter(|&i| marks.data[i] > 0.5).collect();
         let one = marked[rng.random_range(0..marked.len())];
-        let axes = [(one % width, width), (one / width, height)].map(|(at, length)| {
-            let part = length.min(side);
-            let last = last_start(length, side, multiple);
-            let start = (at + rng.random_range(0..part))
-                .saturating_sub(part - 1)
-                .min(last)
-                .min(at);
-            (start, side.min(length - start))
-        });
-        let (at, size) = (axes.map(|(start, _)| start), axes.map(|(_, part)| part));
+        let stretch = random_stretch(rng);
+        let axes =
+            [(one % width, width, stretch[0]), (one / width, height, stretch[1])].map(|(at, length, stretch)| {
+                let seen = (side as f32 / stretch).round() as usize;
+                let part = length.min(seen);
+                let last = last_start(length, seen, multiple);
+                let start = (at + rng.random_range(0..part))
+                    .saturating_sub(part - 1)
+                    .min(last)
+                    .min(at);
+                let part = seen.min(length - start);
+                (start, part, ((part as f32 * stretch).round() as usize).clamp(1, side))
+            });
+        let (at, size) = (axes.map(|(start, ..)| start), axes.map(|(_, part, _)| part));
+        let [width, height] = axes.map(|(.., side)| side);
         let mut image = self.picture.crop(at, size);
         self.scaling.apply(&mut image);
         let flip = flip && rng.random();
-        let [image, mask] = [image, self.mask.crop(at, size)].map(|part| turn(&part, 0, flip));
+        let [image, mut mask] =
+            [image, self.mask.crop(at, size)].map(|part| turn(&part.resize(width, height), 0, flip));
+        settle(&mut mask);
         Defective { image, mask }
     }
 }

@@ -53,14 +53,16 @@ pub fn main(args: &Args) -> Result<()> {
         }
     }
     let name = args.model.display().to_string();
+    let mut before = String::new();
     match model.task {
         Task::Anomaly | Task::Predict => {
             data = retain(data, is_good)?;
             at_least(5, &data, &args.good, "good pictures")?;
-            let Some(Calibration::Anomaly(before)) = &model.calibration else {
+            let Some(Calibration::Anomaly(old)) = &model.calibration else {
                 bail!("{name}: it does not say how its map is made; train it again");
             };
-            let scoring = before.scoring();
+            let scoring = old.scoring();
+            before = format!(" (was {:.6})", old.threshold);
             anomaly::calibrate(&mut model, scoring, &data, args.false_alarm_rate, &options)?;
         }
         Task::Classify => classify::calibrate(&mut model, &data, &args.good[0], &options)?,
@@ -70,7 +72,7 @@ pub fn main(args: &Args) -> Result<()> {
     match &model.calibration {
         Some(Calibration::Anomaly(found)) => {
             eprintln!(
-                "{}: threshold {:.6} from {} good pictures",
+                "{}: threshold {:.6}{before} from {} good pictures",
                 output.display(),
                 found.threshold,
                 found.frames

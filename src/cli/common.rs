@@ -11,6 +11,7 @@ use crate::atomic::{self, temporary_beside};
 use crate::data::layout::VideoLimits;
 use crate::exec::{DeviceSpec, MOST_THREADS, Options, Precision};
 use crate::kernels;
+use crate::model::{Calibration, Model};
 
 /// Where and how a network runs.
 #[derive(Args, Clone)]
@@ -61,6 +62,35 @@ impl Machine {
             precision: self.precision,
             threads,
         })
+    }
+}
+
+/// The false-alarm rate to judge at.
+#[derive(Args, Clone)]
+pub struct AlarmRate {
+    /// Anomaly: share of good frames that may be flagged [default: as calibrated]
+    #[arg(long, value_parser = rate, value_name = "R")]
+    false_alarm_rate: Option<f64>,
+}
+
+impl AlarmRate {
+    /// Sets the threshold of `model` for this rate, where one is given. Refuses a model that has none.
+    pub fn apply(&self, model: &mut Model, file: &Path) -> Result<()> {
+        let Some(rate) = self.false_alarm_rate else {
+            return Ok(());
+        };
+        let Some(Calibration::Anomaly(calibration)) = &mut model.calibration else {
+            bail!(
+                "{}: --false-alarm-rate is for calibrated anomaly detectors; this model is for `{}`",
+                file.display(),
+                model.task
+            );
+        };
+        if let Some(caution) = calibration.caution(rate) {
+            eprintln!("warning: {caution}");
+        }
+        calibration.threshold = calibration.threshold_for(rate);
+        Ok(())
     }
 }
 

@@ -11,13 +11,14 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tempfile::TempPath;
 
-use super::common::{Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, make_folder, sigma};
+use super::common::{AlarmRate, Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, make_folder, sigma};
 use super::overlay::heat_map;
 use crate::atomic::{sync_and_name, temporary_beside};
-use crate::data::layout::{Dataset, Layout, Source, Split, is_video};
+use crate::data::layout::{Dataset, Layout, Sample, Source, Split, is_video};
 use crate::data::pictures;
 use crate::exec::Options;
 use crate::model::{AnomalyCalibration, Model, Task};
+use crate::pixels::Image;
 use crate::score::readable::Readable;
 use crate::score::regions;
 use crate::tasks::{AnomalyDetector, Classifier, Denoiser};
@@ -28,8 +29,9 @@ use crate::tasks::{AnomalyDetector, Classifier, Denoiser};
 /// picture with its heat map for each picture (of a video, for each anomalous frame) and OUT/results.jsonl, a line
 /// a picture; so for models that predict, the score of frames with too few before them is null. Classify: OUT/results.jsonl. With OUT = -, the lines go to standard output and no pictures are written.
 ///
-/// Each file gets its name when it is complete. After an error or Ctrl-C the pictures finished until then stay, and there is
-/// no new video and no new results.jsonl.
+/// A picture that cannot be read is named, with the reason, on standard error and in its line of results.jsonl; the others are gone through,
+/// and the exit code is not 0. Each file gets its name when it is complete. After another error or Ctrl-C the pictures finished until then
+/// stay, and there is no new video and no new results.jsonl.
 ///
 /// Example: gst-candle run part.safetensors shots/ -o found/
 #[derive(clap::Args)]
@@ -45,6 +47,8 @@ pub struct Args {
     /// Denoise: the noise's standard deviation, 0..255 [default: estimated for each picture]
     #[arg(long, value_parser = sigma, value_name = "S")]
     sigma: Option<f32>,
+    #[command(flatten)]
+    alarm_rate: AlarmRate,
     #[command(flatten)]
     frames: Frames,
     #[command(flatten)]
@@ -87,7 +91,8 @@ fn unless_interrupted() -> Result<()> {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let model = Model::load(&args.model)?;
+    let mut model = Model::load(&args.model)?;
+    args.alarm_rate.apply(&mut model, &args.model)?;
     let options = args.machine.options()?;
     let video = is_video(&args.output) && !args.output.is_dir();
     if model.task == Task::Denoise && args.output == Path::new("-") {
@@ -184,6 +189,52 @@ impl Names {
     }
 }
 
+/// Counts the pictures, and those of them that cannot be read.
+#[derive(Default)]
+struct Read {
+    count: usize,
+    failed: usize,
+    /// Why the first of these failed.
+    first: String,
+}
+
+impl Read {
+    /// Reads a picture; of one that cannot be read, the reason, which is said. An error ends the work: of a video, what comes behind a frame
+    /// that cannot be decoded is not to be had either.
+    fn next(&mut self, data: &Dataset, sample: &Sample) -> Result<std::result::Result<Image, String>> {
+        self.count += 1;
+        match data.read(sample) {
+            Ok(image) => Ok(Ok(image)),
+            Err(error) if matches!(sample.source, Source::Picture(_)) => {
+                let reason = error.to_string();
+                eprintln!("warning: {reason}");
+                if self.failed == 0 {
+                    self.first.clone_from(&reason);
+                }
+                self.failed += 1;
+                Ok(Err(reason))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn succeeded(&self) -> usize {
+        self.count - self.failed
+    }
+
+    /// Says what was done with those that were read; an error if there are others.
+    fn finish(self, output: &Path, done: &str) -> Result<()> {
+        let Self { count, failed, first } = self;
+        if output != Path::new("-") {
+            eprintln!("{}: {done}", output.display());
+        }
+        if failed > 0 {
+            bail!("{first}: {failed} of {count} pictures could not be read");
+        }
+        Ok(())
+    }
+}
+
 /// Where a result came from, for a reader.
 fn describe(source: &Source) -> String {
     match source {
@@ -199,17 +250,23 @@ fn denoise_pictures(args: &Args, model: &Model, options: &Options) -> Result<()>
     make_folder(&args.output)?;
     let mut names = Names::default();
     let mut before: Option<&Source> = None;
+    let mut read = Read::default();
     for sample in &data.samples {
         unless_interrupted()?;
+        let Ok(image) = read.next(&data, sample)? else {
+            before = None;
+            continue;
+        };
         let goes_on = before.is_some_and(|before| sample.source.follows(before));
         if !goes_on && (data.layout == Layout::Video || !denoiser.is_recurrent()) {
             denoiser.reset();
         }
         before = Some(&sample.source);
-        let (output, _) = denoiser.denoise(&data.read(sample)?, args.sigma)?;
+        let (output, _) = denoiser.denoise(&image, args.sigma)?;
         pictures::write(&args.output.join(names.take(&sample.source) + ".png"), &output)?;
     }
-    Ok(())
+    let denoised = format!("{} pictures denoised", read.succeeded());
+    read.finish(&args.output, &denoised)
 }
 
 #[cfg(feature = "video")]
@@ -365,14 +422,25 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
     let (scale, heat) = (Readable::new(kind, threshold), Readable::new(kind, pixel_threshold));
     let mut lines = Lines::open(args)?;
     let mut names = Names::default();
+    let (mut read, mut judged, mut flagged, mut gap) = (Read::default(), 0, 0, false);
     for (sample, goes_on) in data.in_order() {
         unless_interrupted()?;
-        if !goes_on {
+        if !goes_on || gap {
             detector.reset();
         }
-        let image = data.read(sample)?;
+        let image = read.next(&data, sample)?;
+        gap = image.is_err();
+        let image = match image {
+            Ok(image) => image,
+            Err(reason) => {
+                lines.write(&json!({ "source": describe(&sample.source), "error": reason }))?;
+                continue;
+            }
+        };
         let inspection = detector.inspect(&image)?;
         let anomalous = inspection.judged && inspection.score >= threshold;
+        judged += usize::from(inspection.judged);
+        flagged += usize::from(anomalous);
         let map = inspection.frame_map();
         let name = names.take(&sample.source);
         let found = if anomalous {
@@ -392,7 +460,8 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
             pictures::write(&args.output.join(picture), &heat_map(&image, &map, heat)?)?;
         }
     }
-    lines.finish()
+    lines.finish()?;
+    read.finish(&args.output, &format!("{flagged} of {judged} pictures are anomalous"))
 }
 
 /// A region as `candlepublish` writes it.
@@ -405,13 +474,22 @@ fn classify(args: &Args, model: &Model, options: &Options) -> Result<()> {
     let mut classifier = Classifier::new(model, options).with_context(|| args.model.display().to_string())?;
     let thresholds = classifier.calibration().thresholds.clone();
     let mut lines = Lines::open(args)?;
+    let (mut read, mut named) = (Read::default(), 0);
     for sample in &data.samples {
         unless_interrupted()?;
-        let probabilities = classifier.classify(&data.read(sample)?)?;
+        let image = match read.next(&data, sample)? {
+            Ok(image) => image,
+            Err(reason) => {
+                lines.write(&json!({ "source": describe(&sample.source), "error": reason }))?;
+                continue;
+            }
+        };
+        let probabilities = classifier.classify(&image)?;
         let mut order: Vec<usize> = (0..probabilities.len()).collect();
         order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
         let best = order[0];
         let known = thresholds.get(best).is_none_or(|&t| probabilities[best] >= t);
+        named += usize::from(known);
         let labels: Vec<&str> = order.iter().map(|&i| model.labels[i].as_str()).collect();
         let confidences: Vec<f32> = order.iter().map(|&i| probabilities[i]).collect();
         lines.write(&json!({
@@ -419,7 +497,9 @@ fn classify(args: &Args, model: &Model, options: &Options) -> Result<()> {
             "labels": labels, "confidences": confidences,
         }))?;
     }
-    lines.finish()
+    lines.finish()?;
+    let named = format!("{named} of {} pictures named", read.succeeded());
+    read.finish(&args.output, &named)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod cpu;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use candle_core::{DType, Device, Tensor};
@@ -135,15 +136,18 @@ impl std::fmt::Display for Precision {
     }
 }
 
-/// Most that a model may lose in bf16 to be run so where nothing was asked for, in dB.
-const MOST_LOSS: f64 = 0.02;
-/// The figure of a model's card that says what it loses in bf16, in dB.
+/// The figure of a denoiser's card that says what it loses in bf16, in dB.
 pub const BF16_LOSS: &str = "bf16_psnr_loss";
+/// The figure of an anomaly detector's card that says how much bf16 changes the score of a good picture at most, as a share of what the
+/// middle 80 % of good pictures' scores span.
+pub const BF16_SHIFT: &str = "bf16_score_shift";
+/// Most of each that a model is run with in bf16 where nothing was asked for.
+const MOST_LOST: [(&str, f64); 2] = [(BF16_LOSS, 0.02), (BF16_SHIFT, 0.05)];
 
-/// Whether a model's card says that its quality holds in bf16.
-fn keeps_in_bf16(model: &Model) -> bool {
-    let loss = model.training.metrics.get(BF16_LOSS);
-    loss.is_some_and(|loss| *loss <= MOST_LOSS)
+/// Whether a model's card, with these figures, says that its quality holds in bf16.
+fn keeps_in_bf16(card: &BTreeMap<String, f64>) -> bool {
+    let holds = |(figure, most)| card.get(figure).is_some_and(|lost| *lost <= most);
+    MOST_LOST.into_iter().any(holds)
 }
 
 /// A model ready to run frames.
@@ -164,7 +168,8 @@ impl Session {
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
         let (graph, weights) = model.graph.fold(&model.weights)?;
         let mut options = *options;
-        if options.precision == Precision::Auto && Machine::is_fast_in_bf16() && keeps_in_bf16(model) {
+        if options.precision == Precision::Auto && Machine::is_fast_in_bf16() && keeps_in_bf16(&model.training.metrics)
+        {
             options.precision = Precision::Bf16;
         }
         Self::folded(&graph, &weights, &options)

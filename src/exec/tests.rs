@@ -176,6 +176,14 @@ fn says_what_this_build_lacks() {
 }
 
 #[test]
+fn a_card_says_whether_bf16_will_do() {
+    let keeps = |figure: &str, lost| keeps_in_bf16(&[(figure.to_owned(), lost)].into());
+    assert!(keeps(BF16_LOSS, 0.02) && !keeps(BF16_LOSS, 0.03));
+    assert!(keeps(BF16_SHIFT, 0.05) && !keeps(BF16_SHIFT, 0.06) && !keeps(BF16_SHIFT, f64::INFINITY));
+    assert!(!keeps("val_auroc_synthetic", 0.0));
+}
+
+#[test]
 fn an_unknown_input_is_named() {
     let node = Node {
         name: "a".into(),

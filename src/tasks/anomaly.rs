@@ -49,6 +49,15 @@ pub struct Inspection {
 impl AnomalyDetector {
     /// Refuses a model that neither detects anomalies nor predicts, or one that was never calibrated.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
+        Self::with_session(model, || Session::new(model, options))
+    }
+
+    /// The same on the CPU in bf16, slowly by loops where it has no AMX: to find out what a model loses.
+    pub fn in_bf16(model: &Model) -> Result<Self> {
+        Self::with_session(model, || Session::in_bf16(model))
+    }
+
+    fn with_session(model: &Model, session: impl FnOnce() -> Result<Session>) -> Result<Self> {
         let predicts = model.task == Task::Predict;
         if !predicts {
             super::require(model, Task::Anomaly)?;
@@ -58,7 +67,7 @@ impl AnomalyDetector {
             return Err(Error::Invalid(reason.into()));
         };
         Ok(Self {
-            session: Session::new(model, options)?,
+            session: session()?,
             input: model.input.clone(),
             calibration,
             predicts,

@@ -20,8 +20,8 @@ use super::packed::{self, Packed};
 use super::run::{Metrics, Objective, Outcome, run};
 use super::samples::{Sets, at_least, is_good};
 use crate::data::layout::Dataset;
-use crate::exec;
 use crate::exec::candle::Network;
+use crate::exec::{self, BF16_SHIFT};
 use crate::model::{Calibration, Color, InputSpec, MapKind, Model, Resize, Scoring, Task};
 use crate::pixels::Image;
 use crate::score::{calibration, maps, metrics};
@@ -40,6 +40,8 @@ const LEAST_HELD_OUT: usize = 8;
 const HELD_OUT: f64 = 0.2;
 /// Least number of good pictures.
 const LEAST_PICTURES: usize = 2 * LEAST_HELD_OUT;
+/// Good frames that are scored in bf16, too.
+const BF16_FRAMES: usize = 8;
 /// Most pictures with defects of a validation on the way.
 const VAL_PICTURES: usize = 64;
 /// Times that a held-out picture is given defects for it, where there are few: by chance alone, nine pictures are told apart better or
@@ -397,9 +399,24 @@ pub fn calibrate(
     options: &exec::Options,
 ) -> Result<()> {
     model.calibration = Some(Calibration::Anomaly(scoring.uncalibrated()));
-    let mut detector = AnomalyDetector::new(model, options)?;
-    let mut scores = Vec::with_capacity(good.samples.len());
+    let scores = scores(AnomalyDetector::new(model, options)?, good, usize::MAX)?;
+    let found = calibration::anomaly(&scores, false_alarm_rate, scoring)?;
+    if let Some(caution) = found.caution(false_alarm_rate) {
+        eprintln!("warning: {caution}");
+    }
+    model.calibration = Some(Calibration::Anomaly(found));
+    let shift = bf16_shift(model, &scores, good)?;
+    model.training.metrics.insert(BF16_SHIFT.into(), shift);
+    Ok(())
+}
+
+/// The scores of the first `most` good frames that can be judged.
+fn scores(mut detector: AnomalyDetector, good: &Dataset, most: usize) -> Result<Vec<f32>> {
+    let mut scores = Vec::new();
     for (sample, goes_on) in good.in_order() {
+        if scores.len() == most {
+            break;
+        }
         if !goes_on {
             detector.reset();
         }
@@ -408,12 +425,23 @@ pub fn calibrate(
             scores.push(inspection.score);
         }
     }
-    let found = calibration::anomaly(&scores, false_alarm_rate, scoring)?;
-    if let Some(caution) = found.caution(false_alarm_rate) {
-        eprintln!("warning: {caution}");
-    }
-    model.calibration = Some(Calibration::Anomaly(found));
-    Ok(())
+    Ok(scores)
+}
+
+/// How much bf16 changes a score at most, of a few good frames whose `scores` are known: see [`BF16_SHIFT`]. Few, because a CPU without AMX takes
+/// seconds for each.
+fn bf16_shift(model: &Model, exact: &[f32], good: &Dataset) -> Result<f64> {
+    let rounded = scores(AnomalyDetector::in_bf16(model)?, good, BF16_FRAMES)?;
+    let changes = exact
+        .iter()
+        .zip(rounded)
+        .map(|(exact, rounded)| (exact - rounded).abs());
+    let most = changes.fold(0.0, f32::max);
+    let mut sorted = exact.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let at = |share: usize| sorted[share * (sorted.len() - 1) / 10];
+    // Scores that are all alike are spread by nothing that bf16 could hide in.
+    Ok(f64::from(most / (at(9) - at(1)).max(f32::EPSILON)))
 }
 
 #[cfg(test)]

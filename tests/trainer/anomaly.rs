@@ -76,6 +76,21 @@ fn anomaly_is_found_and_calibrated() {
     let calibration = &figures(&["info", &other])["calibration"];
     assert_eq!(calibration["frames"], 6);
     assert_eq!(calibration["threshold_at_rate"]["0.4"], calibration["threshold"]);
+    let shift = figures(&["info", &other])["training"]["metrics"]["bf16_score_shift"].clone();
+    assert!((0.0..1.0).contains(&shift.as_f64().unwrap()), "{shift}");
+    let at_rate = calibration["threshold_at_rate"]["0.1"].as_f64().unwrap();
+    assert!(at_rate > threshold(&other));
+    let judged = figures(&["eval", &other, &data, "--false-alarm-rate", "0.1"]);
+    assert_eq!(judged["threshold"].as_f64(), Some(at_rate), "{judged}");
+    let lines = succeed(&["run", &other, &good, "--false-alarm-rate", "0.1", "-o", "-"]);
+    for line in lines.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            line["threshold"].as_f64().map(|t| t as f32),
+            Some(at_rate as f32),
+            "{line}"
+        );
+    }
     let output = run(&[
         "calibrate",
         &model,

@@ -252,7 +252,7 @@ fn a_cause_is_said_once() {
 }
 
 #[test]
-fn an_unreadable_picture_ends_every_command() {
+fn an_unreadable_picture_ends_every_command_but_run() {
     let folder = Folder::new();
     parts(&folder.path("good"), 16, [40, 40]);
     let (data, model) = (folder.text("good"), folder.text("m.safetensors"));
@@ -267,19 +267,34 @@ fn an_unreadable_picture_ends_every_command() {
     assert_fails(&run(&["calibrate", &model, &data]), &["good/torn.png"]);
     assert!(before == std::fs::read(folder.path("m.safetensors")).unwrap());
 
-    // The finished pictures stay, and there is no results.jsonl of an unfinished run, nor anything half-written.
-    let mut finished = folder.names("good");
-    assert_eq!(finished.pop().as_deref(), Some("torn.png"));
-    assert_fails(
-        &run(&["run", &model, &data, "-o", &folder.text("found")]),
-        &["good/torn.png"],
+    // The others are gone through, also those behind it.
+    std::fs::write(folder.path("good/z.png"), whole).unwrap();
+    let found = run(&["run", &model, &data, "-o", &folder.text("found")]);
+    assert_fails(&found, &["good/torn.png", "1 of 18 pictures could not be read"]);
+    let mut names = folder.names("good");
+    names.retain(|name| name != "torn.png");
+    names.insert(16, "results.jsonl".into());
+    assert_eq!(folder.names("found"), names);
+    let lines = std::fs::read_to_string(folder.path("found/results.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 18);
+    let source = lines[16]["source"].as_str().unwrap();
+    assert!(source.ends_with("good/torn.png"), "{}", lines[16]);
+    assert!(
+        lines[16]["error"].as_str().unwrap().contains("torn.png"),
+        "{}",
+        lines[16]
     );
-    assert_eq!(folder.names("found"), finished);
+    assert!(
+        lines[17]["score"].is_f64() && lines[17]["error"].is_null(),
+        "{}",
+        lines[17]
+    );
     assert_eq!(folder.names(""), ["found", "good", "m.safetensors"]);
 }
 
 #[test]
-fn an_unreadable_picture_ends_every_command_of_the_other_tasks() {
+fn an_unreadable_picture_is_named_by_every_command_of_the_other_tasks() {
     let folder = Folder::new();
     classes(&folder.path("data"), 4, [32, 32]);
     let (data, classifier, denoiser) = (
@@ -294,6 +309,10 @@ fn an_unreadable_picture_ends_every_command_of_the_other_tasks() {
     train(&["denoise", &marked, "--arch", "micro", "--patch", "16"], &denoiser);
     std::fs::write(folder.path("data/marked/a-torn.png"), b"P5 9").unwrap();
     let torn = "marked/a-torn.png";
+    assert_fails(
+        &run(&["eval", &classifier, &data, "--false-alarm-rate", "0.1"]),
+        &["c.safetensors", "--false-alarm-rate is for"],
+    );
     let out = folder.text("out");
     for arguments in [
         &["eval", &classifier, &data][..],
@@ -304,6 +323,9 @@ fn an_unreadable_picture_ends_every_command_of_the_other_tasks() {
     ] {
         assert_fails(&run(arguments), &[torn]);
     }
-    assert!(folder.names("out").is_empty(), "{:?}", folder.names("out"));
+    let mut results = folder.names("data/marked");
+    results.retain(|name| name != "a-torn.png");
+    results.push("results.jsonl".into());
+    assert_eq!(folder.names("out"), results);
     assert_eq!(folder.names(""), ["c.safetensors", "d.safetensors", "data", "out"]);
 }

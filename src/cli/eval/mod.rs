@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 
-use super::common::{Frames, Machine, check_json, print_table, sigma, write_json};
+use super::common::{AlarmRate, Frames, Machine, check_json, print_table, sigma, write_json};
 use crate::model::{Model, Task};
 
 /// Judge a model on test data
@@ -60,6 +60,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
+    alarm_rate: AlarmRate,
+    #[command(flatten)]
     frames: Frames,
     #[command(flatten)]
     machine: Machine,
@@ -75,7 +77,8 @@ struct Outcome {
 /// Judges and prints.
 pub fn main(args: &Args) -> Result<()> {
     check_json(args.json.as_ref())?;
-    let model = Model::load(&args.model)?;
+    let mut model = Model::load(&args.model)?;
+    args.alarm_rate.apply(&mut model, &args.model)?;
     let pairs = args.noisy.is_some();
     if args.data.is_empty() && !pairs {
         bail!("{}: no DATA given to judge it on", args.model.display());

@@ -17,7 +17,7 @@ STUDY = HERE / "target/study"
 STEPS = 1200
 SEEDS = range(1, 6)
 GOOD = (20, 50, 200)
-CODES = (16, 64, 256, 512)
+CODES = (16, 64, 512)
 RATES = (0.1, 0.05, 0.02, 0.01)
 DEFECTS = 20
 #: Networks that restore pictures see each of them whole, at one size, eight a step: about as many pixels as sixteen parts of 128x128.
@@ -26,14 +26,10 @@ RESTORING = ["--size", "256x256", "--batch", "8"]
 CHOICES = {
     "as it is": [],
     "depth 3": ["--depth", "3"],
-    "depth 5": ["--depth", "5"],
     "width 8": ["--width", "8"],
-    "width 32": ["--width", "32"],
-    "parts of 64 and 128 pixels": ["--patch", "64"],
     "the largest pixel is the score": ["--pool", "1"],
     "no surroundings": ["--context", "1"],
     "AdamW, not Muon": ["--optimizer", "adamw", "--lr", "1e-3"],
-    "mirrored, too": ["--flip"],
 }
 COLUMNS = {
     "image_auroc": "image AUROC",

@@ -138,8 +138,8 @@ impl std::fmt::Display for Precision {
 
 /// The figure of a denoiser's card that says what it loses in bf16, in dB.
 pub const BF16_LOSS: &str = "bf16_psnr_loss";
-/// The figure of an anomaly detector's card that says how much bf16 changes the score of a good picture at most, as a share of what the
-/// middle 80 % of good pictures' scores span.
+/// The figure of an anomaly detector's card that says how much bf16 changes the score of a good picture at most, as a share of what lies
+/// between the median of good pictures' scores and the threshold.
 pub const BF16_SHIFT: &str = "bf16_score_shift";
 /// Most of each that a model is run with in bf16 where nothing was asked for.
 const MOST_LOST: [(&str, f64); 2] = [(BF16_LOSS, 0.02), (BF16_SHIFT, 0.05)];

@@ -404,8 +404,9 @@ pub fn calibrate(
     if let Some(caution) = found.caution(false_alarm_rate) {
         eprintln!("warning: {caution}");
     }
+    let threshold = found.threshold;
     model.calibration = Some(Calibration::Anomaly(found));
-    let shift = bf16_shift(model, &scores, good)?;
+    let shift = bf16_shift(model, scores, threshold, good)?;
     model.training.metrics.insert(BF16_SHIFT.into(), shift);
     Ok(())
 }
@@ -428,20 +429,16 @@ fn scores(mut detector: AnomalyDetector, good: &Dataset, most: usize) -> Result<
     Ok(scores)
 }
 
-/// How much bf16 changes a score at most, of a few good frames whose `scores` are known: see [`BF16_SHIFT`]. Few, because a CPU without AMX takes
-/// seconds for each.
-fn bf16_shift(model: &Model, exact: &[f32], good: &Dataset) -> Result<f64> {
+/// How much bf16 changes a score at most, of a few good frames whose scores in f32 are known: see [`BF16_SHIFT`]. Few, because a CPU without
+/// AMX takes seconds for each.
+fn bf16_shift(model: &Model, mut exact: Vec<f32>, threshold: f32, good: &Dataset) -> Result<f64> {
     let rounded = scores(AnomalyDetector::in_bf16(model)?, good, BF16_FRAMES)?;
-    let changes = exact
-        .iter()
-        .zip(rounded)
-        .map(|(exact, rounded)| (exact - rounded).abs());
+    let changes = exact.iter().zip(rounded).map(|(exact, rounded)| (exact - rounded).abs());
     let most = changes.fold(0.0, f32::max);
-    let mut sorted = exact.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    let at = |share: usize| sorted[share * (sorted.len() - 1) / 10];
-    // Scores that are all alike are spread by nothing that bf16 could hide in.
-    Ok(f64::from(most / (at(9) - at(1)).max(f32::EPSILON)))
+    exact.sort_by(f32::total_cmp);
+    // The threshold may be no higher where all scores are alike.
+    let margin = (threshold - exact[exact.len() / 2]).max(f32::EPSILON);
+    Ok(f64::from(most / margin))
 }
 
 #[cfg(test)]

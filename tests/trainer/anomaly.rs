@@ -77,7 +77,7 @@ fn anomaly_is_found_and_calibrated() {
     assert_eq!(calibration["frames"], 6);
     assert_eq!(calibration["threshold_at_rate"]["0.4"], calibration["threshold"]);
     let shift = figures(&["info", &other])["training"]["metrics"]["bf16_score_shift"].clone();
-    assert!((0.0..1.0).contains(&shift.as_f64().unwrap()), "{shift}");
+    assert!(shift.as_f64().is_some_and(|shift| shift >= 0.0), "{shift}");
     let at_rate = calibration["threshold_at_rate"]["0.1"].as_f64().unwrap();
     assert!(at_rate > threshold(&other));
     let judged = figures(&["eval", &other, &data, "--false-alarm-rate", "0.1"]);

@@ -103,7 +103,7 @@ fn main() -> gst_candle::Result<()> {
         .chain([(Color::Rgb, PixelFormat::Rgb), (Color::Rgb, PixelFormat::I420)])
     {
         let model = model(Task::Denoise, "fast", color)?;
-        let (mut denoiser, mut session) = (Denoiser::new(&model, &options)?, Session::new(&model, &options)?);
+        let (mut denoiser, session) = (Denoiser::new(&model, &options)?, Session::new(&model, &options)?);
         let (input, strides) = planes(format);
         let mut output = input.clone();
         // The network's runs for one frame: a grey network runs on each component at its own size.
@@ -146,7 +146,7 @@ fn main() -> gst_candle::Result<()> {
     }
     for format in [PixelFormat::Rgb, PixelFormat::I420] {
         let model = model(Task::Anomaly, "fair", Color::Rgb)?;
-        let (mut detector, mut session) = (AnomalyDetector::new(&model, &options)?, Session::new(&model, &options)?);
+        let (mut detector, session) = (AnomalyDetector::new(&model, &options)?, Session::new(&model, &options)?);
         let (input, strides) = planes(format);
         let inputs: Vec<Array> = model
             .input_shapes(width, height)

@@ -50,7 +50,7 @@ fn a_frame_allocates_nothing() {
             threads: 3,
             ..Options::default()
         };
-        let mut session = Session::new(&model, &options).unwrap();
+        let session = Session::new(&model, &options).unwrap();
         let inputs: Vec<Array> = model
             .input_shapes(side, side)
             .into_iter()

@@ -52,8 +52,8 @@ pub fn main(args: &Args) -> Result<()> {
     let [width, height] = model.input.size_for(args.size);
     let shapes = model.input_shapes(width, height);
     let work = model.graph.multiply_adds(&shapes).with_context(name)?;
-    let mut session = Session::new(&model, &options).with_context(name)?;
-    let seconds = median_seconds(&mut session, shapes).with_context(name)?;
+    let session = Session::new(&model, &options).with_context(name)?;
+    let seconds = median_seconds(&session, shapes).with_context(name)?;
     let gflops = 2.0 * work as f64 / seconds / 1e9;
     let figures: Map<String, Value> = [
         ("ms", json!(seconds * 1e3)),
@@ -76,7 +76,7 @@ pub fn main(args: &Args) -> Result<()> {
 }
 
 /// Median time of a run with random inputs of these shapes.
-fn median_seconds(session: &mut Session, shapes: Vec<Vec<usize>>) -> crate::Result<f64> {
+fn median_seconds(session: &Session, shapes: Vec<Vec<usize>>) -> crate::Result<f64> {
     let mut rng = stream(0, 0, 0);
     let mut random = |shape: Vec<usize>| Array {
         data: (0..shape.iter().product()).map(|_| rng.random()).collect(),

@@ -7,8 +7,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use parking_lot::FairMutex;
 
 use self::candle::Network;
 pub use self::cpu::Rows;
@@ -150,9 +152,13 @@ fn keeps_in_bf16(card: &BTreeMap<String, f64>) -> bool {
     MOST_LOST.into_iter().any(holds)
 }
 
-/// A model ready to run frames.
+/// A model ready to run frames. Clones share it, its weights and the plans for their sizes: they run one at a time, in the order in which
+/// they come, each on all threads.
+#[derive(Clone)]
 pub struct Session {
-    engine: Engine,
+    engine: Arc<FairMutex<Engine>>,
+    precision: Precision,
+    isa: String,
 }
 
 enum Engine {
@@ -192,26 +198,32 @@ impl Session {
     pub fn in_bf16(model: &Model) -> Result<Self> {
         let (graph, weights) = model.graph.fold(&model.weights)?;
         let planner = Planner::new(&graph, &weights, Machine::in_bf16())?;
-        Ok(Self {
-            engine: Engine::Cpu(Box::new(planner)),
-        })
+        Ok(Self::of(Engine::Cpu(Box::new(planner))))
+    }
+
+    fn of(engine: Engine) -> Self {
+        let (bf16, isa) = match &engine {
+            Engine::Cpu(planner) => {
+                let arithmetic = planner.machine().arithmetic;
+                (arithmetic.tiles.is_some(), arithmetic.to_string())
+            }
+            Engine::Candle(_, _, dtype) => (*dtype == DType::BF16, "cuda".into()),
+        };
+        Self {
+            engine: Arc::new(FairMutex::new(engine)),
+            precision: if bf16 { Precision::Bf16 } else { Precision::F32 },
+            isa,
+        }
     }
 
     /// The number format that it runs in.
     pub fn precision(&self) -> Precision {
-        let bf16 = match &self.engine {
-            Engine::Cpu(planner) => planner.machine().arithmetic.tiles.is_some(),
-            Engine::Candle(_, _, dtype) => *dtype == DType::BF16,
-        };
-        if bf16 { Precision::Bf16 } else { Precision::F32 }
+        self.precision
     }
 
     /// What does the arithmetic: `portable`, `avx2`, `avx512`, `amx` (or `amx-emulated`), or `cuda`.
-    pub fn isa(&self) -> String {
-        match &self.engine {
-            Engine::Cpu(planner) => planner.machine().arithmetic.to_string(),
-            Engine::Candle(..) => "cuda".into(),
-        }
+    pub fn isa(&self) -> &str {
+        &self.isa
     }
 
     fn folded(graph: &Graph, weights: &Weights, options: &Options) -> Result<Self> {
@@ -227,11 +239,11 @@ impl Session {
             };
             Engine::Candle(Network::by_nodes(graph, weights, &device, dtype)?, device, dtype)
         };
-        Ok(Self { engine })
+        Ok(Self::of(engine))
     }
 
     /// Runs the network once. `inputs` in the order of the graph's inputs, `[N, C, H, W]` each; returns its outputs.
-    pub fn run(&mut self, inputs: &[Array]) -> Result<Vec<Array>> {
+    pub fn run(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         let mut outputs = Vec::new();
         self.run_into(inputs, &mut outputs)?;
         Ok(outputs)
@@ -239,13 +251,13 @@ impl Session {
 
     /// [`Session::run`] into `outputs`, whose memory is used again. On the CPU, a run with the sizes of the run before
     /// allocates nothing.
-    pub fn run_into(&mut self, inputs: &[Array], outputs: &mut Vec<Array>) -> Result<()> {
+    pub fn run_into(&self, inputs: &[Array], outputs: &mut Vec<Array>) -> Result<()> {
         for Array { shape, data } in inputs {
             if shape.iter().product::<usize>() != data.len() {
                 return Err(Error::Invalid(format!("an input {shape:?} with {} values", data.len())));
             }
         }
-        match &mut self.engine {
+        match &mut *self.engine.lock() {
             Engine::Cpu(planner) => planner.run(inputs, outputs),
             Engine::Candle(network, device, dtype) => {
                 *outputs = run_on_tensors(network, device, *dtype, inputs)?;
@@ -258,8 +270,8 @@ impl Session {
 impl Session {
     /// Runs the network once on rows of inputs of these shapes, `[N, C, H, W]` each, with a row at a time read and written
     /// by the threads that compute: no array of a whole input or output is made on the CPU.
-    pub fn run_rows(&mut self, inputs: &[[usize; 4]], rows: &dyn Rows) -> Result<()> {
-        match &mut self.engine {
+    pub fn run_rows(&self, inputs: &[[usize; 4]], rows: &dyn Rows) -> Result<()> {
+        match &mut *self.engine.lock() {
             Engine::Cpu(planner) => planner.run_rows(inputs, rows),
             Engine::Candle(network, device, dtype) => {
                 cpu::by_rows(inputs, rows, |inputs| run_on_tensors(network, device, *dtype, inputs))

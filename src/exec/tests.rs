@@ -75,7 +75,7 @@ fn session(graph: &Graph, weights: &Weights, threads: usize) -> Session {
 fn a_folded_session_equals_the_network() {
     let (graph, weights) = network();
     let network = Network::new(&graph, &weights, &Device::Cpu).unwrap();
-    let mut session = session(&graph, &weights, 2);
+    let session = session(&graph, &weights, 2);
     // One session takes any size, and the same size again.
     for (n, h, w) in [(1, 10, 14), (2, 64, 70), (1, 10, 14), (1, 10, 14)] {
         let x = picture(n, h, w);
@@ -115,7 +115,7 @@ fn values_are_freed_after_their_last_reader() {
 #[test]
 fn refuses_inputs_that_do_not_fit() {
     let (graph, weights) = network();
-    let mut session = session(&graph, &weights, 0);
+    let session = session(&graph, &weights, 0);
     let mut x = picture(1, 8, 8);
     x.data.pop();
     assert!(session.run(&[x]).unwrap_err().to_string().contains("191 values"));

@@ -49,15 +49,11 @@ pub struct Inspection {
 impl AnomalyDetector {
     /// Refuses a model that neither detects anomalies nor predicts, or one that was never calibrated.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
-        Self::with_session(model, || Session::new(model, options))
+        Self::with_session(model, Session::new(model, options)?)
     }
 
-    /// The same on the CPU in bf16, slowly by loops where it has no AMX: to find out what a model loses.
-    pub fn in_bf16(model: &Model) -> Result<Self> {
-        Self::with_session(model, || Session::in_bf16(model))
-    }
-
-    fn with_session(model: &Model, session: impl FnOnce() -> Result<Session>) -> Result<Self> {
+    /// The same on a session of this model, whose own weights are not looked at.
+    pub fn with_session(model: &Model, session: Session) -> Result<Self> {
         let predicts = model.task == Task::Predict;
         if !predicts {
             super::require(model, Task::Anomaly)?;
@@ -67,7 +63,7 @@ impl AnomalyDetector {
             return Err(Error::Invalid(reason.into()));
         };
         Ok(Self {
-            session: session()?,
+            session,
             input: model.input.clone(),
             calibration,
             predicts,
@@ -143,7 +139,7 @@ impl AnomalyDetector {
         } else {
             Seen::Whole(batch(&[&extend(&self.input, normalized)]))
         };
-        let mut run = |seen: Array| {
+        let run = |seen: Array| {
             let output = &self.session.run(&[seen])?[0];
             super::require_finite(&output.data)?;
             Ok(item(output, 0))

@@ -19,6 +19,11 @@ pub struct Classifier {
 impl Classifier {
     /// Refuses a model of another task or without labels. A model never calibrated gets temperature 1 and no thresholds.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
+        Self::with_session(model, Session::new(model, options)?)
+    }
+
+    /// The same on a session of this model, whose own weights are not looked at.
+    pub fn with_session(model: &Model, session: Session) -> Result<Self> {
         super::require(model, Task::Classify)?;
         if model.labels.is_empty() {
             return Err(Error::Invalid("this classifier has no labels; train it again".into()));
@@ -30,7 +35,6 @@ impl Classifier {
                 thresholds: vec![0.0; model.labels.len()],
             },
         };
-        let session = Session::new(model, options)?;
         Ok(Self {
             session,
             input: model.input.clone(),

@@ -40,6 +40,11 @@ struct Network {
 impl Denoiser {
     /// Refuses a model of another task, or one of fixed size.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
+        Self::with_session(model, Session::new(model, options)?)
+    }
+
+    /// The same on a session of this model, whose own weights are not looked at.
+    pub fn with_session(model: &Model, session: Session) -> Result<Self> {
         super::require(model, Task::Denoise)?;
         if let Some([width, height]) = model.input.size {
             return Err(Error::Invalid(format!(
@@ -52,7 +57,7 @@ impl Denoiser {
                 "this model takes {extra} inputs beside the picture; {MOST_EXTRA} at most are known here"
             )));
         }
-        let (session, input, claims) = (Session::new(model, options)?, model.input.clone(), Default::default());
+        let (input, claims) = (model.input.clone(), Default::default());
         Ok(Self {
             network: Network { session, input, claims },
             memories: Vec::new(),

@@ -112,7 +112,7 @@ fn a_recurrent_denoiser_goes_on_from_the_frame_before() {
                 data: (0..color.channels() * width * height).map(value).collect(),
             }
         };
-        let mut session = Session::in_f32(&model).unwrap();
+        let session = Session::in_f32(&model).unwrap();
         let (h, w) = (height.next_multiple_of(2), width.next_multiple_of(2));
         let zeros = |shape: &Vec<usize>| Array {
             data: vec![0.0; shape.iter().product()],
@@ -179,8 +179,8 @@ fn luma_and_chroma_are_denoised_as_they_are() {
     };
     let model = model(Task::Denoise, "fast", &options, 0.02);
     let mut denoiser = Denoiser::new(&model, &Options::default()).unwrap();
-    let mut session = Session::in_f32(&model).unwrap();
-    let mut run = |yuv: &Yuv420| {
+    let session = Session::in_f32(&model).unwrap();
+    let run = |yuv: &Yuv420| {
         let [luma, chroma] = [&yuv.luma, &yuv.chroma];
         let padded = luma.pad_to([luma.width, luma.height].map(|side| side.next_multiple_of(2)));
         let level = Array {

@@ -295,7 +295,7 @@ fn finish(
 fn lost_in_bf16<T>(
     model: &Model,
     items: impl Iterator<Item = T>,
-    mut psnr: impl FnMut(&mut Session, &T) -> Result<f64>,
+    mut psnr: impl FnMut(&Session, &T) -> Result<f64>,
 ) -> Result<f64> {
     let mut sessions = [Session::in_f32(model)?, Session::in_bf16(model)?];
     let (mut lost, mut count) = (0.0, 0.0);

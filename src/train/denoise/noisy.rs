@@ -351,7 +351,7 @@ fn split(whole: &Image, picks: &Image) -> [Image; 2] {
 impl Denoising for NoisyOnly {
     /// As far as that can be told without a clean frame.
     fn bf16_loss(&self, model: &Model) -> Result<f64> {
-        let [mut f32, mut bf16] = [Session::in_f32(model)?, Session::in_bf16(model)?];
+        let [f32, bf16] = [Session::in_f32(model)?, Session::in_bf16(model)?];
         let (mut square, mut count) = (0.0, 0);
         let judged = self.judge(BF16_ITEMS, |inputs| {
             let [exact, rounded] = [f32.run(inputs)?.swap_remove(0), bf16.run(inputs)?.swap_remove(0)];

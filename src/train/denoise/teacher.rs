@@ -1,7 +1,6 @@
 //! What a larger model makes of a noisy patch, to learn from.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use super::inputs;
 use crate::exec::Session;
@@ -12,7 +11,7 @@ use crate::{Error, Result};
 
 /// A denoiser whose pictures another learns to make (knowledge distillation, Hinton 2015).
 pub(super) struct Teacher {
-    session: Mutex<Session>,
+    session: Session,
     input: InputSpec,
 }
 
@@ -49,14 +48,13 @@ impl Teacher {
             return Err(Error::model(path, reason));
         }
         Ok(Self {
-            session: Mutex::new(Session::in_f32(&model)?),
+            session: Session::in_f32(&model)?,
             input,
         })
     }
 
     /// The patches denoised: all outputs.
     pub(super) fn denoise(&self, noisy: &[Image], levels: &[f32]) -> Result<Vec<Array>> {
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        session.run(&inputs(&self.input, noisy, levels))
+        self.session.run(&inputs(&self.input, noisy, levels))
     }
 }

@@ -7,8 +7,8 @@ use crate::kernels::parts::{Claims, RowsMut};
 use crate::kernels::rows;
 use crate::{Error, Result};
 
-/// Sizes of inputs that plans are kept for: those of the components of a frame, and another.
-const PLANS: usize = 4;
+/// Sizes of inputs that plans are kept for: those of the components of a frame, of several streams.
+const PLANS: usize = 8;
 /// Most outputs of a network.
 const OUTPUTS: usize = 8;
 
@@ -65,10 +65,10 @@ impl Planner {
 
     /// Runs the network on checked arrays.
     pub(crate) fn run(&mut self, inputs: &[Array], outputs: &mut Vec<Array>) -> Result<()> {
-        let at = self.prepare(|i| inputs.get(i).map(|input| input.shape.as_slice()))?;
+        let mut prepared = self.prepare(|i| inputs.get(i).map(|input| input.shape.as_slice()))?;
         let Prepared {
             outputs: shapes, plan, ..
-        } = &mut self.plans[at];
+        } = &mut prepared;
         outputs.resize_with(shapes.len(), || Array {
             shape: Vec::new(),
             data: Vec::new(),
@@ -93,26 +93,28 @@ impl Planner {
             .zip(written)
             .for_each(|(slot, rows)| *slot = Some(rows));
         plan.run(&arrays);
+        self.plans.push(prepared);
         Ok(())
     }
 
     /// Runs the network on rows of inputs of these shapes, N, C, H, W.
     pub(crate) fn run_rows(&mut self, inputs: &[[usize; 4]], rows: &dyn Rows) -> Result<()> {
-        let at = self.prepare(|i| inputs.get(i).map(<[usize; 4]>::as_slice))?;
-        self.plans[at].plan.run(rows);
+        let mut prepared = self.prepare(|i| inputs.get(i).map(<[usize; 4]>::as_slice))?;
+        prepared.plan.run(rows);
+        self.plans.push(prepared);
         Ok(())
     }
 
-    /// Finds the plan for inputs of such shapes, or makes it; the one unused for longest makes room.
-    fn prepare<'a>(&mut self, input: impl Fn(usize) -> Option<&'a [usize]>) -> Result<usize> {
+    /// Takes out the plan for inputs of such shapes, or makes it; the one unused for longest makes room. It comes back when it has run: one in
+    /// which something panicked does not.
+    fn prepare<'a>(&mut self, input: impl Fn(usize) -> Option<&'a [usize]>) -> Result<Prepared> {
         let shapes = || (0..).map_while(&input);
         let known = self
             .plans
             .iter()
             .position(|plan| shapes().eq(plan.inputs.iter().map(Vec::as_slice)));
         if let Some(known) = known {
-            self.plans[known..].rotate_left(1);
-            return Ok(self.plans.len() - 1);
+            return Ok(self.plans.remove(known));
         }
         let inputs: Vec<Vec<usize>> = shapes().map(<[usize]>::to_vec).collect();
         let lens: Vec<usize> = self.weights.iter().map(Vec::len).collect();
@@ -133,8 +135,7 @@ impl Planner {
             self.plans.remove(0);
         }
         let plan = Plan::new(program, &shapes, &self.weights, self.machine);
-        self.plans.push(Prepared { inputs, outputs, plan });
-        Ok(self.plans.len() - 1)
+        Ok(Prepared { inputs, outputs, plan })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::atomic::{self, temporary_beside};
 use crate::data::layout::VideoLimits;
 use crate::exec::{DeviceSpec, MOST_THREADS, Options, Precision};
 use crate::kernels;
-use crate::model::{Calibration, Model};
+use crate::model::{Calibration, Model, Task};
 
 /// Where and how a network runs.
 #[derive(Args, Clone)]
@@ -79,17 +79,21 @@ impl AlarmRate {
         let Some(rate) = self.false_alarm_rate else {
             return Ok(());
         };
+        let name = file.display();
         let Some(Calibration::Anomaly(calibration)) = &mut model.calibration else {
-            bail!(
-                "{}: --false-alarm-rate is for calibrated anomaly detectors; this model is for `{}`",
-                file.display(),
-                model.task
-            );
+            match model.task {
+                Task::Anomaly | Task::Predict => {
+                    bail!("{name}: this model was never calibrated; `gst-candle calibrate MODEL GOOD…` does it")
+                }
+                task => bail!("{name}: --false-alarm-rate is for anomaly detectors; this model is for `{task}`"),
+            }
         };
         if let Some(caution) = calibration.caution(rate) {
             eprintln!("warning: {caution}");
         }
         calibration.threshold = calibration.threshold_for(rate);
+        // What reaches the threshold is to be found in the map.
+        calibration.pixel_threshold = calibration.pixel_threshold.min(calibration.threshold);
         Ok(())
     }
 }

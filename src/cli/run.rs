@@ -254,7 +254,7 @@ fn denoise_pictures(args: &Args, model: &Model, options: &Options) -> Result<()>
     for sample in &data.samples {
         unless_interrupted()?;
         let Ok(image) = read.next(&data, sample)? else {
-            before = None;
+            denoiser.reset();
             continue;
         };
         let goes_on = before.is_some_and(|before| sample.source.follows(before));
@@ -461,7 +461,7 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
         }
     }
     lines.finish()?;
-    read.finish(&args.output, &format!("{flagged} of {judged} pictures are anomalous"))
+    read.finish(&args.output, &format!("{flagged} of {judged} judged are anomalous"))
 }
 
 /// A region as `candlepublish` writes it.

@@ -21,7 +21,7 @@ use super::run::{Metrics, Objective, Outcome, run};
 use super::samples::{Sets, at_least, is_good};
 use crate::data::layout::Dataset;
 use crate::exec::candle::Network;
-use crate::exec::{self, BF16_SHIFT};
+use crate::exec::{self, BF16_SHIFT, Session};
 use crate::model::{Calibration, Color, InputSpec, MapKind, Model, Resize, Scoring, Task};
 use crate::pixels::Image;
 use crate::score::{calibration, maps, metrics};
@@ -429,15 +429,19 @@ fn scores(mut detector: AnomalyDetector, good: &Dataset, most: usize) -> Result<
     Ok(scores)
 }
 
-/// How much bf16 changes a score at most, of a few good frames whose scores in f32 are known: see [`BF16_SHIFT`]. Few, because a CPU without
-/// AMX takes seconds for each.
-fn bf16_shift(model: &Model, mut exact: Vec<f32>, threshold: f32, good: &Dataset) -> Result<f64> {
-    let rounded = scores(AnomalyDetector::in_bf16(model)?, good, BF16_FRAMES)?;
-    let changes = exact.iter().zip(rounded).map(|(exact, rounded)| (exact - rounded).abs());
+/// How much bf16 changes a score at most, of the first few good frames, where those of all are `of_all`: see [`BF16_SHIFT`]. Few, because a CPU
+/// without AMX takes seconds for each.
+fn bf16_shift(model: &Model, mut of_all: Vec<f32>, threshold: f32, good: &Dataset) -> Result<f64> {
+    let few = |session| scores(AnomalyDetector::with_session(model, session)?, good, BF16_FRAMES);
+    let (exact, rounded) = (few(Session::in_f32(model)?)?, few(Session::in_bf16(model)?)?);
+    let changes = exact
+        .iter()
+        .zip(rounded)
+        .map(|(exact, rounded)| (exact - rounded).abs());
     let most = changes.fold(0.0, f32::max);
-    exact.sort_by(f32::total_cmp);
-    // The threshold may be no higher where all scores are alike.
-    let margin = (threshold - exact[exact.len() / 2]).max(f32::EPSILON);
+    of_all.sort_by(f32::total_cmp);
+    // For a rate of a half, the threshold is the median.
+    let margin = (threshold - of_all[of_all.len() / 2]).max(f32::EPSILON);
     Ok(f64::from(most / margin))
 }
 

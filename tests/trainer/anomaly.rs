@@ -77,11 +77,28 @@ fn anomaly_is_found_and_calibrated() {
     assert_eq!(calibration["frames"], 6);
     assert_eq!(calibration["threshold_at_rate"]["0.4"], calibration["threshold"]);
     let shift = figures(&["info", &other])["training"]["metrics"]["bf16_score_shift"].clone();
-    assert!(shift.as_f64().is_some_and(|shift| shift >= 0.0), "{shift}");
+    assert!(shift.as_f64().is_some_and(|shift| shift > 0.0), "{shift}");
     let at_rate = calibration["threshold_at_rate"]["0.1"].as_f64().unwrap();
     assert!(at_rate > threshold(&other));
     let judged = figures(&["eval", &other, &data, "--false-alarm-rate", "0.1"]);
     assert_eq!(judged["threshold"].as_f64(), Some(at_rate), "{judged}");
+    let lowered = succeed(&[
+        "run",
+        &folder.text("rare.safetensors"),
+        &good,
+        "--false-alarm-rate",
+        "0.5",
+        "-o",
+        "-",
+    ]);
+    let lowered = lowered
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let flagged: Vec<_> = lowered.filter(|line| line["anomalous"] == true).collect();
+    assert!(
+        flagged.len() >= 3 && flagged.iter().all(|line| line["regions"][0].is_object()),
+        "{flagged:?}"
+    );
     let lines = succeed(&["run", &other, &good, "--false-alarm-rate", "0.1", "-o", "-"]);
     for line in lines.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();

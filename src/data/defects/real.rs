@@ -15,7 +15,7 @@ const RING: usize = 4;
 const CONTRAST: f32 = 1.3;
 /// Largest change of its width and its height, as a factor.
 const STRETCH: f32 = 1.3;
-/// A pixel of a mask that was made smaller is defective where so much of it is: a scratch may be narrower than a pixel.
+/// A pixel of a mask that was resized is defective where so much of it is: a scratch may be narrower than a pixel. Marks may grow by a pixel.
 const COVERED: f32 = 0.1;
 
 /// How much wider and higher a defect is made this time.

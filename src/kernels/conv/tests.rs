@@ -155,6 +155,17 @@ fn equals_the_written_out_sums_in_many_strips() {
         rng,
     );
     compare(
+        &conv,
+        Nhwc {
+            n: 1,
+            c: 48,
+            h: 9,
+            w: 40,
+        },
+        48,
+        rng,
+    );
+    compare(
         &Conv { stride: 2, ..conv },
         Nhwc {
             n: 2,

@@ -221,7 +221,7 @@ impl Filter {
             unreachable!("only those by taps are in bf16")
         };
         let out = tiles::between_zeros(narrow.before, narrow.width * taps.outs(), out);
-        taps.compute_bf16(from, row, narrow.width, finish, &mut scratch.offsets, out);
+        taps.compute(from, row, narrow.width, finish, &mut scratch.offsets, out);
     }
 
     /// Makes `scratch` large enough.

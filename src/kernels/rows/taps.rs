@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::filter::{Arithmetic, Finish};
 use super::layout::View;
 use super::tile::{Panel, Source, Target};
-use super::tiles::{self, TilePanel, Tiles};
+use super::tiles::{self, Stored, TilePanel, Tiles};
 use crate::kernels::Isa;
 use crate::kernels::aligned::LINE;
 
@@ -156,59 +156,8 @@ impl Taps {
         if self.tiles.is_some() { tiles::DEPTH } else { len }
     }
 
-    /// Computes row `row`, of `width` pixels.
-    pub fn compute(
-        &self,
-        from: View,
-        row: usize,
-        width: usize,
-        finish: Finish,
-        offsets: &mut Vec<usize>,
-        out: &mut [f32],
-    ) {
-        self.each(
-            from,
-            row,
-            width,
-            finish,
-            offsets,
-            out,
-            |weights, x, offsets, [len, step], count, to| match weights {
-                #[rustfmt::skip]
-            Weights::Vectors(panel) => panel.multiply(Source { x, offsets, len, step }, count, to),
-                Weights::Tiles(panel) => panel.multiply(tiles::as_bf16(x), offsets, step, count, to),
-            },
-        );
-    }
-
-    /// The same in bf16; only on tiles.
-    pub fn compute_bf16(
-        &self,
-        from: View,
-        row: usize,
-        width: usize,
-        finish: Finish,
-        offsets: &mut Vec<usize>,
-        out: &mut [u16],
-    ) {
-        self.each(
-            from,
-            row,
-            width,
-            finish,
-            offsets,
-            out,
-            |weights, x, offsets, [_, step], count, to| match weights {
-                Weights::Vectors(_) => unreachable!("rows in bf16 are made on tiles"),
-                Weights::Tiles(panel) => panel.multiply(tiles::as_bf16(x), offsets, step, count, to),
-            },
-        );
-    }
-
-    /// Calls `multiply(weights, values, offsets, [length of a piece, step], count, target)` for all that row `row`, of `width` pixels, is made of.
-    #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "those of both callers, and what they do")]
-    fn each<T>(
+    /// Computes row `row`, of `width` pixels; in bf16 only on tiles.
+    pub fn compute<T: Stored>(
         &self,
         from: View,
         row: usize,
@@ -216,7 +165,6 @@ impl Taps {
         finish: Finish,
         offsets: &mut Vec<usize>,
         out: &mut [T],
-        multiply: impl Fn(&Weights, &[f32], &[usize], [usize; 2], usize, Target<T>),
     ) {
         let Self {
             up, ins, outs, groups, ..
@@ -245,7 +193,12 @@ impl Taps {
                     bias: finish.bias.get(group * outs..(group + 1) * outs).unwrap_or_default(),
                     floor: finish.floor,
                 };
-                multiply(weights, from.data, offsets, [piece, self.down * ins], count, to);
+                let (x, len, step) = (from.data, piece, self.down * ins);
+                match weights {
+                    #[rustfmt::skip]
+                    Weights::Vectors(panel) => T::multiply(panel, Source { x, offsets, len, step }, count, to),
+                    Weights::Tiles(panel) => panel.multiply(tiles::as_bf16(x), offsets, step, count, to),
+                }
             }
         }
     }

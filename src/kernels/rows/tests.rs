@@ -293,6 +293,19 @@ fn tiles_convolve() {
             layout: &layout,
         };
         filter.compute(view, row, to, finish, &mut Scratch::default(), &mut out);
+        // The same in bf16, between zeros.
+        let before = rng.random_range(0..40);
+        let narrow = Narrow { before, width: to };
+        let mut words = Guarded::filled((before + to * outs).div_ceil(2) + 3, f32::NAN);
+        filter.compute_narrow(view, row, narrow, finish, &mut Scratch::default(), &mut words);
+        for (at, got) in super::tiles::as_bf16(&words).iter().enumerate() {
+            let want = at.checked_sub(before).and_then(|at| out.get(at)).copied();
+            let want = half::bf16::from_f32(want.unwrap_or(0.0)).to_bits();
+            assert_eq!(
+                *got, want,
+                "seed {seed} case {case} {tiles:?} {conv:?} {ins} to {outs} [{at}]"
+            );
+        }
         for (at, got) in out.iter().enumerate() {
             let (p, o) = (at / outs, at % outs);
             let mut want = f64::from(bias[o]);

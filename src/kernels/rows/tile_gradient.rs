@@ -87,7 +87,7 @@ impl TileGradient {
                     let (first, step, rows, weights) = (i * self.plane, self.plane, CHANNELS, g);
                     ready.multiply(Block { x, offsets, first, step, rows, weights, groups }, &mut tile);
                     let sums = &mut sums[((row * kernel + column) * self.ins + i) * pitch..];
-                    for (sums, tile) in sums.chunks_mut(pitch).zip(tile.0.chunks_exact(groups * ROWS)).take(self.ins - i) {
+                    for (sums, tile) in sums.chunks_mut(pitch).zip(tile.0.chunks_exact(groups * ROWS)).take(CHANNELS.min(self.ins - i)) {
                         let outs = (self.outs - out).min(2 * ROWS);
                         sums[out..out + outs].iter_mut().zip(tile).for_each(|(sum, x)| *sum += x);
                     }

@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::tile::{Target, start};
+use super::tile::{Panel, Source, Target, start};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::simd::{Vector, Work, run_best};
 
@@ -273,6 +273,8 @@ pub(crate) trait Stored: Copy {
     fn store<V: Vector>(x: V, out: &mut [Self]);
     /// Stores the first lanes, as many as `out` has room for.
     fn store_part<V: Vector>(x: V, out: &mut [Self]);
+    /// [`Panel::multiply`], where it can store such values.
+    fn multiply(panel: &Panel, from: Source, count: usize, to: Target<Self>);
 }
 
 impl Stored for f32 {
@@ -284,6 +286,10 @@ impl Stored for f32 {
     #[inline(always)]
     fn store_part<V: Vector>(x: V, out: &mut [Self]) {
         x.store_part(out, out.len());
+    }
+
+    fn multiply(panel: &Panel, from: Source, count: usize, to: Target<Self>) {
+        panel.multiply(from, count, to);
     }
 }
 
@@ -300,13 +306,18 @@ impl Stored for u16 {
         x.store(&mut values);
         out.iter_mut().zip(values).for_each(|(out, x)| *out = to_bf16(x));
     }
+
+    fn multiply(_: &Panel, _: Source, _: usize, _: Target<Self>) {
+        unreachable!("rows in bf16 are made on tiles")
+    }
 }
 
 /// What [`amx::multiply`] does.
 fn emulate(block: Block, sums: &mut Sums) {
     #[rustfmt::skip]
     let Block { x, offsets, first, step, rows, weights, groups } = block;
-    sums.0.fill(0.0);
+    // As there, what is behind the block's sums stays.
+    sums.0[..rows * groups * ROWS].fill(0.0);
     for (offset, weights) in offsets.iter().zip(weights.chunks_exact(groups * TILE)) {
         for (position, sums) in sums.0.chunks_exact_mut(groups * ROWS).take(rows).enumerate() {
             let x = &x[offset + first + position * step..][..DEPTH];

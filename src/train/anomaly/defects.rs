@@ -121,3 +121,43 @@ impl Real {
         Defective { image, mask }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::random::stream;
+
+    #[test]
+    fn parts_show_the_defect_however_it_is_stretched() {
+        let input = crate::nets::build(crate::model::Task::Anomaly, "unet", &Default::default())
+            .unwrap()
+            .input;
+        let (width, height) = (40, 30);
+        for (corner, side) in [0, 39, 29 * 40, 30 * 40 - 1]
+            .into_iter()
+            .flat_map(|at| [(at, 16), (at, 32), (at, 64)])
+        {
+            let mut mask = Image::filled(1, height, width, 0.0);
+            mask.data[corner] = 1.0;
+            let picture = Image::filled(1, height, width, 0.5);
+            let real = Real {
+                scaling: Scaling::of(&input, &picture.data),
+                picture: Packed::new(&picture),
+                mask: Packed::new(&mask),
+            };
+            for item in 0..60 {
+                let Defective { image, mask } = real.crop(side, 16, true, &mut stream(9, side as u64, item));
+                let what = format!(
+                    "corner {corner}, side {side}, item {item}: {}x{}",
+                    image.width, image.height
+                );
+                assert_eq!([image.width, image.height], [mask.width, mask.height], "{what}");
+                assert!(
+                    (1..=side).contains(&image.width) && (1..=side).contains(&image.height),
+                    "{what}"
+                );
+                assert!(mask.data.contains(&1.0), "{what}");
+            }
+        }
+    }
+}

@@ -105,18 +105,20 @@ impl Builder<'_> {
         let [left, right] = filter.reach(from.width, to.width);
         self.built.layouts[arg].reach(left, right);
         if let Some(prepared) = filter.prepared(&self.built.layouts[arg], to.width) {
-            if !self.narrows(step, arg, &filter) {
-                arg = self.push(Kernel::Prepare(filter.clone()), vec![arg], prepared.clone());
+            if self.try_narrow(step, arg, &filter) {
+                self.built.layouts[arg] = prepared;
+            } else {
+                arg = self.push(Kernel::Prepare(filter.clone()), vec![arg], prepared);
             }
-            self.built.layouts[arg] = prepared;
         }
         let narrow = None;
         #[rustfmt::skip]
         return self.push(Kernel::Conv { filter, bias, floor, narrow }, vec![arg], to);
     }
 
-    /// Whether `step`, by `filter`, alone reads stage `arg`, and that can give the form that `filter` wants: then it does from now on.
-    fn narrows(&mut self, step: &Step, arg: usize, filter: &Filter) -> bool {
+    /// Has stage `arg` make its rows in the form that `filter` wants, where that can be and `step`, by this filter, alone reads them. Returns
+    /// whether it does.
+    fn try_narrow(&mut self, step: &Step, arg: usize, filter: &Filter) -> bool {
         let width = self.built.layouts[arg].width;
         let Kernel::Conv {
             filter: giver, narrow, ..

@@ -19,6 +19,7 @@ use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
 use crate::common::result::{AnomalyResult, Kind, Region, scaled};
 use crate::common::settings::warn_if_late;
+use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
 use crate::common::{engine, failed, frame, keep_every_frame, lock, starts_anew};
@@ -33,7 +34,7 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 /// What the stream made.
 struct State {
-    inspector: Inspector,
+    inspector: Held<Inspector>,
     info: Option<VideoInfo>,
     pacer: Pacer,
     poster: Poster,

@@ -1,6 +1,6 @@
 //! From a frame to what is wrong with it.
 
-use gst_candle::exec::Options;
+use gst_candle::exec::Session;
 use gst_candle::model::{AnomalyCalibration, Model};
 use gst_candle::pixels::{Frame, Image};
 use gst_candle::score::readable::Readable;
@@ -40,9 +40,9 @@ pub struct Finding {
 
 impl Inspector {
     /// Makes a model ready to run.
-    pub fn new(model: &Model, options: &Options) -> Result<Self> {
+    pub fn new(model: &Model, session: Session) -> Result<Self> {
         Ok(Self {
-            detector: AnomalyDetector::new(model, options)?,
+            detector: AnomalyDetector::with_session(model, session)?,
             part: [0; 4],
         })
     }

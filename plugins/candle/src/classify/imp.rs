@@ -16,6 +16,7 @@ use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
 use crate::common::result::{ClassifyResult, Kind, LabelledRegion, Labels};
 use crate::common::settings::warn_if_late;
+use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
 use crate::common::{engine, failed, frame, keep_every_frame, lock, starts_anew};
@@ -30,7 +31,7 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 /// What the stream made.
 struct State {
-    namer: Namer,
+    namer: Held<Namer>,
     info: Option<VideoInfo>,
     pacer: Pacer,
     poster: Poster,

@@ -1,7 +1,7 @@
 //! From a frame to its labels.
 
 use gst_candle::Result;
-use gst_candle::exec::Options;
+use gst_candle::exec::Session;
 use gst_candle::model::{Color, Model};
 use gst_candle::pixels::{Frame, Image};
 use gst_candle::score::decision::{LabelSettings, LabelState};
@@ -22,9 +22,9 @@ pub struct Namer {
 
 impl Namer {
     /// Makes a model ready to run.
-    pub fn new(model: &Model, options: &Options) -> Result<Self> {
+    pub fn new(model: &Model, session: Session) -> Result<Self> {
         Ok(Self {
-            classifier: Classifier::new(model, options)?,
+            classifier: Classifier::with_session(model, session)?,
             color: model.input.color,
             state: LabelState::default(),
         })

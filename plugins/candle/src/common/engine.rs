@@ -4,18 +4,20 @@ use std::any::Any;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gst_candle::exec::Options;
+use gst_candle::exec::Session;
 use gst_candle::model::{Model, Task};
 use gst_candle::{Error, Result};
 
 use super::settings::Settings;
+use super::shared::{Held, Shared};
 
-/// Loads the model that `settings` name, checks that it is for one of `tasks`, and makes it ready to run with `new`.
+/// Loads the model that `settings` name, where no other element has, checks that it is for one of `tasks`, and makes it ready to run with
+/// `new`.
 pub fn load<E>(
     settings: &Settings,
     tasks: &[Task],
-    new: impl FnOnce(&Model, &Options) -> Result<E>,
-) -> Result<E, gst::ErrorMessage> {
+    new: impl FnOnce(&Model, Session) -> Result<E>,
+) -> Result<Held<E>, gst::ErrorMessage> {
     let Some(path) = settings.model_file.as_deref().filter(|path| !path.is_empty()) else {
         return Err(gst::error_msg!(
             gst::ResourceError::NotFound,
@@ -27,7 +29,8 @@ pub fn load<E>(
     };
     let options = settings.options().map_err(|error| describe(path, &error))?;
     catch(|| {
-        let model = Model::load(path).map_err(|error| describe(path, &error))?;
+        let shared = Shared::load(path, &options).map_err(|error| describe(path, &error))?;
+        let model = &shared.model;
         if !tasks.contains(&model.task) {
             let done: Vec<String> = tasks.iter().map(|task| format!("`{task}`")).collect();
             return Err(gst::error_msg!(
@@ -39,7 +42,8 @@ pub fn load<E>(
                 )
             ));
         }
-        new(&model, &options).map_err(|error| describe(path, &error))
+        let worker = new(model, shared.session.clone()).map_err(|error| describe(path, &error))?;
+        Ok(Held::new(worker, shared))
     })
 }
 
@@ -108,7 +112,9 @@ mod tests {
                 model_file,
                 ..Settings::default()
             };
-            let error = load(&settings, &[Task::Anomaly], |_, _| Ok(())).expect_err("no model");
+            let error = load(&settings, &[Task::Anomaly], |_, _| Ok(()))
+                .err()
+                .expect("no model");
             let text = format!("{error:?}");
             assert!(
                 text.contains("`model-file`") && text.contains("train anomaly"),

@@ -13,6 +13,7 @@ pub mod messages;
 pub mod pace;
 pub mod result;
 pub mod settings;
+pub mod shared;
 pub mod slot;
 pub mod stats;
 

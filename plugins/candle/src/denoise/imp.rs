@@ -17,6 +17,7 @@ use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
 use crate::common::result::{DenoiseResult, Kind};
 use crate::common::settings::warn_if_late;
+use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
 use crate::common::{engine, failed, frame, keep_every_frame, lock, starts_anew};
@@ -31,7 +32,7 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 /// What the stream made.
 struct State {
-    denoiser: Denoiser,
+    denoiser: Held<Denoiser>,
     info: Option<VideoInfo>,
     pacer: Pacer,
     poster: Poster,
@@ -230,7 +231,7 @@ impl BaseTransformImpl for CandleDenoise {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let denoiser = engine::load(&settings.common, &[Task::Denoise], Denoiser::new)?;
+        let denoiser = engine::load(&settings.common, &[Task::Denoise], Denoiser::with_session)?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last_noise_level) = None;
         self.state.set(Some(State {

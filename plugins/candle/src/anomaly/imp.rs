@@ -7,7 +7,6 @@ use gst::glib;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
-use gst_candle::model::Task;
 use gst_candle::score::decision::{AlarmSettings, AlarmState};
 use gst_candle::score::drift::{Drift, Drifted};
 use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
@@ -17,8 +16,9 @@ use super::paint::paint;
 use super::settings::{Output, Settings};
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
+use crate::common::reload::{self, Reload};
 use crate::common::result::{AnomalyResult, Kind, Region, scaled};
-use crate::common::settings::warn_if_late;
+use crate::common::settings::{self, warn_if_late};
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
@@ -78,11 +78,38 @@ struct Last {
 pub struct CandleAnomaly {
     settings: Mutex<Settings>,
     state: Slot<State>,
+    reload: Reload<Inspector>,
     stats: Mutex<Stats>,
     last: Mutex<Last>,
 }
 
 impl CandleAnomaly {
+    /// Goes over to a model that was loaded meanwhile.
+    fn renew(&self, state: &mut State) {
+        let Some((inspector, path)) = self.reload.take() else {
+            return;
+        };
+        state.inspector = inspector;
+        state.reset();
+        state.drift.reset();
+        state.rate = None;
+        lock(&self.settings).common.model_file = Some(path.clone());
+        let obj = self.obj();
+        obj.notify("model-file");
+        reload::post_reloaded(obj.upcast_ref(), &path);
+    }
+
+    /// Looks whether the model's file changes, or no more.
+    fn watch_file(&self, on: bool) {
+        let settings = |element: &gst_base::BaseTransform| {
+            let element = element.downcast_ref::<super::CandleAnomaly>();
+            lock(&element.expect("it is this element").imp().settings)
+                .common
+                .clone()
+        };
+        self.reload.watch(self.obj().upcast_ref(), on, settings);
+    }
+
     /// Inspects the frame if it is its turn, draws on it and attaches the result; returns what is to be told.
     fn work(
         &self,
@@ -308,7 +335,14 @@ impl ObjectImpl for CandleAnomaly {
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let obj = self.obj();
         warn_if_late(*CAT, &*obj, pspec);
+        let common = lock(&self.settings).common.clone();
+        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value, &common) {
+            return;
+        }
         let set = lock(&self.settings).set(pspec.name(), value);
+        if pspec.name() == "watch-model" && obj.current_state() > gst::State::Ready {
+            self.watch_file(settings::get(value));
+        }
         // Before the start there may be nobody to hear it; the start fails with the same words.
         if let Err(reason) = set
             && obj.current_state() > gst::State::Ready
@@ -364,7 +398,7 @@ impl BaseTransformImpl for CandleAnomaly {
         if let Err(reason) = settings.parse_roi() {
             return Err(gst::error_msg!(gst::ResourceError::Settings, ("{reason}")));
         }
-        let inspector = engine::load(&settings.common, &[Task::Anomaly, Task::Predict], Inspector::new)?;
+        let inspector = engine::load(&settings.common)?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last) = Last::default();
         self.state.set(Some(State {
@@ -378,11 +412,15 @@ impl BaseTransformImpl for CandleAnomaly {
             last: None,
             rate: None,
         }));
+        self.watch_file(settings.common.watch_model);
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         self.state.set(None);
+        if let Some(asked) = self.reload.stop() {
+            lock(&self.settings).common.model_file = Some(asked);
+        }
         Ok(())
     }
 
@@ -413,7 +451,10 @@ impl BaseTransformImpl for CandleAnomaly {
         let times = Times::of(&*obj, buffer);
         let told = self
             .state
-            .work(|state| self.work(state, &settings, times, buffer))?
+            .work(|state| {
+                self.renew(state);
+                self.work(state, &settings, times, buffer)
+            })?
             .map_err(|error| failed(&*obj, error))?;
         if let Some(told) = told {
             self.tell(&told, times);

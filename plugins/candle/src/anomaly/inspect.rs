@@ -1,14 +1,18 @@
 //! From a frame to what is wrong with it.
 
 use gst_candle::exec::Session;
-use gst_candle::model::{AnomalyCalibration, Model};
+use gst_candle::model::{AnomalyCalibration, Model, Task};
 use gst_candle::pixels::{Frame, Image};
 use gst_candle::score::readable::Readable;
 use gst_candle::score::regions;
 use gst_candle::tasks::{AnomalyDetector, Inspection};
 use gst_candle::{Error, Result};
 
+use gst_video::VideoInfo;
+
 use super::settings::{Rect, Settings};
+use crate::common::engine::Worker;
+use crate::common::frame;
 use crate::common::result::{HeatMap, Region};
 
 /// Regions told of one frame: a map that is speckled all over must not flood the bus.
@@ -38,15 +42,24 @@ pub struct Finding {
     scale: Readable,
 }
 
-impl Inspector {
-    /// Makes a model ready to run.
-    pub fn new(model: &Model, session: Session) -> Result<Self> {
+impl Worker for Inspector {
+    const TASKS: &[Task] = &[Task::Anomaly, Task::Predict];
+
+    fn new(model: &Model, session: Session) -> Result<Self> {
         Ok(Self {
             detector: AnomalyDetector::with_session(model, session)?,
             part: [0; 4],
         })
     }
 
+    fn try_on(&mut self, buffer: &gst::BufferRef, info: &VideoInfo) -> Result<()> {
+        self.inspect(&frame::frame(&frame::map(buffer, info)?, 0)?, &Settings::default())?;
+        self.reset();
+        Ok(())
+    }
+}
+
+impl Inspector {
     /// What the model's decisions rest on.
     pub fn calibration(&self) -> &AnomalyCalibration {
         self.detector.calibration()

@@ -7,15 +7,15 @@ use gst::glib;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
-use gst_candle::model::Task;
 use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
 
 use super::name::{Namer, surest};
 use super::settings::{Regions, Settings};
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
+use crate::common::reload::{self, Reload};
 use crate::common::result::{ClassifyResult, Kind, LabelledRegion, Labels};
-use crate::common::settings::warn_if_late;
+use crate::common::settings::{self, warn_if_late};
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
@@ -62,12 +62,37 @@ struct Told {
 pub struct CandleClassify {
     settings: Mutex<Settings>,
     state: Slot<State>,
+    reload: Reload<Namer>,
     stats: Mutex<Stats>,
     /// What the read-only properties show.
     last: Mutex<Option<(String, f64)>>,
 }
 
 impl CandleClassify {
+    /// Goes over to a model that was loaded meanwhile.
+    fn renew(&self, state: &mut State) {
+        let Some((namer, path)) = self.reload.take() else {
+            return;
+        };
+        state.namer = namer;
+        state.reset();
+        lock(&self.settings).common.model_file = Some(path.clone());
+        let obj = self.obj();
+        obj.notify("model-file");
+        reload::post_reloaded(obj.upcast_ref(), &path);
+    }
+
+    /// Looks whether the model's file changes, or no more.
+    fn watch_file(&self, on: bool) {
+        let settings = |element: &gst_base::BaseTransform| {
+            let element = element.downcast_ref::<super::CandleClassify>();
+            lock(&element.expect("it is this element").imp().settings)
+                .common
+                .clone()
+        };
+        self.reload.watch(self.obj().upcast_ref(), on, settings);
+    }
+
     /// Names what the frame shows if it is its turn, and attaches the result; returns what is to be told.
     fn work(
         &self,
@@ -208,8 +233,16 @@ impl ObjectImpl for CandleClassify {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        warn_if_late(*CAT, &*self.obj(), pspec);
+        let obj = self.obj();
+        warn_if_late(*CAT, &*obj, pspec);
+        let common = lock(&self.settings).common.clone();
+        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value, &common) {
+            return;
+        }
         lock(&self.settings).set(pspec.name(), value);
+        if pspec.name() == "watch-model" && obj.current_state() > gst::State::Ready {
+            self.watch_file(settings::get(value));
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
@@ -254,7 +287,7 @@ impl BaseTransformImpl for CandleClassify {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let namer = engine::load(&settings.common, &[Task::Classify], Namer::new)?;
+        let namer = engine::load(&settings.common)?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last) = None;
         self.state.set(Some(State {
@@ -265,11 +298,15 @@ impl BaseTransformImpl for CandleClassify {
             told: None,
             last: None,
         }));
+        self.watch_file(settings.common.watch_model);
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         self.state.set(None);
+        if let Some(asked) = self.reload.stop() {
+            lock(&self.settings).common.model_file = Some(asked);
+        }
         Ok(())
     }
 
@@ -299,7 +336,10 @@ impl BaseTransformImpl for CandleClassify {
         let times = Times::of(&*obj, buffer);
         let told = self
             .state
-            .work(|state| self.work(state, &settings, times, buffer))?
+            .work(|state| {
+                self.renew(state);
+                self.work(state, &settings, times, buffer)
+            })?
             .map_err(|error| failed(&*obj, error))?;
         if let Some(told) = told {
             self.tell(&told, times);

@@ -2,12 +2,16 @@
 
 use gst_candle::Result;
 use gst_candle::exec::Session;
-use gst_candle::model::{Color, Model};
+use gst_candle::model::{Color, Model, Task};
 use gst_candle::pixels::{Frame, Image};
 use gst_candle::score::decision::{LabelSettings, LabelState};
 use gst_candle::tasks::Classifier;
 
+use gst_video::VideoInfo;
+
 use super::settings::Settings;
+use crate::common::engine::Worker;
+use crate::common::frame;
 use crate::common::result::{LabelledRegion, Labels};
 
 /// What is said where no label is sure enough.
@@ -20,9 +24,10 @@ pub struct Namer {
     state: LabelState,
 }
 
-impl Namer {
-    /// Makes a model ready to run.
-    pub fn new(model: &Model, session: Session) -> Result<Self> {
+impl Worker for Namer {
+    const TASKS: &[Task] = &[Task::Classify];
+
+    fn new(model: &Model, session: Session) -> Result<Self> {
         Ok(Self {
             classifier: Classifier::with_session(model, session)?,
             color: model.input.color,
@@ -30,6 +35,14 @@ impl Namer {
         })
     }
 
+    fn try_on(&mut self, buffer: &gst::BufferRef, info: &VideoInfo) -> Result<()> {
+        self.name_frame(&frame::frame(&frame::map(buffer, info)?, 0)?, &Settings::default(), 0)?;
+        self.reset();
+        Ok(())
+    }
+}
+
+impl Namer {
     /// Forgets the frames before.
     pub fn reset(&mut self) {
         self.state.reset();

@@ -7,17 +7,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use gst_candle::exec::Session;
 use gst_candle::model::{Model, Task};
 use gst_candle::{Error, Result};
+use gst_video::VideoInfo;
 
 use super::settings::Settings;
 use super::shared::{Held, Shared};
 
-/// Loads the model that `settings` name, where no other element has, checks that it is for one of `tasks`, and makes it ready to run with
-/// `new`.
-pub fn load<E>(
-    settings: &Settings,
-    tasks: &[Task],
-    new: impl FnOnce(&Model, Session) -> Result<E>,
-) -> Result<Held<E>, gst::ErrorMessage> {
+/// What an element makes of a model.
+pub trait Worker: Sized + Send + 'static {
+    /// The tasks of models that it works with; the first is the one that it is for.
+    const TASKS: &[Task];
+    /// Makes a model ready to run.
+    fn new(model: &Model, session: Session) -> Result<Self>;
+    /// Works on a frame whose result nobody wants, and forgets it.
+    fn try_on(&mut self, frame: &gst::BufferRef, info: &VideoInfo) -> Result<()>;
+}
+
+/// Loads the model that `settings` name, where no other element has, checks that it is for a task of `W`, and makes it ready to run.
+pub fn load<W: Worker>(settings: &Settings) -> Result<Held<W>, gst::ErrorMessage> {
+    let tasks = W::TASKS;
     let Some(path) = settings.model_file.as_deref().filter(|path| !path.is_empty()) else {
         return Err(gst::error_msg!(
             gst::ResourceError::NotFound,
@@ -42,7 +49,7 @@ pub fn load<E>(
                 )
             ));
         }
-        let worker = new(model, shared.session.clone()).map_err(|error| describe(path, &error))?;
+        let worker = W::new(model, shared.session.clone()).map_err(|error| describe(path, &error))?;
         Ok(Held::new(worker, shared))
     })
 }
@@ -95,6 +102,20 @@ fn describe(path: &str, error: &Error) -> gst::ErrorMessage {
 mod tests {
     use super::*;
 
+    struct Nobody;
+
+    impl Worker for Nobody {
+        const TASKS: &[Task] = &[Task::Anomaly];
+
+        fn new(_: &Model, _: Session) -> Result<Self> {
+            unreachable!("there is no model")
+        }
+
+        fn try_on(&mut self, _: &gst::BufferRef, _: &VideoInfo) -> Result<()> {
+            unreachable!("there is no model")
+        }
+    }
+
     #[test]
     fn a_panic_while_running_is_an_error_with_its_text() {
         gst::init().expect("GStreamer starts");
@@ -112,9 +133,7 @@ mod tests {
                 model_file,
                 ..Settings::default()
             };
-            let error = load(&settings, &[Task::Anomaly], |_, _| Ok(()))
-                .err()
-                .expect("no model");
+            let error = load::<Nobody>(&settings).err().expect("no model");
             let text = format!("{error:?}");
             assert!(
                 text.contains("`model-file`") && text.contains("train anomaly"),

@@ -39,6 +39,7 @@ pub enum PostMessages {
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub model_file: Option<String>,
+    pub watch_model: bool,
     pub device: String,
     pub precision: Precision,
     pub threads: u32,
@@ -54,6 +55,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             model_file: None,
+            watch_model: false,
             device: "auto".into(),
             precision: Precision::default(),
             threads: 0,
@@ -79,8 +81,17 @@ impl Settings {
         vec![
             glib::ParamSpecString::builder("model-file")
                 .nick("Model file")
-                .blurb("The model to run, a file made by `gst-candle train`.")
-                .mutable_ready()
+                .blurb(
+                    "The model to run, a file made by `gst-candle train`. Set while frames flow, it is loaded in the background \
+                     and takes over between two frames; the message `model-reloaded` says when. One that cannot be used is told by \
+                     `model-rejected`, and the one before stays.",
+                )
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecBoolean::builder("watch-model")
+                .nick("Watch the model")
+                .blurb("Whether the model is loaded again, as if it were set, when its file has changed.")
+                .mutable_playing()
                 .build(),
             glib::ParamSpecString::builder("device")
                 .nick("Device")
@@ -155,6 +166,7 @@ impl Settings {
     pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         match name {
             "model-file" => self.model_file = get(value),
+            "watch-model" => self.watch_model = get(value),
             "device" => self.device = get::<Option<String>>(value).unwrap_or_else(|| "auto".into()),
             "precision" => self.precision = get(value),
             "threads" => self.threads = get(value),
@@ -173,6 +185,7 @@ impl Settings {
     pub fn get(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "model-file" => self.model_file.to_value(),
+            "watch-model" => self.watch_model.to_value(),
             "device" => self.device.to_value(),
             "precision" => self.precision.to_value(),
             "threads" => self.threads.to_value(),

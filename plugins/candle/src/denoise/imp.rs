@@ -7,16 +7,19 @@ use gst::glib;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
-use gst_candle::model::Task;
+use gst_candle::exec::Session;
+use gst_candle::model::{Model, Task};
 use gst_candle::tasks::Denoiser;
 use gst_video::VideoInfo;
 use gst_video::subclass::prelude::*;
 
 use super::settings::Settings;
+use crate::common::engine::Worker;
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
+use crate::common::reload::{self, Reload};
 use crate::common::result::{DenoiseResult, Kind};
-use crate::common::settings::warn_if_late;
+use crate::common::settings::{self, warn_if_late};
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
@@ -29,6 +32,30 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
         Some("Denoising by a learned model"),
     )
 });
+
+impl Worker for Denoiser {
+    const TASKS: &[Task] = &[Task::Denoise];
+
+    fn new(model: &Model, session: Session) -> gst_candle::Result<Self> {
+        Self::with_session(model, session)
+    }
+
+    fn try_on(&mut self, buffer: &gst::BufferRef, info: &VideoInfo) -> gst_candle::Result<()> {
+        let mut output = buffer
+            .copy_deep()
+            .map_err(|_| gst_candle::Error::Invalid("no memory for a frame".into()))?;
+        let output = output.get_mut().expect("the copy is nobody else's");
+        let (input, mut output) = (frame::map(buffer, info)?, frame::map_mut(output, info)?);
+        self.process(
+            &frame::frame(&input, 0)?,
+            &mut frame::frame_mut(&mut output, 0)?,
+            None,
+            1.0,
+        )?;
+        self.reset();
+        Ok(())
+    }
+}
 
 /// What the stream made.
 struct State {
@@ -78,12 +105,37 @@ struct Told {
 pub struct CandleDenoise {
     settings: Mutex<Settings>,
     state: Slot<State>,
+    reload: Reload<Denoiser>,
     stats: Mutex<Stats>,
     /// What `last-noise-level` shows.
     last_noise_level: Mutex<Option<f64>>,
 }
 
 impl CandleDenoise {
+    /// Goes over to a model that was loaded meanwhile.
+    fn renew(&self, state: &mut State) {
+        let Some((denoiser, path)) = self.reload.take() else {
+            return;
+        };
+        state.denoiser = denoiser;
+        state.reset();
+        lock(&self.settings).common.model_file = Some(path.clone());
+        let obj = self.obj();
+        obj.notify("model-file");
+        reload::post_reloaded(obj.upcast_ref(), &path);
+    }
+
+    /// Looks whether the model's file changes, or no more.
+    fn watch_file(&self, on: bool) {
+        let settings = |element: &gst_base::BaseTransform| {
+            let element = element.downcast_ref::<super::CandleDenoise>();
+            lock(&element.expect("it is this element").imp().settings)
+                .common
+                .clone()
+        };
+        self.reload.watch(self.obj().upcast_ref(), on, settings);
+    }
+
     /// Writes the output frame, denoised if it is its turn, and attaches the result; returns what is to be told.
     fn work(
         &self,
@@ -187,8 +239,16 @@ impl ObjectImpl for CandleDenoise {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        warn_if_late(*CAT, &*self.obj(), pspec);
+        let obj = self.obj();
+        warn_if_late(*CAT, &*obj, pspec);
+        let common = lock(&self.settings).common.clone();
+        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value, &common) {
+            return;
+        }
         lock(&self.settings).set(pspec.name(), value);
+        if pspec.name() == "watch-model" && obj.current_state() > gst::State::Ready {
+            self.watch_file(settings::get(value));
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
@@ -231,7 +291,7 @@ impl BaseTransformImpl for CandleDenoise {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let denoiser = engine::load(&settings.common, &[Task::Denoise], Denoiser::with_session)?;
+        let denoiser = engine::load(&settings.common)?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last_noise_level) = None;
         self.state.set(Some(State {
@@ -242,11 +302,15 @@ impl BaseTransformImpl for CandleDenoise {
             last: None,
             told: None,
         }));
+        self.watch_file(settings.common.watch_model);
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         self.state.set(None);
+        if let Some(asked) = self.reload.stop() {
+            lock(&self.settings).common.model_file = Some(asked);
+        }
         Ok(())
     }
 
@@ -286,7 +350,10 @@ impl BaseTransformImpl for CandleDenoise {
         let times = Times::of(&*obj, inbuf);
         let told = self
             .state
-            .work(|state| self.work(state, &settings, times, inbuf, outbuf))?
+            .work(|state| {
+                self.renew(state);
+                self.work(state, &settings, times, inbuf, outbuf)
+            })?
             .map_err(|error| failed(&*obj, error))?;
         if let Some(Told { result, due }) = told {
             *lock(&self.last_noise_level) = Some(result.noise_level);

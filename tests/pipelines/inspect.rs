@@ -90,7 +90,8 @@ fn each_property_is_described_by_a_sentence() {
 #[test]
 fn elements_with_a_model_share_their_properties() {
     let common = [
-        ("model-file", "changeable only in NULL or READY state"),
+        ("model-file", "PLAYING state"),
+        ("watch-model", "PLAYING state"),
         ("device", "changeable only in NULL or READY state"),
         ("precision", "changeable only in NULL or READY state"),
         ("threads", "changeable only in NULL or READY state"),

@@ -321,6 +321,7 @@ fn properties_have_sentences_ranges_and_the_right_mutability() {
     init();
     let shared = [
         "model-file",
+        "watch-model",
         "device",
         "precision",
         "threads",
@@ -350,7 +351,7 @@ fn properties_have_sentences_ranges_and_the_right_mutability() {
                 property.name()
             );
             let flags = property.flags();
-            let ready = ["model-file", "device", "precision", "threads"].contains(&property.name());
+            let ready = ["device", "precision", "threads"].contains(&property.name());
             if flags.contains(gst::glib::ParamFlags::WRITABLE) {
                 assert_eq!(
                     flags.contains(gst::PARAM_FLAG_MUTABLE_READY),

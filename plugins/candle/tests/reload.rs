@@ -6,14 +6,17 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
+use gst_candle::model::Model;
 use gst_check::Harness;
 use support::*;
 
 const CAPS: &str = "format=GRAY8,width=16,height=16";
 
-/// A classifier of light under a name of its own, which can be replaced.
-fn put(path: &Path) {
-    std::fs::copy(light().path(), path).unwrap();
+/// A classifier at `path` that gives light frames this name.
+fn put(path: &Path, name: &str) {
+    let mut model = Model::load(light().path()).unwrap();
+    model.labels[0] = name.into();
+    model.save(path).unwrap();
 }
 
 /// Pushes grey frames from `index` on until a message of that name comes; the number of frames. Each must come out.
@@ -55,9 +58,10 @@ fn a_model_that_is_set_takes_over_and_one_that_fails_does_not() {
         element.set_property("model-file", junk.to_str().unwrap());
         let rejected = push_until(&mut harness, &bus, "model-rejected", &mut index);
         assert_eq!(rejected.get::<&str>("model-file"), Ok(junk.to_str().unwrap()));
+        let reason = rejected.get::<&str>("reason").unwrap();
         assert!(
-            rejected.get::<&str>("reason").unwrap().contains("junk.safetensors"),
-            "{rejected}"
+            reason.starts_with("The model cannot be used: ") && reason.contains("junk.safetensors"),
+            "{reason}"
         );
         assert_eq!(element.property::<String>("model-file"), before);
         push_until(&mut harness, &bus, name, &mut index);
@@ -88,7 +92,9 @@ fn the_last_one_set_is_the_one_that_runs() {
     init();
     let folder = tempfile::tempdir().unwrap();
     let paths: Vec<_> = (0..5).map(|i| folder.path().join(format!("{i}.safetensors"))).collect();
-    paths.iter().for_each(|path| put(path));
+    for (i, path) in paths.iter().enumerate() {
+        put(path, &format!("light {i}"));
+    }
     let (mut harness, bus) = harness("candleclassify", &light(), "", CAPS);
     let element = element(&harness);
     let mut index = 0;
@@ -99,6 +105,7 @@ fn the_last_one_set_is_the_one_that_runs() {
     let last = paths[4].to_str().unwrap();
     while push_until(&mut harness, &bus, "model-reloaded", &mut index).get::<&str>("model-file") != Ok(last) {}
     assert_eq!(element.property::<String>("model-file"), last);
+    assert_eq!(element.property::<String>("label"), "light 4");
 
     // What is set just before the end is what the next start loads.
     element.set_property("model-file", paths[0].to_str().unwrap());
@@ -111,25 +118,28 @@ fn a_watched_file_is_loaded_when_it_changes_and_missed_when_it_goes() {
     init();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("watched.safetensors");
-    put(&path);
+    put(&path, "first");
     let properties = format!("model-file={} watch-model=true", path.display());
     let (mut harness, bus) = harness("candleclassify", &light(), &properties, CAPS);
     let mut index = 0;
     push_until(&mut harness, &bus, "candleclassify", &mut index);
     std::fs::write(&path, b"half a mod").unwrap();
     push_until(&mut harness, &bus, "model-rejected", &mut index);
-    put(&path);
+    put(&path, "second");
     push_until(&mut harness, &bus, "model-reloaded", &mut index);
+    assert_eq!(element(&harness).property::<String>("label"), "second");
     std::fs::remove_file(&path).unwrap();
     let gone = push_until(&mut harness, &bus, "model-rejected", &mut index);
     assert!(
         gone.get::<&str>("reason").unwrap().contains("watched.safetensors"),
         "{gone}"
     );
-    put(&path);
+    put(&path, "third");
     push_until(&mut harness, &bus, "model-reloaded", &mut index);
 
-    element(&harness).set_property("watch-model", false);
+    let element = element(&harness);
+    assert_eq!(element.property::<String>("label"), "third");
+    element.set_property("watch-model", false);
     std::fs::write(&path, b"half a mod").unwrap();
     std::thread::sleep(Duration::from_millis(900));
     harness.push(grey(&info_of(CAPS), 200, index)).unwrap();

@@ -99,17 +99,6 @@ impl CandleAnomaly {
         reload::post_reloaded(obj.upcast_ref(), &path);
     }
 
-    /// Looks whether the model's file changes, or no more.
-    fn watch_file(&self, on: bool) {
-        let settings = |element: &gst_base::BaseTransform| {
-            let element = element.downcast_ref::<super::CandleAnomaly>();
-            lock(&element.expect("it is this element").imp().settings)
-                .common
-                .clone()
-        };
-        self.reload.watch(self.obj().upcast_ref(), on, settings);
-    }
-
     /// Inspects the frame if it is its turn, draws on it and attaches the result; returns what is to be told.
     fn work(
         &self,
@@ -234,7 +223,8 @@ impl CandleAnomaly {
             let mapped = frame::map(buffer, info)?;
             let frame = frame::frame(&mapped, settings.common.gray16_white)?;
             state.inspector.look(&frame, settings)
-        })
+        })?;
+        Ok(())
     }
 
     /// Warns of a false-alarm rate that is new and that the model's calibration cannot show.
@@ -335,13 +325,12 @@ impl ObjectImpl for CandleAnomaly {
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let obj = self.obj();
         warn_if_late(*CAT, &*obj, pspec);
-        let common = lock(&self.settings).common.clone();
-        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value, &common) {
+        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value) {
             return;
         }
         let set = lock(&self.settings).set(pspec.name(), value);
-        if pspec.name() == "watch-model" && obj.current_state() > gst::State::Ready {
-            self.watch_file(settings::get(value));
+        if pspec.name() == "watch-model" {
+            self.reload.watch(obj.upcast_ref(), settings::get(value));
         }
         // Before the start there may be nobody to hear it; the start fails with the same words.
         if let Err(reason) = set
@@ -398,7 +387,8 @@ impl BaseTransformImpl for CandleAnomaly {
         if let Err(reason) = settings.parse_roi() {
             return Err(gst::error_msg!(gst::ResourceError::Settings, ("{reason}")));
         }
-        let inspector = engine::load(&settings.common)?;
+        self.reload.start(&settings.common);
+        let inspector = engine::load(&settings.common).inspect_err(|_| drop(self.reload.stop()))?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last) = Last::default();
         self.state.set(Some(State {
@@ -412,7 +402,7 @@ impl BaseTransformImpl for CandleAnomaly {
             last: None,
             rate: None,
         }));
-        self.watch_file(settings.common.watch_model);
+        self.reload.watch(self.obj().upcast_ref(), settings.common.watch_model);
         Ok(())
     }
 

@@ -15,6 +15,8 @@ use crate::common::engine::Worker;
 use crate::common::frame;
 use crate::common::result::{HeatMap, Region};
 
+/// Frames that a model which predicts may want before the one that it judges.
+const MOST_FRAMES: usize = 64;
 /// Regions told of one frame: a map that is speckled all over must not flood the bus.
 const MAX_REGIONS: usize = 64;
 
@@ -53,7 +55,14 @@ impl Worker for Inspector {
     }
 
     fn try_on(&mut self, buffer: &gst::BufferRef, info: &VideoInfo) -> Result<()> {
-        self.inspect(&frame::frame(&frame::map(buffer, info)?, 0)?, &Settings::default())?;
+        let mapped = frame::map(buffer, info)?;
+        let frame = frame::frame(&mapped, 0)?;
+        // A model that predicts judges none before it has seen enough.
+        for _ in 0..=MOST_FRAMES {
+            if self.inspect(&frame, &Settings::default())?.inspection.judged {
+                break;
+            }
+        }
         self.reset();
         Ok(())
     }

@@ -82,17 +82,6 @@ impl CandleClassify {
         reload::post_reloaded(obj.upcast_ref(), &path);
     }
 
-    /// Looks whether the model's file changes, or no more.
-    fn watch_file(&self, on: bool) {
-        let settings = |element: &gst_base::BaseTransform| {
-            let element = element.downcast_ref::<super::CandleClassify>();
-            lock(&element.expect("it is this element").imp().settings)
-                .common
-                .clone()
-        };
-        self.reload.watch(self.obj().upcast_ref(), on, settings);
-    }
-
     /// Names what the frame shows if it is its turn, and attaches the result; returns what is to be told.
     fn work(
         &self,
@@ -235,13 +224,12 @@ impl ObjectImpl for CandleClassify {
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let obj = self.obj();
         warn_if_late(*CAT, &*obj, pspec);
-        let common = lock(&self.settings).common.clone();
-        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value, &common) {
+        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value) {
             return;
         }
         lock(&self.settings).set(pspec.name(), value);
-        if pspec.name() == "watch-model" && obj.current_state() > gst::State::Ready {
-            self.watch_file(settings::get(value));
+        if pspec.name() == "watch-model" {
+            self.reload.watch(obj.upcast_ref(), settings::get(value));
         }
     }
 
@@ -287,7 +275,8 @@ impl BaseTransformImpl for CandleClassify {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let namer = engine::load(&settings.common)?;
+        self.reload.start(&settings.common);
+        let namer = engine::load(&settings.common).inspect_err(|_| drop(self.reload.stop()))?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last) = None;
         self.state.set(Some(State {
@@ -298,7 +287,7 @@ impl BaseTransformImpl for CandleClassify {
             told: None,
             last: None,
         }));
-        self.watch_file(settings.common.watch_model);
+        self.reload.watch(self.obj().upcast_ref(), settings.common.watch_model);
         Ok(())
     }
 

@@ -12,6 +12,39 @@ use gst_video::VideoInfo;
 use super::settings::Settings;
 use super::shared::{Held, Shared};
 
+/// What went wrong, for people and as an element's error.
+#[derive(Debug)]
+pub struct Failure {
+    text: String,
+    message: gst::ErrorMessage,
+}
+
+impl Failure {
+    fn new<T: gst::MessageErrorDomain>(error: T, text: String) -> Self {
+        let message = gst::error_msg!(error, ("{text}"));
+        Self { text, message }
+    }
+
+    /// The sentence.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The same of a model that was tried, whose file it names.
+    pub fn of_model(self, path: &str) -> Self {
+        Self::new(
+            gst::ResourceError::Failed,
+            format!("The model cannot be used: {path}: {}", self.text),
+        )
+    }
+}
+
+impl From<Failure> for gst::ErrorMessage {
+    fn from(failure: Failure) -> Self {
+        failure.message
+    }
+}
+
 /// What an element makes of a model.
 pub trait Worker: Sized + Send + 'static {
     /// The tasks of models that it works with; the first is the one that it is for.
@@ -23,15 +56,15 @@ pub trait Worker: Sized + Send + 'static {
 }
 
 /// Loads the model that `settings` name, where no other element has, checks that it is for a task of `W`, and makes it ready to run.
-pub fn load<W: Worker>(settings: &Settings) -> Result<Held<W>, gst::ErrorMessage> {
+pub fn load<W: Worker>(settings: &Settings) -> Result<Held<W>, Failure> {
     let tasks = W::TASKS;
     let Some(path) = settings.model_file.as_deref().filter(|path| !path.is_empty()) else {
-        return Err(gst::error_msg!(
+        return Err(Failure::new(
             gst::ResourceError::NotFound,
-            (
+            format!(
                 "No model: set the property `model-file` to a file made by `gst-candle train {}`",
                 tasks[0]
-            )
+            ),
         ));
     };
     let options = settings.options().map_err(|error| describe(path, &error))?;
@@ -40,13 +73,13 @@ pub fn load<W: Worker>(settings: &Settings) -> Result<Held<W>, gst::ErrorMessage
         let model = &shared.model;
         if !tasks.contains(&model.task) {
             let done: Vec<String> = tasks.iter().map(|task| format!("`{task}`")).collect();
-            return Err(gst::error_msg!(
+            return Err(Failure::new(
                 gst::ResourceError::Settings,
-                (
+                format!(
                     "{path}: a model for the task `{}`, not for {}, which this element does",
                     model.task,
                     done.join(" or ")
-                )
+                ),
             ));
         }
         let worker = W::new(model, shared.session.clone()).map_err(|error| describe(path, &error))?;
@@ -55,17 +88,17 @@ pub fn load<W: Worker>(settings: &Settings) -> Result<Held<W>, gst::ErrorMessage
 }
 
 /// Runs `work` on a frame.
-pub fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T, gst::ErrorMessage> {
-    catch(|| work().map_err(|error| gst::error_msg!(gst::StreamError::Failed, ("Inference failed: {error}"))))
+pub fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Failure> {
+    catch(|| work().map_err(|error| Failure::new(gst::StreamError::Failed, format!("Inference failed: {error}"))))
 }
 
 /// Runs `work`; a panic is an error like others. A model that panicked may be used again: what it keeps from frame to frame, its user
 /// resets.
-fn catch<T>(work: impl FnOnce() -> Result<T, gst::ErrorMessage>) -> Result<T, gst::ErrorMessage> {
+fn catch<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        Err(gst::error_msg!(
+        Err(Failure::new(
             gst::LibraryError::Failed,
-            ("Inference panicked: {}", panic_text(panic.as_ref()))
+            format!("Inference panicked: {}", panic_text(panic.as_ref())),
         ))
     })
 }
@@ -77,23 +110,24 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// The library's error as one of a resource; `path` is the model's file, named where the error does not.
-fn describe(path: &str, error: &Error) -> gst::ErrorMessage {
+fn describe(path: &str, error: &Error) -> Failure {
     match error {
-        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => gst::error_msg!(
+        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => Failure::new(
             gst::ResourceError::NotFound,
-            ("The file named by the property `model-file` does not exist: {error}")
+            format!("The file named by the property `model-file` does not exist: {error}"),
         ),
-        Error::Io { .. } => gst::error_msg!(gst::ResourceError::OpenRead, ("The model cannot be read: {error}")),
-        Error::Model { .. } => gst::error_msg!(gst::ResourceError::Read, ("The model cannot be used: {error}")),
-        Error::Device { .. } => {
-            gst::error_msg!(
-                gst::ResourceError::Settings,
-                ("The property `device` cannot be met: {error}")
-            )
-        }
-        error => gst::error_msg!(
+        Error::Io { .. } => Failure::new(
+            gst::ResourceError::OpenRead,
+            format!("The model cannot be read: {error}"),
+        ),
+        Error::Model { .. } => Failure::new(gst::ResourceError::Read, format!("The model cannot be used: {error}")),
+        Error::Device { .. } => Failure::new(
+            gst::ResourceError::Settings,
+            format!("The property `device` cannot be met: {error}"),
+        ),
+        error => Failure::new(
             gst::ResourceError::Failed,
-            ("The model cannot be used: {path}: {error}")
+            format!("The model cannot be used: {path}: {error}"),
         ),
     }
 }

@@ -1,9 +1,9 @@
-//! Another model while the stream runs: loaded in the background, checked, tried on a frame, handed over between two frames. What fails
-//! leaves the model that runs alone.
+//! Another model while the stream runs: loaded in the background, checked, tried on a frame, handed over between two frames. What fails in
+//! that leaves the model that runs alone.
 
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use gst::{glib, prelude::*};
@@ -22,22 +22,28 @@ const LOOK: Duration = Duration::from_millis(250);
 pub struct Reload<W>(Arc<Mutex<Next<W>>>);
 
 struct Next<W> {
+    /// What the element was set to when it started, between start and stop: device and the like stay as they were.
+    running: Option<Settings>,
+    /// The file in force as it was before it was read.
+    known: Stamp,
     /// The number of the last request: those before it count no more.
     number: u64,
     /// The file that was asked for and is not in force yet.
     asked: Option<String>,
-    loaded: Option<Held<W>>,
-    /// Ends the thread that looks at the file, when it is dropped.
-    watch: Option<Sender<()>>,
+    loaded: Option<(Held<W>, Stamp)>,
+    /// The number of the last watch, and what ends its thread when it is dropped.
+    watch: (u64, Option<Sender<()>>),
 }
 
 impl<W> Default for Reload<W> {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(Next {
+            running: None,
+            known: Stamp::default(),
             number: 0,
             asked: None,
             loaded: None,
-            watch: None,
+            watch: (0, None),
         })))
     }
 }
@@ -49,47 +55,67 @@ impl<W> Clone for Reload<W> {
 }
 
 impl<W: Worker> Reload<W> {
-    /// Whether a property that is set on `element` is a model for while it runs, which is loaded then; `settings` are those in force.
-    pub fn intercepts(
-        &self,
-        element: &gst_base::BaseTransform,
-        name: &str,
-        value: &glib::Value,
-        settings: &Settings,
-    ) -> bool {
-        let is_ours = name == "model-file" && element.current_state() > gst::State::Ready;
-        if is_ours {
-            let mut settings = settings.clone();
-            settings.set(name, value);
-            self.request(element, settings);
-        }
-        is_ours
+    /// The element starts with these settings: to be called before the model is loaded.
+    pub fn start(&self, settings: &Settings) {
+        let known = Stamp::of(settings.model_file.as_deref());
+        let mut next = lock(&self.0);
+        (next.running, next.known) = (Some(settings.clone()), known);
     }
 
-    /// Loads the model that `settings` name for `element`, which runs. A request before it that is not in force yet is forgotten.
-    pub fn request(&self, element: &gst_base::BaseTransform, settings: Settings) {
-        let number = {
-            let mut next = lock(&self.0);
-            next.number += 1;
-            next.asked.clone_from(&settings.model_file);
-            next.loaded = None;
-            next.number
+    /// The element stops, or its start failed: what was asked for is forgotten and no file looked at. Gives the file that was asked for, if it is
+    /// not in force yet.
+    pub fn stop(&self) -> Option<String> {
+        let mut next = lock(&self.0);
+        next.number += 1;
+        next.running = None;
+        next.watch = (next.watch.0 + 1, None);
+        let (asked, loaded) = (next.asked.take(), next.loaded.take());
+        drop(next);
+        drop(loaded);
+        asked
+    }
+
+    /// Whether a property that is set on `element` is a model for while it runs, which is loaded then. A request before it that is not in force
+    /// yet is forgotten.
+    pub fn intercepts(&self, element: &gst_base::BaseTransform, name: &str, value: &glib::Value) -> bool {
+        if name != "model-file" {
+            return false;
+        }
+        let next = lock(&self.0);
+        let Some(mut settings) = next.running.clone() else {
+            return false;
         };
-        let (reload, element) = (self.clone(), element.clone());
-        let load = move || reload.load(number, &element, &settings);
+        settings.set(name, value);
+        self.request(next, element, settings);
+        true
+    }
+
+    fn request(&self, mut next: MutexGuard<Next<W>>, element: &gst_base::BaseTransform, settings: Settings) {
+        next.number += 1;
+        next.asked = Some(settings.model_file.clone().unwrap_or_default());
+        let (number, before) = (next.number, next.loaded.take());
+        drop(next);
+        drop(before);
+        let path = settings.model_file.clone().unwrap_or_default();
+        let (reload, loads_for) = (self.clone(), element.clone());
+        let load = move || reload.load(number, &loads_for, &settings);
         if let Err(error) = std::thread::Builder::new().name("candle-load".into()).spawn(load) {
-            lock(&self.0).asked = None;
-            gst::error!(gst::CAT_RUST, "no thread to load a model in: {error}");
+            let mut next = lock(&self.0);
+            if next.number == number {
+                next.asked = None;
+            }
+            drop(next);
+            reject(element, &path, &format!("{path}: no thread to load it in: {error}"));
         }
     }
 
     fn load(&self, number: u64, element: &gst_base::BaseTransform, settings: &Settings) {
+        let stamp = Stamp::of(settings.model_file.as_deref());
         let path = settings.model_file.as_deref().unwrap_or_default();
         post_progress(element, gst::ProgressType::Start, &format!("Loading {path}"));
         let loaded = engine::load::<W>(settings).and_then(|mut worker| {
             if let Some(info) = info_of(element) {
-                let blank = blank(&info);
-                engine::run(|| worker.try_on(&blank, &info))?;
+                engine::run(|| worker.try_on(&blank(&info), &info)).map_err(|error| error.of_model(path))?;
             }
             Ok(worker)
         });
@@ -104,15 +130,19 @@ impl<W: Worker> Reload<W> {
         }
         match loaded {
             Ok(worker) => {
-                next.loaded = Some(worker);
+                next.loaded = Some((worker, stamp));
                 drop(next);
                 post_progress(element, gst::ProgressType::Complete, &format!("{path} is ready"));
             }
             Err(error) => {
                 next.asked = None;
+                if stamp.path == next.known.path {
+                    // As it is now, the file is known not to do.
+                    next.known = stamp;
+                }
                 drop(next);
                 post_progress(element, gst::ProgressType::Error, &format!("{path} cannot be used"));
-                reject(element, path, &error);
+                reject(element, path, error.text());
             }
         }
     }
@@ -120,58 +150,65 @@ impl<W: Worker> Reload<W> {
     /// The model that is to run from now on, and its file.
     pub fn take(&self) -> Option<(Held<W>, String)> {
         let mut next = lock(&self.0);
-        let loaded = next.loaded.take()?;
-        Some((loaded, next.asked.take().unwrap_or_default()))
+        let (loaded, stamp) = next.loaded.take()?;
+        let path = next.asked.take().unwrap_or_default();
+        next.known = stamp;
+        if let Some(running) = &mut next.running {
+            running.model_file = Some(path.clone());
+        }
+        Some((loaded, path))
     }
 
-    /// Forgets what was asked for, and looks at the file no more; the file that was asked for, if it is not in force yet.
-    pub fn stop(&self) -> Option<String> {
+    /// Looks from now on, or no more, whether the file of the model in force has changed; in an element that runs.
+    pub fn watch(&self, element: &gst_base::BaseTransform, on: bool) {
         let mut next = lock(&self.0);
-        next.number += 1;
-        (next.loaded, next.watch) = (None, None);
-        next.asked.take()
-    }
-
-    /// Looks from now on, or no more, whether the file of the model has changed; `settings` gives what the element is set to.
-    pub fn watch(
-        &self,
-        element: &gst_base::BaseTransform,
-        on: bool,
-        settings: impl Fn(&gst_base::BaseTransform) -> Settings + Send + 'static,
-    ) {
-        let mut next = lock(&self.0);
-        next.watch = None;
-        if !on {
+        let number = next.watch.0 + 1;
+        next.watch = (number, None);
+        if !on || next.running.is_none() {
             return;
         }
         let (stop, stopped) = channel();
-        let mut known = Stamp::of(&settings(element));
-        let (reload, element) = (self.clone(), element.downgrade());
+        next.watch.1 = Some(stop);
+        drop(next);
+        let (reload, watched) = (self.clone(), element.downgrade());
         let look = move || {
-            let mut seen = known.clone();
+            let mut seen = Stamp::default();
             while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                let Some(element) = element.upgrade() else { return };
-                let settings = settings(&element);
-                let now = Stamp::of(&settings);
-                if now.path != known.path {
-                    // Another file was set: its own request loads it.
-                    known = now.clone();
-                } else if now != known && now == seen {
-                    known = now.clone();
-                    reload.request(&element, settings);
+                let Some(element) = watched.upgrade() else { return };
+                let path = lock(&reload.0).known.path.clone();
+                let now = Stamp::of(path.as_deref());
+                if now == seen {
+                    reload.look(number, &element, now);
+                } else {
+                    seen = now;
                 }
-                seen = now;
             }
         };
-        match std::thread::Builder::new().name("candle-watch".into()).spawn(look) {
-            Ok(_) => next.watch = Some(stop),
-            Err(error) => gst::error!(gst::CAT_RUST, "no thread to watch a model in: {error}"),
+        if let Err(error) = std::thread::Builder::new().name("candle-watch".into()).spawn(look) {
+            gst::element_warning!(
+                element,
+                gst::ResourceError::Failed,
+                ("The model is not watched: no thread can be had: {error}")
+            );
+        }
+    }
+
+    /// Loads the file in force again if it is not `now` what it was, unless something else is asked for.
+    fn look(&self, watch: u64, element: &gst_base::BaseTransform, now: Stamp) {
+        let next = lock(&self.0);
+        let changed = now.path == next.known.path && now != next.known;
+        if next.watch.0 == watch
+            && next.asked.is_none()
+            && changed
+            && let Some(settings) = next.running.clone()
+        {
+            self.request(next, element, settings);
         }
     }
 }
 
 /// What shows that a file has changed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 struct Stamp {
     path: Option<String>,
     /// Time and length; `None` where the file is not to be had.
@@ -179,10 +216,10 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(settings: &Settings) -> Self {
-        let path = settings.model_file.clone();
-        let metadata = path.as_ref().and_then(|path| Path::new(path).metadata().ok());
+    fn of(path: Option<&str>) -> Self {
+        let metadata = path.and_then(|path| Path::new(path).metadata().ok());
         let state = metadata.map(|metadata| (metadata.modified().ok(), metadata.len()));
+        let path = path.map(str::to_owned);
         Self { path, state }
     }
 }
@@ -198,11 +235,10 @@ pub fn post_reloaded(element: &gst_base::BaseTransform, path: &str) {
 }
 
 /// Tells that the model at `path` is not taken and why, to applications and to people.
-fn reject(element: &gst_base::BaseTransform, path: &str, error: &gst::ErrorMessage) {
-    let reason = error.to_string();
+fn reject(element: &gst_base::BaseTransform, path: &str, reason: &str) {
     let fields = gst::Structure::builder("model-rejected")
         .field("model-file", path)
-        .field("reason", &reason);
+        .field("reason", reason);
     post(element, fields.build());
     gst::element_warning!(
         element,

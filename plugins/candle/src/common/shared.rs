@@ -51,12 +51,18 @@ impl Shared {
     /// The model at `path`; loaded, if no element has it.
     pub fn load(path: &str, options: &Options) -> Result<Arc<Self>> {
         let key = Key::of(path, options).map_err(|source| Error::io(path, source))?;
-        let place = place(key);
+        let place = place(key.clone());
         let mut place = lock(&place);
         if let Some(shared) = place.upgrade() {
             return Ok(shared);
         }
-        let mut model = Model::load(path)?;
+        let mut model = Model::load(&key.path)?;
+        if Key::of(path, options).ok().as_ref() != Some(&key) {
+            return Err(Error::model(
+                path,
+                "it changed while it was read; try again when it is complete",
+            ));
+        }
         let session = Session::new(&model, options)?;
         model.weights = Weights::default();
         let shared = Arc::new(Self { model, session });

@@ -125,17 +125,6 @@ impl CandleDenoise {
         reload::post_reloaded(obj.upcast_ref(), &path);
     }
 
-    /// Looks whether the model's file changes, or no more.
-    fn watch_file(&self, on: bool) {
-        let settings = |element: &gst_base::BaseTransform| {
-            let element = element.downcast_ref::<super::CandleDenoise>();
-            lock(&element.expect("it is this element").imp().settings)
-                .common
-                .clone()
-        };
-        self.reload.watch(self.obj().upcast_ref(), on, settings);
-    }
-
     /// Writes the output frame, denoised if it is its turn, and attaches the result; returns what is to be told.
     fn work(
         &self,
@@ -241,13 +230,12 @@ impl ObjectImpl for CandleDenoise {
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let obj = self.obj();
         warn_if_late(*CAT, &*obj, pspec);
-        let common = lock(&self.settings).common.clone();
-        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value, &common) {
+        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value) {
             return;
         }
         lock(&self.settings).set(pspec.name(), value);
-        if pspec.name() == "watch-model" && obj.current_state() > gst::State::Ready {
-            self.watch_file(settings::get(value));
+        if pspec.name() == "watch-model" {
+            self.reload.watch(obj.upcast_ref(), settings::get(value));
         }
     }
 
@@ -291,7 +279,8 @@ impl BaseTransformImpl for CandleDenoise {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let denoiser = engine::load(&settings.common)?;
+        self.reload.start(&settings.common);
+        let denoiser = engine::load(&settings.common).inspect_err(|_| drop(self.reload.stop()))?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last_noise_level) = None;
         self.state.set(Some(State {
@@ -302,7 +291,7 @@ impl BaseTransformImpl for CandleDenoise {
             last: None,
             told: None,
         }));
-        self.watch_file(settings.common.watch_model);
+        self.reload.watch(self.obj().upcast_ref(), settings.common.watch_model);
         Ok(())
     }
 

@@ -18,7 +18,7 @@ pub mod shared;
 pub mod slot;
 pub mod stats;
 
-/// Locks; what a panicking holder left is whole, because each holder only reads or assigns.
+/// Locks; what a panicking holder left is whole, because each holder changes it by single assignments.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -76,6 +76,11 @@ impl AnomalyDetector {
         self.predicts
     }
 
+    /// How many frames it must have seen before one that it judges.
+    pub fn frames_before(&self) -> usize {
+        if self.predicts { self.input.frames } else { 0 }
+    }
+
     /// Forgets the frames before.
     pub fn reset(&mut self) {
         self.window.clear();

@@ -16,9 +16,9 @@ use super::paint::paint;
 use super::settings::{Output, Settings};
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
-use crate::common::reload::{self, Reload};
+use crate::common::reload::Reload;
 use crate::common::result::{AnomalyResult, Kind, Region, scaled};
-use crate::common::settings::{self, warn_if_late};
+use crate::common::settings::warn_if_late;
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
@@ -86,17 +86,13 @@ pub struct CandleAnomaly {
 impl CandleAnomaly {
     /// Goes over to a model that was loaded meanwhile.
     fn renew(&self, state: &mut State) {
-        let Some((inspector, path)) = self.reload.take() else {
-            return;
-        };
-        state.inspector = inspector;
-        state.reset();
-        state.drift.reset();
-        state.rate = None;
-        lock(&self.settings).common.model_file = Some(path.clone());
-        let obj = self.obj();
-        obj.notify("model-file");
-        reload::post_reloaded(obj.upcast_ref(), &path);
+        self.reload.renew(self.obj().upcast_ref(), |inspector, file| {
+            state.inspector = inspector;
+            state.reset();
+            state.drift.reset();
+            state.rate = None;
+            lock(&self.settings).common.model_file = Some(file);
+        });
     }
 
     /// Inspects the frame if it is its turn, draws on it and attaches the result; returns what is to be told.
@@ -329,9 +325,6 @@ impl ObjectImpl for CandleAnomaly {
             return;
         }
         let set = lock(&self.settings).set(pspec.name(), value);
-        if pspec.name() == "watch-model" {
-            self.reload.watch(obj.upcast_ref(), settings::get(value));
-        }
         // Before the start there may be nobody to hear it; the start fails with the same words.
         if let Err(reason) = set
             && obj.current_state() > gst::State::Ready

@@ -7,7 +7,6 @@ use gst_candle::score::readable::Readable;
 use gst_candle::score::regions;
 use gst_candle::tasks::{AnomalyDetector, Inspection};
 use gst_candle::{Error, Result};
-
 use gst_video::VideoInfo;
 
 use super::settings::{Rect, Settings};
@@ -15,8 +14,6 @@ use crate::common::engine::Worker;
 use crate::common::frame;
 use crate::common::result::{HeatMap, Region};
 
-/// Frames that a model which predicts may want before the one that it judges.
-const MOST_FRAMES: usize = 64;
 /// Regions told of one frame: a map that is speckled all over must not flood the bus.
 const MAX_REGIONS: usize = 64;
 
@@ -58,10 +55,8 @@ impl Worker for Inspector {
         let mapped = frame::map(buffer, info)?;
         let frame = frame::frame(&mapped, 0)?;
         // A model that predicts judges none before it has seen enough.
-        for _ in 0..=MOST_FRAMES {
-            if self.inspect(&frame, &Settings::default())?.inspection.judged {
-                break;
-            }
+        for _ in 0..=self.detector.frames_before() {
+            self.inspect(&frame, &Settings::default())?;
         }
         self.reset();
         Ok(())

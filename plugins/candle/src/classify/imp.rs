@@ -13,9 +13,9 @@ use super::name::{Namer, surest};
 use super::settings::{Regions, Settings};
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
-use crate::common::reload::{self, Reload};
+use crate::common::reload::Reload;
 use crate::common::result::{ClassifyResult, Kind, LabelledRegion, Labels};
-use crate::common::settings::{self, warn_if_late};
+use crate::common::settings::warn_if_late;
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
@@ -71,15 +71,11 @@ pub struct CandleClassify {
 impl CandleClassify {
     /// Goes over to a model that was loaded meanwhile.
     fn renew(&self, state: &mut State) {
-        let Some((namer, path)) = self.reload.take() else {
-            return;
-        };
-        state.namer = namer;
-        state.reset();
-        lock(&self.settings).common.model_file = Some(path.clone());
-        let obj = self.obj();
-        obj.notify("model-file");
-        reload::post_reloaded(obj.upcast_ref(), &path);
+        self.reload.renew(self.obj().upcast_ref(), |namer, file| {
+            state.namer = namer;
+            state.reset();
+            lock(&self.settings).common.model_file = Some(file);
+        });
     }
 
     /// Names what the frame shows if it is its turn, and attaches the result; returns what is to be told.
@@ -228,9 +224,6 @@ impl ObjectImpl for CandleClassify {
             return;
         }
         lock(&self.settings).set(pspec.name(), value);
-        if pspec.name() == "watch-model" {
-            self.reload.watch(obj.upcast_ref(), settings::get(value));
-        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {

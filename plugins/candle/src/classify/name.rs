@@ -6,7 +6,6 @@ use gst_candle::model::{Color, Model, Task};
 use gst_candle::pixels::{Frame, Image};
 use gst_candle::score::decision::{LabelSettings, LabelState};
 use gst_candle::tasks::Classifier;
-
 use gst_video::VideoInfo;
 
 use super::settings::Settings;

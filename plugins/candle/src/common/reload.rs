@@ -12,7 +12,7 @@ use gst_video::VideoInfo;
 
 use super::engine::{self, Worker};
 use super::lock;
-use super::settings::Settings;
+use super::settings::{Settings, get};
 use super::shared::Held;
 
 /// How often a watched file is looked at. It is loaded when it has stayed the same for as long.
@@ -76,16 +76,22 @@ impl<W: Worker> Reload<W> {
     }
 
     /// Whether a property that is set on `element` is a model for while it runs, which is loaded then. A request before it that is not in force
-    /// yet is forgotten.
+    /// yet is forgotten. With `watch-model`, begins or ends to look at the file.
     pub fn intercepts(&self, element: &gst_base::BaseTransform, name: &str, value: &glib::Value) -> bool {
-        if name != "model-file" {
-            return false;
+        match name {
+            "watch-model" => self.watch(element, get(value)),
+            "model-file" => return self.ask(element, value),
+            _ => {}
         }
+        false
+    }
+
+    fn ask(&self, element: &gst_base::BaseTransform, file: &glib::Value) -> bool {
         let next = lock(&self.0);
         let Some(mut settings) = next.running.clone() else {
             return false;
         };
-        settings.set(name, value);
+        settings.model_file = get(file);
         self.request(next, element, settings);
         true
     }
@@ -147,16 +153,22 @@ impl<W: Worker> Reload<W> {
         }
     }
 
-    /// The model that is to run from now on, and its file.
-    pub fn take(&self) -> Option<(Held<W>, String)> {
+    /// Between two frames: hands a model that was loaded meanwhile, and its file, to `take_over`, and tells it.
+    pub fn renew(&self, element: &gst_base::BaseTransform, take_over: impl FnOnce(Held<W>, String)) {
         let mut next = lock(&self.0);
-        let (loaded, stamp) = next.loaded.take()?;
+        let Some((loaded, stamp)) = next.loaded.take() else {
+            return;
+        };
         let path = next.asked.take().unwrap_or_default();
         next.known = stamp;
         if let Some(running) = &mut next.running {
             running.model_file = Some(path.clone());
         }
-        Some((loaded, path))
+        drop(next);
+        take_over(loaded, path.clone());
+        element.notify("model-file");
+        let reloaded = gst::Structure::builder("model-reloaded").field("model-file", path);
+        post(element, reloaded.build());
     }
 
     /// Looks from now on, or no more, whether the file of the model in force has changed; in an element that runs.
@@ -222,16 +234,6 @@ impl Stamp {
         let path = path.map(str::to_owned);
         Self { path, state }
     }
-}
-
-/// Tells that the model at `path` runs from this frame on.
-pub fn post_reloaded(element: &gst_base::BaseTransform, path: &str) {
-    post(
-        element,
-        gst::Structure::builder("model-reloaded")
-            .field("model-file", path)
-            .build(),
-    );
 }
 
 /// Tells that the model at `path` is not taken and why, to applications and to people.

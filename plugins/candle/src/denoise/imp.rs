@@ -17,9 +17,9 @@ use super::settings::Settings;
 use crate::common::engine::Worker;
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
-use crate::common::reload::{self, Reload};
+use crate::common::reload::Reload;
 use crate::common::result::{DenoiseResult, Kind};
-use crate::common::settings::{self, warn_if_late};
+use crate::common::settings::warn_if_late;
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
@@ -114,15 +114,11 @@ pub struct CandleDenoise {
 impl CandleDenoise {
     /// Goes over to a model that was loaded meanwhile.
     fn renew(&self, state: &mut State) {
-        let Some((denoiser, path)) = self.reload.take() else {
-            return;
-        };
-        state.denoiser = denoiser;
-        state.reset();
-        lock(&self.settings).common.model_file = Some(path.clone());
-        let obj = self.obj();
-        obj.notify("model-file");
-        reload::post_reloaded(obj.upcast_ref(), &path);
+        self.reload.renew(self.obj().upcast_ref(), |denoiser, file| {
+            state.denoiser = denoiser;
+            state.reset();
+            lock(&self.settings).common.model_file = Some(file);
+        });
     }
 
     /// Writes the output frame, denoised if it is its turn, and attaches the result; returns what is to be told.
@@ -234,9 +230,6 @@ impl ObjectImpl for CandleDenoise {
             return;
         }
         lock(&self.settings).set(pspec.name(), value);
-        if pspec.name() == "watch-model" {
-            self.reload.watch(obj.upcast_ref(), settings::get(value));
-        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {

@@ -152,8 +152,8 @@ fn keeps_in_bf16(card: &BTreeMap<String, f64>) -> bool {
     MOST_LOST.into_iter().any(holds)
 }
 
-/// A model ready to run frames. Clones share it, its weights and the plans for their sizes: they run one at a time, in the order in which
-/// they come, each on all threads.
+/// A model ready to run frames. Clones share it, its weights and the plans for their sizes, of which there may be the more the more clones
+/// there are: they run one at a time, in the order in which they come, each on all threads.
 #[derive(Clone)]
 pub struct Session {
     engine: Arc<FairMutex<Engine>>,
@@ -258,7 +258,10 @@ impl Session {
             }
         }
         match &mut *self.engine.lock() {
-            Engine::Cpu(planner) => planner.run(inputs, outputs),
+            Engine::Cpu(planner) => {
+                planner.share_by(Arc::strong_count(&self.engine));
+                planner.run(inputs, outputs)
+            }
             Engine::Candle(network, device, dtype) => {
                 *outputs = run_on_tensors(network, device, *dtype, inputs)?;
                 Ok(())
@@ -272,7 +275,10 @@ impl Session {
     /// by the threads that compute: no array of a whole input or output is made on the CPU.
     pub fn run_rows(&self, inputs: &[[usize; 4]], rows: &dyn Rows) -> Result<()> {
         match &mut *self.engine.lock() {
-            Engine::Cpu(planner) => planner.run_rows(inputs, rows),
+            Engine::Cpu(planner) => {
+                planner.share_by(Arc::strong_count(&self.engine));
+                planner.run_rows(inputs, rows)
+            }
             Engine::Candle(network, device, dtype) => {
                 cpu::by_rows(inputs, rows, |inputs| run_on_tensors(network, device, *dtype, inputs))
             }

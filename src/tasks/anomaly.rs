@@ -9,7 +9,7 @@ use crate::pixels::{Frame, Image, Placement};
 use crate::score::maps;
 use crate::{Error, Result};
 
-use super::input::{batch, extend, fit, fit_frame, item, normalize};
+use super::input::{alone, batch, extend, fit, fit_frame, normalize, only};
 use super::tiles::in_pieces;
 
 /// An anomaly model ready to run.
@@ -142,15 +142,18 @@ impl AnomalyDetector {
         } else if let Some(size) = self.input.tile() {
             Seen::Pieces(normalized, size)
         } else {
-            Seen::Whole(batch(&[&extend(&self.input, normalized)]))
+            Seen::Whole(alone(extend(&self.input, normalized)))
         };
         let run = |seen: Array| {
-            let output = &self.session.run(&[seen])?[0];
+            let output = self.session.run(&[seen])?.swap_remove(0);
             super::require_finite(&output.data)?;
-            Ok(item(output, 0))
+            Ok(only(output))
         };
         let mut reconstruction = match seen {
-            Seen::Whole(seen) => run(seen)?.crop(0, 0, fitted.width, fitted.height),
+            Seen::Whole(seen) => match run(seen)? {
+                whole if [whole.width, whole.height] == [fitted.width, fitted.height] => whole,
+                more => more.crop(0, 0, fitted.width, fitted.height),
+            },
             Seen::Pieces(picture, size) => in_pieces(&picture, size, |piece| run(batch(&[piece])))?,
         };
         if self.calibration.map != MapKind::Direct {

@@ -6,7 +6,7 @@ use crate::pixels::Image;
 use crate::score::calibration::probabilities;
 use crate::{Error, Result};
 
-use super::input::{batch, extend, fit, normalize};
+use super::input::{alone, extend, fit, normalize};
 
 /// A classifier ready to run.
 pub struct Classifier {
@@ -56,8 +56,8 @@ impl Classifier {
     /// Network outputs before softmax and temperature, one a label. An error when they are not finite.
     pub fn logits(&mut self, image: &Image) -> Result<Vec<f32>> {
         let (normalized, _) = normalize(&self.input, fit(&self.input, image).0);
-        let seen = extend(&self.input, normalized);
-        let logits = self.session.run(&[batch(&[&seen])])?.swap_remove(0).data;
+        let seen = alone(extend(&self.input, normalized));
+        let logits = self.session.run(&[seen])?.swap_remove(0).data;
         super::require_finite(&logits)?;
         Ok(logits)
     }

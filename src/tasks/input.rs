@@ -128,17 +128,24 @@ pub fn batch(images: &[&Image]) -> Array {
     }
 }
 
-/// Item `index` of an `[N, C, H, W]` array.
-pub(super) fn item(array: &Array, index: usize) -> Image {
-    let [_, channels, height, width] = array.shape[..] else {
-        unreachable!("checked when the model was loaded")
+/// One picture as `[1, C, H, W]`.
+pub(super) fn alone(image: Image) -> Array {
+    Array {
+        shape: vec![1, image.channels, image.height, image.width],
+        data: image.data,
+    }
+}
+
+/// The only item of a `[1, C, H, W]` array.
+pub(super) fn only(array: Array) -> Image {
+    let [1, channels, height, width] = array.shape[..] else {
+        unreachable!("as many come out as went in, in planes: checked when the model was loaded")
     };
-    let n = channels * height * width;
     Image {
         channels,
         height,
         width,
-        data: array.data[index * n..(index + 1) * n].to_vec(),
+        data: array.data,
     }
 }
 

@@ -127,7 +127,7 @@ fn a_recurrent_denoiser_goes_on_from_the_frame_before() {
                 inputs[2] = input::batch(&[&Yuv420::of(&frame(number)).chroma]);
             }
             let outputs = session.run(&inputs).unwrap();
-            by_hand.push(input::item(&outputs[0], 0).crop(0, 0, width, height));
+            by_hand.push(input::only(outputs[0].clone()).crop(0, 0, width, height));
             let motion = Motion::between(&Pyramid::of(&frame(number)), &Pyramid::of(&frame(number + 1)));
             let states = inputs[2 + usize::from(chroma)..].iter_mut();
             assert_eq!(states.len(), outputs.len());
@@ -191,8 +191,8 @@ fn luma_and_chroma_are_denoised_as_they_are() {
             .run(&[input::batch(&[&padded]), level, input::batch(&[chroma])])
             .unwrap();
         Yuv420 {
-            luma: input::item(&outputs[0], 0).crop(0, 0, luma.width, luma.height),
-            chroma: input::item(&outputs[1], 0),
+            luma: input::only(outputs[0].clone()).crop(0, 0, luma.width, luma.height),
+            chroma: input::only(outputs[1].clone()),
         }
     };
     let (width, height) = (13, 10);

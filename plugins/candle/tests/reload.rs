@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
+use gst_candle::graph::{Array, Builder};
 use gst_candle::model::Model;
 use gst_check::Harness;
 use support::*;
@@ -21,11 +22,21 @@ fn put(path: &Path, name: &str) {
 
 /// Pushes grey frames from `index` on until a message of that name comes; the number of frames. Each must come out.
 fn push_until(harness: &mut Harness, bus: &gst::Bus, name: &str, index: &mut u64) -> gst::Structure {
-    let info = info_of(CAPS);
+    push_of_until(&info_of(CAPS), harness, bus, name, index)
+}
+
+/// [`push_until`] with frames of these caps.
+fn push_of_until(
+    info: &gst_video::VideoInfo,
+    harness: &mut Harness,
+    bus: &gst::Bus,
+    name: &str,
+    index: &mut u64,
+) -> gst::Structure {
     let begun = Instant::now();
     loop {
         assert!(begun.elapsed() < Duration::from_secs(20), "no message {name}");
-        harness.push(grey(&info, 200, *index)).unwrap();
+        harness.push(grey(info, 200, *index)).unwrap();
         let frame = harness.pull().unwrap();
         assert_eq!(frame.pts(), Some(gst::ClockTime::from_mseconds(100 * *index)));
         *index += 1;
@@ -149,4 +160,128 @@ fn a_watched_file_is_loaded_when_it_changes_and_missed_when_it_goes() {
         !told.into_iter().any(|name| name == "model-rejected"),
         "it is watched no more"
     );
+}
+
+#[test]
+fn a_model_that_fails_on_a_frame_does_not_take_over() {
+    init();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("too-much.safetensors");
+    let mut model = Model::load(brightness(None).path()).unwrap();
+    // Twice multiplied by the largest number it is none.
+    let mut net = Builder::new();
+    let x = net.input("input", 1);
+    let x = net.conv("gain", &x, 1, 1, false);
+    let y = net.conv("again", &x, 1, 1, false);
+    model.graph = net.finish(&[&y]);
+    let weight = Array {
+        shape: vec![1, 1, 1, 1],
+        data: vec![f32::MAX],
+    };
+    model.weights = ["gain.weight", "again.weight"]
+        .map(|name| (name.into(), weight.clone()))
+        .into();
+    model.save(&path).unwrap();
+
+    let before = brightness(None);
+    let (mut harness, bus) = harness("candleanomaly", &before, "post-messages=all", CAPS);
+    let mut index = 0;
+    push_until(&mut harness, &bus, "candleanomaly", &mut index);
+    element(&harness).set_property("model-file", path.to_str().unwrap());
+    let rejected = push_until(&mut harness, &bus, "model-rejected", &mut index);
+    let reason = rejected.get::<&str>("reason").unwrap();
+    assert!(
+        reason.contains("too-much.safetensors") && reason.contains("not finite"),
+        "{reason}"
+    );
+    let result = push_until(&mut harness, &bus, "candleanomaly", &mut index);
+    assert!(
+        (result.get::<f64>("score").unwrap() - 200.0 / 255.0).abs() < 1e-3,
+        "{result}"
+    );
+    assert_eq!(
+        element(&harness).property::<String>("model-file"),
+        before.path().to_str().unwrap()
+    );
+}
+
+#[test]
+fn caps_that_change_before_it_takes_over_do_not_disturb() {
+    init();
+    for (name, model) in elements() {
+        let copy = tempfile::NamedTempFile::with_suffix(".safetensors").unwrap();
+        std::fs::copy(model.path(), copy.path()).unwrap();
+        let (mut harness, bus) = harness(name, &model, "post-messages=all", CAPS);
+        let mut index = 0;
+        push_until(&mut harness, &bus, name, &mut index);
+        element(&harness).set_property("model-file", copy.path().to_str().unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        // Loaded by now; these frames have it tried.
+        push_until(&mut harness, &bus, name, &mut index);
+        std::thread::sleep(Duration::from_millis(100));
+        let caps = "format=RGB,width=23,height=9";
+        harness.set_src_caps(caps_of(caps));
+        let reloaded = push_of_until(&info_of(caps), &mut harness, &bus, "model-reloaded", &mut index);
+        assert_eq!(reloaded.get::<&str>("model-file"), Ok(copy.path().to_str().unwrap()));
+        push_of_until(&info_of(caps), &mut harness, &bus, name, &mut index);
+    }
+}
+
+#[test]
+fn a_model_that_predicts_is_followed_by_another() {
+    init();
+    let (first, second) = (unchanging(), unchanging());
+    let (mut harness, bus) = harness("candleanomaly", &first, "post-messages=all", CAPS);
+    let mut index = 0;
+    push_until(&mut harness, &bus, "candleanomaly", &mut index);
+    element(&harness).set_property("model-file", second.path().to_str().unwrap());
+    push_until(&mut harness, &bus, "model-reloaded", &mut index);
+    let taken_over = index;
+    let result = push_until(&mut harness, &bus, "candleanomaly", &mut index);
+    assert_eq!(result.get::<f64>("score"), Ok(0.0), "{result}");
+    // The frame at which it took over is the first that it sees, and it judges from the third on.
+    assert_eq!(index, taken_over + 2);
+}
+
+#[test]
+fn a_load_is_told_as_it_goes_on_and_ends_with_the_element() {
+    init();
+    let progress = |bus: &gst::Bus| -> Vec<gst::ProgressType> {
+        let all = std::iter::from_fn(|| bus.pop());
+        let found = all.filter_map(|message| match message.view() {
+            gst::MessageView::Progress(progress) => {
+                let (type_, code, _) = progress.get();
+                assert_eq!(code, "load");
+                Some(type_)
+            }
+            _ => None,
+        });
+        found.collect()
+    };
+    let (model, other) = (light(), light());
+    let (mut harness, bus) = harness("candleclassify", &model, "", CAPS);
+    let element = element(&harness);
+    let mut index = 0;
+    push_until(&mut harness, &bus, "candleclassify", &mut index);
+    assert!(progress(&bus).is_empty(), "a load of moments is not told");
+    element.set_property("model-file", other.path().to_str().unwrap());
+    while bus.peek().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(progress(&bus), [gst::ProgressType::Start, gst::ProgressType::Complete]);
+
+    // In READY what was asked for is what the next start loads; nothing of it is told afterwards.
+    for _ in 0..20 {
+        element.set_property("model-file", model.path().to_str().unwrap());
+        element.set_state(gst::State::Ready).unwrap();
+        while bus.pop().is_some() {}
+        assert_eq!(element.property::<String>("model-file"), model.path().to_str().unwrap());
+        element.set_state(gst::State::Playing).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    for message in std::iter::from_fn(|| bus.pop()) {
+        let name = message.structure().map(|s| s.name().to_string()).unwrap_or_default();
+        assert!(!name.starts_with("model-"), "{message:?}");
+    }
 }

@@ -85,14 +85,17 @@ pub struct CandleAnomaly {
 
 impl CandleAnomaly {
     /// Goes over to a model that was loaded meanwhile.
-    fn renew(&self, state: &mut State) {
-        self.reload.renew(self.obj().upcast_ref(), |inspector, file| {
-            state.inspector = inspector;
-            state.reset();
-            state.drift.reset();
-            state.rate = None;
-            lock(&self.settings).common.model_file = Some(file);
-        });
+    fn renew(&self, state: &mut State, settings: &Settings, frame: &gst::BufferRef) {
+        let Some(info) = state.info.clone() else { return };
+        let obj = self.obj();
+        self.reload
+            .renew(obj.upcast_ref(), frame, &info, settings, |inspector, file| {
+                state.inspector = inspector;
+                state.reset();
+                state.drift.reset();
+                state.rate = None;
+                lock(&self.settings).common.model_file = Some(file);
+            });
     }
 
     /// Inspects the frame if it is its turn, draws on it and attaches the result; returns what is to be told.
@@ -380,8 +383,7 @@ impl BaseTransformImpl for CandleAnomaly {
         if let Err(reason) = settings.parse_roi() {
             return Err(gst::error_msg!(gst::ResourceError::Settings, ("{reason}")));
         }
-        self.reload.start(&settings.common);
-        let inspector = engine::load(&settings.common).inspect_err(|_| drop(self.reload.stop()))?;
+        let inspector = self.reload.start(self.obj().upcast_ref(), &settings.common)?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last) = Last::default();
         self.state.set(Some(State {
@@ -395,7 +397,6 @@ impl BaseTransformImpl for CandleAnomaly {
             last: None,
             rate: None,
         }));
-        self.reload.watch(self.obj().upcast_ref(), settings.common.watch_model);
         Ok(())
     }
 
@@ -435,7 +436,7 @@ impl BaseTransformImpl for CandleAnomaly {
         let told = self
             .state
             .work(|state| {
-                self.renew(state);
+                self.renew(state, &settings, buffer);
                 self.work(state, &settings, times, buffer)
             })?
             .map_err(|error| failed(&*obj, error))?;

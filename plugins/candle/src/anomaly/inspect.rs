@@ -43,6 +43,7 @@ pub struct Finding {
 
 impl Worker for Inspector {
     const TASKS: &[Task] = &[Task::Anomaly, Task::Predict];
+    type Settings = Settings;
 
     fn new(model: &Model, session: Session) -> Result<Self> {
         Ok(Self {
@@ -51,12 +52,12 @@ impl Worker for Inspector {
         })
     }
 
-    fn try_on(&mut self, buffer: &gst::BufferRef, info: &VideoInfo) -> Result<()> {
+    fn try_on(&mut self, buffer: &gst::BufferRef, info: &VideoInfo, settings: &Settings) -> Result<()> {
         let mapped = frame::map(buffer, info)?;
-        let frame = frame::frame(&mapped, 0)?;
+        let frame = frame::frame(&mapped, settings.common.gray16_white)?;
         // A model that predicts judges none before it has seen enough.
         for _ in 0..=self.detector.frames_before() {
-            self.inspect(&frame, &Settings::default())?;
+            self.inspect(&frame, settings)?;
         }
         self.reset();
         Ok(())

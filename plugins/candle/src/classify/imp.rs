@@ -70,12 +70,15 @@ pub struct CandleClassify {
 
 impl CandleClassify {
     /// Goes over to a model that was loaded meanwhile.
-    fn renew(&self, state: &mut State) {
-        self.reload.renew(self.obj().upcast_ref(), |namer, file| {
-            state.namer = namer;
-            state.reset();
-            lock(&self.settings).common.model_file = Some(file);
-        });
+    fn renew(&self, state: &mut State, settings: &Settings, frame: &gst::BufferRef) {
+        let Some(info) = state.info.clone() else { return };
+        let obj = self.obj();
+        self.reload
+            .renew(obj.upcast_ref(), frame, &info, settings, |namer, file| {
+                state.namer = namer;
+                state.reset();
+                lock(&self.settings).common.model_file = Some(file);
+            });
     }
 
     /// Names what the frame shows if it is its turn, and attaches the result; returns what is to be told.
@@ -268,8 +271,7 @@ impl BaseTransformImpl for CandleClassify {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        self.reload.start(&settings.common);
-        let namer = engine::load(&settings.common).inspect_err(|_| drop(self.reload.stop()))?;
+        let namer = self.reload.start(self.obj().upcast_ref(), &settings.common)?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last) = None;
         self.state.set(Some(State {
@@ -280,7 +282,6 @@ impl BaseTransformImpl for CandleClassify {
             told: None,
             last: None,
         }));
-        self.reload.watch(self.obj().upcast_ref(), settings.common.watch_model);
         Ok(())
     }
 
@@ -319,7 +320,7 @@ impl BaseTransformImpl for CandleClassify {
         let told = self
             .state
             .work(|state| {
-                self.renew(state);
+                self.renew(state, &settings, buffer);
                 self.work(state, &settings, times, buffer)
             })?
             .map_err(|error| failed(&*obj, error))?;

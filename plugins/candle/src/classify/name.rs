@@ -25,6 +25,7 @@ pub struct Namer {
 
 impl Worker for Namer {
     const TASKS: &[Task] = &[Task::Classify];
+    type Settings = Settings;
 
     fn new(model: &Model, session: Session) -> Result<Self> {
         Ok(Self {
@@ -34,8 +35,10 @@ impl Worker for Namer {
         })
     }
 
-    fn try_on(&mut self, buffer: &gst::BufferRef, info: &VideoInfo) -> Result<()> {
-        self.name_frame(&frame::frame(&frame::map(buffer, info)?, 0)?, &Settings::default(), 0)?;
+    fn try_on(&mut self, buffer: &gst::BufferRef, info: &VideoInfo, settings: &Settings) -> Result<()> {
+        let mapped = frame::map(buffer, info)?;
+        let frame = frame::frame(&mapped, settings.common.gray16_white)?;
+        self.name_frame(&frame, settings, 0)?;
         self.reset();
         Ok(())
     }

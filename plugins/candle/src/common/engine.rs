@@ -49,10 +49,12 @@ impl From<Failure> for gst::ErrorMessage {
 pub trait Worker: Sized + Send + 'static {
     /// The tasks of models that it works with; the first is the one that it is for.
     const TASKS: &[Task];
+    /// How the element is set.
+    type Settings: Clone + Send + 'static;
     /// Makes a model ready to run.
     fn new(model: &Model, session: Session) -> Result<Self>;
-    /// Works on a frame whose result nobody wants, and forgets it.
-    fn try_on(&mut self, frame: &gst::BufferRef, info: &VideoInfo) -> Result<()>;
+    /// Works on a frame as it would in the stream, and forgets it.
+    fn try_on(&mut self, frame: &gst::BufferRef, info: &VideoInfo, settings: &Self::Settings) -> Result<()>;
 }
 
 /// Loads the model that `settings` name, where no other element has, checks that it is for a task of `W`, and makes it ready to run.
@@ -140,12 +142,13 @@ mod tests {
 
     impl Worker for Nobody {
         const TASKS: &[Task] = &[Task::Anomaly];
+        type Settings = ();
 
         fn new(_: &Model, _: Session) -> Result<Self> {
             unreachable!("there is no model")
         }
 
-        fn try_on(&mut self, _: &gst::BufferRef, _: &VideoInfo) -> Result<()> {
+        fn try_on(&mut self, _: &gst::BufferRef, _: &VideoInfo, (): &()) -> Result<()> {
             unreachable!("there is no model")
         }
     }

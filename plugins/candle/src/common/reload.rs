@@ -1,27 +1,29 @@
 //! Another model while the stream runs: loaded in the background, checked, tried on a frame, handed over between two frames. What fails in
 //! that leaves the model that runs alone.
 
-use std::path::Path;
+mod watch;
+
+use std::mem;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use gst::{glib, prelude::*};
-use gst_base::prelude::*;
 use gst_video::VideoInfo;
 
-use super::engine::{self, Worker};
+use super::engine::{self, Failure, Worker};
 use super::lock;
 use super::settings::{Settings, get};
 use super::shared::Held;
+use watch::Stamp;
 
-/// How often a watched file is looked at. It is loaded when it has stayed the same for as long.
-const LOOK: Duration = Duration::from_millis(250);
+/// A first load that takes longer is told by PROGRESS messages.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// The models that are to follow the one that runs.
-pub struct Reload<W>(Arc<Mutex<Next<W>>>);
+pub struct Reload<W: Worker>(Arc<Mutex<Next<W>>>);
 
-struct Next<W> {
+struct Next<W: Worker> {
     /// What the element was set to when it started, between start and stop: device and the like stay as they were.
     running: Option<Settings>,
     /// The file in force as it was before it was read.
@@ -30,48 +32,85 @@ struct Next<W> {
     number: u64,
     /// The file that was asked for and is not in force yet.
     asked: Option<String>,
-    loaded: Option<(Held<W>, Stamp)>,
+    stage: Stage<W>,
+    /// What the thread is to do next, and whether there is one.
+    job: Option<Job<W>>,
+    busy: bool,
     /// The number of the last watch, and what ends its thread when it is dropped.
     watch: (u64, Option<Sender<()>>),
 }
 
-impl<W> Default for Reload<W> {
+/// A model that was loaded meanwhile.
+enum Stage<W> {
+    /// There is none, or the thread has it.
+    None,
+    /// To be tried on the next frame.
+    Loaded(Held<W>, Stamp),
+    /// Tried on a frame of such a size and format: to take over.
+    Ready(Held<W>, Stamp, VideoInfo),
+}
+
+/// Work of the thread, for the request of this number.
+enum Job<W: Worker> {
+    Load(u64, Settings),
+    Try(u64, Held<W>, Stamp, Sample<W::Settings>),
+}
+
+/// A frame of the stream, and how the element is set.
+struct Sample<S> {
+    frame: gst::Buffer,
+    info: VideoInfo,
+    settings: S,
+}
+
+impl<W: Worker> Default for Reload<W> {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(Next {
             running: None,
             known: Stamp::default(),
             number: 0,
             asked: None,
-            loaded: None,
+            stage: Stage::None,
+            job: None,
+            busy: false,
             watch: (0, None),
         })))
     }
 }
 
-impl<W> Clone for Reload<W> {
+impl<W: Worker> Clone for Reload<W> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
 impl<W: Worker> Reload<W> {
-    /// The element starts with these settings: to be called before the model is loaded.
-    pub fn start(&self, settings: &Settings) {
+    /// The element starts with these settings: loads its first model.
+    pub fn start(&self, element: &gst_base::BaseTransform, settings: &Settings) -> Result<Held<W>, Failure> {
         let known = Stamp::of(settings.model_file.as_deref());
-        let mut next = lock(&self.0);
-        (next.running, next.known) = (Some(settings.clone()), known);
+        {
+            let mut next = lock(&self.0);
+            (next.running, next.known) = (Some(settings.clone()), known);
+        }
+        let path = settings.model_file.as_deref().unwrap_or_default();
+        let loaded = told_when_slow(element, path, || engine::load::<W>(settings));
+        match loaded {
+            Ok(_) => self.watch(element, settings.watch_model),
+            Err(_) => drop(self.stop()),
+        }
+        loaded
     }
 
-    /// The element stops, or its start failed: what was asked for is forgotten and no file looked at. Gives the file that was asked for, if it is
-    /// not in force yet.
+    /// The element stops: what was asked for is forgotten and no file looked at. Gives the file that was asked for, if it is not in force yet.
     pub fn stop(&self) -> Option<String> {
         let mut next = lock(&self.0);
         next.number += 1;
         next.running = None;
         next.watch = (next.watch.0 + 1, None);
-        let (asked, loaded) = (next.asked.take(), next.loaded.take());
+        let asked = next.asked.take();
+        let forgotten = (mem::replace(&mut next.stage, Stage::None), next.job.take());
         drop(next);
-        drop(loaded);
+        drop(forgotten);
         asked
     }
 
@@ -99,140 +138,167 @@ impl<W: Worker> Reload<W> {
     fn request(&self, mut next: MutexGuard<Next<W>>, element: &gst_base::BaseTransform, settings: Settings) {
         next.number += 1;
         next.asked = Some(settings.model_file.clone().unwrap_or_default());
-        let (number, before) = (next.number, next.loaded.take());
+        let before = mem::replace(&mut next.stage, Stage::None);
+        let job = Job::Load(next.number, settings);
+        self.give(next, element, job);
+        drop(before);
+    }
+
+    /// Gives the thread its next job, in place of one that still waits. There is one thread an element, as long as there is work.
+    fn give(&self, mut next: MutexGuard<Next<W>>, element: &gst_base::BaseTransform, job: Job<W>) {
+        let before = next.job.replace(job);
+        let has_thread = mem::replace(&mut next.busy, true);
         drop(next);
         drop(before);
-        let path = settings.model_file.clone().unwrap_or_default();
-        let (reload, loads_for) = (self.clone(), element.clone());
-        let load = move || reload.load(number, &loads_for, &settings);
-        if let Err(error) = std::thread::Builder::new().name("candle-load".into()).spawn(load) {
+        if has_thread {
+            return;
+        }
+        let (reload, works_for) = (self.clone(), element.downgrade());
+        let work = move || reload.work(&works_for);
+        if let Err(error) = std::thread::Builder::new().name("candle-load".into()).spawn(work) {
             let mut next = lock(&self.0);
-            if next.number == number {
-                next.asked = None;
-            }
+            next.busy = false;
+            let (job, path) = (next.job.take(), next.asked.take().unwrap_or_default());
             drop(next);
+            drop(job);
             reject(element, &path, &format!("{path}: no thread to load it in: {error}"));
         }
     }
 
-    fn load(&self, number: u64, element: &gst_base::BaseTransform, settings: &Settings) {
-        let stamp = Stamp::of(settings.model_file.as_deref());
-        let path = settings.model_file.as_deref().unwrap_or_default();
-        post_progress(element, gst::ProgressType::Start, &format!("Loading {path}"));
-        let loaded = engine::load::<W>(settings).and_then(|mut worker| {
-            if let Some(info) = info_of(element) {
-                engine::run(|| worker.try_on(&blank(&info), &info)).map_err(|error| error.of_model(path))?;
-            }
-            Ok(worker)
-        });
-        let mut next = lock(&self.0);
-        if next.number != number {
+    /// What the thread does.
+    fn work(&self, element: &glib::WeakRef<gst_base::BaseTransform>) {
+        loop {
+            let mut next = lock(&self.0);
+            let Some(job) = next.job.take() else {
+                next.busy = false;
+                return;
+            };
             drop(next);
-            return post_progress(
-                element,
-                gst::ProgressType::Canceled,
-                &format!("{path} is wanted no more"),
-            );
-        }
-        match loaded {
-            Ok(worker) => {
-                next.loaded = Some((worker, stamp));
-                drop(next);
-                post_progress(element, gst::ProgressType::Complete, &format!("{path} is ready"));
-            }
-            Err(error) => {
-                next.asked = None;
-                if stamp.path == next.known.path {
-                    // As it is now, the file is known not to do.
-                    next.known = stamp;
-                }
-                drop(next);
-                post_progress(element, gst::ProgressType::Error, &format!("{path} cannot be used"));
-                reject(element, path, error.text());
+            match job {
+                Job::Load(number, settings) => self.load(number, element, &settings),
+                Job::Try(number, worker, stamp, sample) => self.try_on(number, element, worker, stamp, &sample),
             }
         }
     }
 
-    /// Between two frames: hands a model that was loaded meanwhile, and its file, to `take_over`, and tells it.
-    pub fn renew(&self, element: &gst_base::BaseTransform, take_over: impl FnOnce(Held<W>, String)) {
+    fn load(&self, number: u64, element: &glib::WeakRef<gst_base::BaseTransform>, settings: &Settings) {
+        let stamp = Stamp::of(settings.model_file.as_deref());
+        let path = settings.model_file.as_deref().unwrap_or_default();
+        let tell = |type_, text: &str| {
+            if let Some(element) = element.upgrade() {
+                post_progress(&element, type_, text);
+            }
+        };
+        tell(gst::ProgressType::Start, &format!("Loading {path}"));
+        let loaded = engine::load::<W>(settings);
         let mut next = lock(&self.0);
-        let Some((loaded, stamp)) = next.loaded.take() else {
+        if next.number != number {
+            drop(next);
+            return tell(gst::ProgressType::Canceled, &format!("{path} is wanted no more"));
+        }
+        match loaded {
+            Ok(worker) => {
+                next.stage = Stage::Loaded(worker, stamp);
+                drop(next);
+                tell(gst::ProgressType::Complete, &format!("{path} is loaded"));
+            }
+            Err(error) => {
+                drop(next);
+                tell(gst::ProgressType::Error, &format!("{path} cannot be used"));
+                self.refuse(number, element, stamp, &error);
+            }
+        }
+    }
+
+    /// Tries a model on a frame of the stream: it must do, and has planned for its size afterwards.
+    fn try_on(
+        &self,
+        number: u64,
+        element: &glib::WeakRef<gst_base::BaseTransform>,
+        mut worker: Held<W>,
+        stamp: Stamp,
+        sample: &Sample<W::Settings>,
+    ) {
+        let Sample { frame, info, settings } = sample;
+        match engine::run(|| worker.try_on(frame, info, settings)) {
+            Ok(()) => {
+                let mut next = lock(&self.0);
+                if next.number == number {
+                    next.stage = Stage::Ready(worker, stamp, info.clone());
+                }
+            }
+            Err(error) => {
+                let error = error.of_model(stamp.path.as_deref().unwrap_or_default());
+                self.refuse(number, element, stamp, &error);
+            }
+        }
+    }
+
+    /// The model that was asked for with this number does not do; it is told if it is wanted still.
+    fn refuse(&self, number: u64, element: &glib::WeakRef<gst_base::BaseTransform>, stamp: Stamp, error: &Failure) {
+        let mut next = lock(&self.0);
+        if next.number != number {
+            return;
+        }
+        let path = next.asked.take().unwrap_or_default();
+        if stamp.path == next.known.path {
+            // As it is now, the file is known not to do.
+            next.known = stamp;
+        }
+        drop(next);
+        if let Some(element) = element.upgrade() {
+            reject(&element, &path, error.text());
+        }
+    }
+
+    /// Between two frames: has a model that was loaded meanwhile tried on a copy of `frame` in the background; hands one that was tried on such
+    /// a frame, and its file, to `take_over`, and tells it.
+    pub fn renew(
+        &self,
+        element: &gst_base::BaseTransform,
+        frame: &gst::BufferRef,
+        info: &VideoInfo,
+        settings: &W::Settings,
+        take_over: impl FnOnce(Held<W>, String),
+    ) {
+        let mut next = lock(&self.0);
+        let (worker, stamp) = match mem::replace(&mut next.stage, Stage::None) {
+            Stage::None => return,
+            Stage::Ready(worker, stamp, tried) if tried == *info => {
+                return self.swap(next, element, worker, stamp, take_over);
+            }
+            Stage::Ready(worker, stamp, _) | Stage::Loaded(worker, stamp) => (worker, stamp),
+        };
+        // A gap's buffer stands for nothing.
+        let copy = (!frame.flags().contains(gst::BufferFlags::GAP)).then(|| frame.copy_deep());
+        let Some(Ok(frame)) = copy else {
+            next.stage = Stage::Loaded(worker, stamp);
             return;
         };
+        let (info, settings) = (info.clone(), settings.clone());
+        let sample = Sample { frame, info, settings };
+        let job = Job::Try(next.number, worker, stamp, sample);
+        self.give(next, element, job);
+    }
+
+    fn swap(
+        &self,
+        mut next: MutexGuard<Next<W>>,
+        element: &gst_base::BaseTransform,
+        worker: Held<W>,
+        stamp: Stamp,
+        take_over: impl FnOnce(Held<W>, String),
+    ) {
         let path = next.asked.take().unwrap_or_default();
         next.known = stamp;
         if let Some(running) = &mut next.running {
             running.model_file = Some(path.clone());
         }
         drop(next);
-        take_over(loaded, path.clone());
+        take_over(worker, path.clone());
         element.notify("model-file");
         let reloaded = gst::Structure::builder("model-reloaded").field("model-file", path);
         post(element, reloaded.build());
-    }
-
-    /// Looks from now on, or no more, whether the file of the model in force has changed; in an element that runs.
-    pub fn watch(&self, element: &gst_base::BaseTransform, on: bool) {
-        let mut next = lock(&self.0);
-        let number = next.watch.0 + 1;
-        next.watch = (number, None);
-        if !on || next.running.is_none() {
-            return;
-        }
-        let (stop, stopped) = channel();
-        next.watch.1 = Some(stop);
-        drop(next);
-        let (reload, watched) = (self.clone(), element.downgrade());
-        let look = move || {
-            let mut seen = Stamp::default();
-            while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                let Some(element) = watched.upgrade() else { return };
-                let path = lock(&reload.0).known.path.clone();
-                let now = Stamp::of(path.as_deref());
-                if now == seen {
-                    reload.look(number, &element, now);
-                } else {
-                    seen = now;
-                }
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("candle-watch".into()).spawn(look) {
-            gst::element_warning!(
-                element,
-                gst::ResourceError::Failed,
-                ("The model is not watched: no thread can be had: {error}")
-            );
-        }
-    }
-
-    /// Loads the file in force again if it is not `now` what it was, unless something else is asked for.
-    fn look(&self, watch: u64, element: &gst_base::BaseTransform, now: Stamp) {
-        let next = lock(&self.0);
-        let changed = now.path == next.known.path && now != next.known;
-        if next.watch.0 == watch
-            && next.asked.is_none()
-            && changed
-            && let Some(settings) = next.running.clone()
-        {
-            self.request(next, element, settings);
-        }
-    }
-}
-
-/// What shows that a file has changed.
-#[derive(Debug, Clone, PartialEq, Default)]
-struct Stamp {
-    path: Option<String>,
-    /// Time and length; `None` where the file is not to be had.
-    state: Option<(Option<SystemTime>, u64)>,
-}
-
-impl Stamp {
-    fn of(path: Option<&str>) -> Self {
-        let metadata = path.and_then(|path| Path::new(path).metadata().ok());
-        let state = metadata.map(|metadata| (metadata.modified().ok(), metadata.len()));
-        let path = path.map(str::to_owned);
-        Self { path, state }
     }
 }
 
@@ -263,13 +329,31 @@ fn post_progress(element: &gst_base::BaseTransform, type_: gst::ProgressType, te
     );
 }
 
-/// The frames that come in, if that is agreed on.
-fn info_of(element: &gst_base::BaseTransform) -> Option<VideoInfo> {
-    let caps = element.sink_pad().current_caps()?;
-    VideoInfo::from_caps(&caps).ok()
-}
-
-/// A frame with nothing on it.
-fn blank(info: &VideoInfo) -> gst::Buffer {
-    gst::Buffer::from_mut_slice(vec![0u8; info.size()])
+/// Does `work`, with PROGRESS messages if it takes long.
+fn told_when_slow<T, E>(
+    element: &gst_base::BaseTransform,
+    path: &str,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let (end, ended) = channel();
+    std::thread::scope(|scope| {
+        let tell = move || {
+            if ended.recv_timeout(SLOW) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            post_progress(element, gst::ProgressType::Start, &format!("Loading {path}"));
+            match ended.recv() {
+                Ok(true) => post_progress(element, gst::ProgressType::Complete, &format!("{path} is loaded")),
+                _ => post_progress(element, gst::ProgressType::Error, &format!("{path} cannot be used")),
+            }
+        };
+        // Without a thread nothing is told.
+        let _ = std::thread::Builder::new()
+            .name("candle-load".into())
+            .spawn_scoped(scope, tell);
+        let done = work();
+        // Nobody hears it where nothing is told.
+        let _ = end.send(done.is_ok());
+        done
+    })
 }

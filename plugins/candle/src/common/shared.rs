@@ -2,7 +2,8 @@
 
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
@@ -20,22 +21,40 @@ pub struct Shared {
     pub session: Session,
 }
 
+/// What shows whether a file is still the one that it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// Device and number on it.
+    inode: [u64; 2],
+    len: u64,
+    modified: SystemTime,
+}
+
+impl Version {
+    /// Of the file at `path` as it is now.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self {
+            inode: [metadata.dev(), metadata.ino()],
+            len: metadata.len(),
+            modified: metadata.modified()?,
+        })
+    }
+}
+
 /// A file as it is now, and how it is to run.
 #[derive(Debug, Clone, PartialEq)]
 struct Key {
     path: PathBuf,
-    modified: SystemTime,
-    len: u64,
+    version: Version,
     options: Options,
 }
 
 impl Key {
     fn of(path: &str, options: &Options) -> io::Result<Self> {
         let path = std::fs::canonicalize(path)?;
-        let metadata = std::fs::metadata(&path)?;
         Ok(Self {
-            modified: metadata.modified()?,
-            len: metadata.len(),
+            version: Version::of(&path)?,
             path,
             options: *options,
         })
@@ -116,8 +135,6 @@ impl<E> DerefMut for Held<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     /// Puts a shipped model at `path`.
@@ -158,5 +175,22 @@ mod tests {
         let last = load(&path, 1);
         assert_eq!(all(), 1, "those that nobody has are gone");
         drop(last);
+    }
+
+    #[test]
+    fn those_who_ask_at_the_same_time_get_the_same() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let path = folder.path().join("m.safetensors");
+        copy("denoise-fast-rgb", &path);
+        let path = path.to_str().expect("the path is UTF-8");
+        let load = || Shared::load(path, &Options::default()).expect("the model is sound");
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
+            let all: Vec<_> = threads
+                .into_iter()
+                .map(|thread| thread.join().expect("no panic"))
+                .collect();
+            assert!(all.iter().all(|one| Arc::ptr_eq(one, &all[0])));
+        });
     }
 }

@@ -35,20 +35,22 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 impl Worker for Denoiser {
     const TASKS: &[Task] = &[Task::Denoise];
+    type Settings = Settings;
 
     fn new(model: &Model, session: Session) -> gst_candle::Result<Self> {
         Self::with_session(model, session)
     }
 
-    fn try_on(&mut self, buffer: &gst::BufferRef, info: &VideoInfo) -> gst_candle::Result<()> {
+    fn try_on(&mut self, buffer: &gst::BufferRef, info: &VideoInfo, settings: &Settings) -> gst_candle::Result<()> {
         let mut output = buffer
             .copy_deep()
             .map_err(|_| gst_candle::Error::Invalid("no memory for a frame".into()))?;
         let output = output.get_mut().expect("the copy is nobody else's");
         let (input, mut output) = (frame::map(buffer, info)?, frame::map_mut(output, info)?);
+        let white = settings.common.gray16_white;
         self.process(
-            &frame::frame(&input, 0)?,
-            &mut frame::frame_mut(&mut output, 0)?,
+            &frame::frame(&input, white)?,
+            &mut frame::frame_mut(&mut output, white)?,
             None,
             1.0,
         )?;
@@ -113,12 +115,15 @@ pub struct CandleDenoise {
 
 impl CandleDenoise {
     /// Goes over to a model that was loaded meanwhile.
-    fn renew(&self, state: &mut State) {
-        self.reload.renew(self.obj().upcast_ref(), |denoiser, file| {
-            state.denoiser = denoiser;
-            state.reset();
-            lock(&self.settings).common.model_file = Some(file);
-        });
+    fn renew(&self, state: &mut State, settings: &Settings, frame: &gst::BufferRef) {
+        let Some(info) = state.info.clone() else { return };
+        let obj = self.obj();
+        self.reload
+            .renew(obj.upcast_ref(), frame, &info, settings, |denoiser, file| {
+                state.denoiser = denoiser;
+                state.reset();
+                lock(&self.settings).common.model_file = Some(file);
+            });
     }
 
     /// Writes the output frame, denoised if it is its turn, and attaches the result; returns what is to be told.
@@ -272,8 +277,7 @@ impl BaseTransformImpl for CandleDenoise {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        self.reload.start(&settings.common);
-        let denoiser = engine::load(&settings.common).inspect_err(|_| drop(self.reload.stop()))?;
+        let denoiser = self.reload.start(self.obj().upcast_ref(), &settings.common)?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.last_noise_level) = None;
         self.state.set(Some(State {
@@ -284,7 +288,6 @@ impl BaseTransformImpl for CandleDenoise {
             last: None,
             told: None,
         }));
-        self.reload.watch(self.obj().upcast_ref(), settings.common.watch_model);
         Ok(())
     }
 
@@ -333,7 +336,7 @@ impl BaseTransformImpl for CandleDenoise {
         let told = self
             .state
             .work(|state| {
-                self.renew(state);
+                self.renew(state, &settings, inbuf);
                 self.work(state, &settings, times, inbuf, outbuf)
             })?
             .map_err(|error| failed(&*obj, error))?;

@@ -7,7 +7,8 @@ use crate::kernels::parts::{Claims, RowsMut};
 use crate::kernels::rows;
 use crate::{Error, Result};
 
-/// Sizes of inputs that plans are kept for: those of the components of a frame, of several streams.
+/// Sizes of inputs that plans are kept for, for each of those who share a planner: those of the components of a frame before and after a
+/// change of its size.
 const PLANS: usize = 8;
 /// Most outputs of a network.
 const OUTPUTS: usize = 8;
@@ -29,6 +30,8 @@ pub(crate) struct Planner {
     machine: Machine,
     /// The latest last.
     pub(super) plans: Vec<Prepared>,
+    /// By how many it is shared.
+    sharers: usize,
     claims: Vec<Claims>,
 }
 
@@ -54,8 +57,16 @@ impl Planner {
             weights,
             machine,
             plans: Vec::new(),
+            sharers: 1,
             claims: Vec::new(),
         })
+    }
+
+    /// Is shared by so many from now on; plans beyond theirs go.
+    pub(crate) fn share_by(&mut self, sharers: usize) {
+        self.sharers = sharers;
+        let most = PLANS * sharers;
+        self.plans.drain(..self.plans.len().saturating_sub(most));
     }
 
     /// What it runs on.
@@ -131,7 +142,7 @@ impl Planner {
                 outputs.len()
             )));
         }
-        if self.plans.len() == PLANS {
+        if self.plans.len() >= PLANS * self.sharers {
             self.plans.remove(0);
         }
         let plan = Plan::new(program, &shapes, &self.weights, self.machine);

@@ -276,4 +276,8 @@ fn every_size_keeps_its_plan() {
     }
     (4..9).for_each(|eighth| drop(run(&mut planner, 8 * eighth)));
     assert_eq!(run(&mut planner, 72), [16, 24, 32, 40, 48, 56, 64, 72]);
+    planner.share_by(2);
+    assert_eq!(run(&mut planner, 80).len(), 9, "two who share it may have more");
+    planner.share_by(1);
+    assert_eq!(run(&mut planner, 72), [24, 32, 40, 48, 56, 64, 80, 72]);
 }

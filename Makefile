@@ -4,10 +4,13 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 PLUGINS := $(CURDIR)/target/gst-plugins
 # A registry of its own, so that the user's is left alone and finds nothing of a stale build.
 export GST_PLUGIN_PATH := $(PLUGINS)
+export GST_PRESET_PATH := $(PLUGINS)/presets
 export GST_REGISTRY_1_0 := $(CURDIR)/target/gst-registry.bin
 export GST_CANDLE := $(CURDIR)/target/release/gst-candle
 PREFIX ?= /usr/local
 PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
+# GStreamer looks for presets in this folder alone, wherever the plugins are.
+PRESET_DIR ?= $(shell pkg-config --variable=datadir gstreamer-1.0)/gstreamer-1.0/presets
 
 .PHONY: demo test test-checked build lint deny install models bench-peers bench-train bench-denoisers study-anomaly clean
 
@@ -30,6 +33,7 @@ build:
 	cargo build --release --workspace --locked
 	mkdir -p $(PLUGINS)
 	cp -u target/release/libgstcandle.so target/release/libgstcandlepublish.so $(PLUGINS)
+	install -D -m 644 -t $(PLUGINS)/presets plugins/candle/presets/*.prs
 
 ## lint: formatting and clippy, with and without features
 lint:
@@ -44,10 +48,11 @@ deny:
 	cargo deny --locked check
 	cargo machete
 
-## install: the trainer to PREFIX/bin, the plugins where GStreamer finds them
+## install: the trainer to PREFIX/bin, the plugins and presets where GStreamer finds them
 install: build
 	install -D -m 755 target/release/gst-candle $(DESTDIR)$(PREFIX)/bin/gst-candle
 	install -D -m 644 -t $(DESTDIR)$(PLUGIN_DIR) target/release/libgstcandle.so target/release/libgstcandlepublish.so
+	install -D -m 644 -t $(DESTDIR)$(PRESET_DIR) plugins/candle/presets/*.prs
 
 ## models: train the shipped models again (hours; needs the data that models/README.md names)
 models: build

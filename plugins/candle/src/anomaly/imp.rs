@@ -22,7 +22,7 @@ use crate::common::settings::warn_if_late;
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
-use crate::common::{engine, failed, frame, keep_every_frame, lock, starts_anew};
+use crate::common::{engine, failed, frame, keep_every_frame, lock, preset, starts_anew};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -308,6 +308,11 @@ impl ObjectSubclass for CandleAnomaly {
     const NAME: &'static str = "GstCandleAnomaly";
     type Type = super::CandleAnomaly;
     type ParentType = gst_base::BaseTransform;
+    type Interfaces = (gst::Preset,);
+
+    fn class_init(class: &mut Self::Class) {
+        preset::choose_properties::<Self>(class);
+    }
 }
 
 impl ObjectImpl for CandleAnomaly {
@@ -354,6 +359,8 @@ impl ObjectImpl for CandleAnomaly {
 }
 
 impl GstObjectImpl for CandleAnomaly {}
+
+impl PresetImpl for CandleAnomaly {}
 
 impl ElementImpl for CandleAnomaly {
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {

@@ -19,7 +19,7 @@ use crate::common::settings::warn_if_late;
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
-use crate::common::{engine, failed, frame, keep_every_frame, lock, starts_anew};
+use crate::common::{engine, failed, frame, keep_every_frame, lock, preset, starts_anew};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -207,6 +207,11 @@ impl ObjectSubclass for CandleClassify {
     const NAME: &'static str = "GstCandleClassify";
     type Type = super::CandleClassify;
     type ParentType = gst_base::BaseTransform;
+    type Interfaces = (gst::Preset,);
+
+    fn class_init(class: &mut Self::Class) {
+        preset::choose_properties::<Self>(class);
+    }
 }
 
 impl ObjectImpl for CandleClassify {
@@ -245,6 +250,8 @@ impl ObjectImpl for CandleClassify {
 }
 
 impl GstObjectImpl for CandleClassify {}
+
+impl PresetImpl for CandleClassify {}
 
 impl ElementImpl for CandleClassify {
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {

@@ -9,11 +9,13 @@ mod settings;
 glib::wrapper! {
     /// Names what a frame, or each region on it, shows.
     ///
+    /// The label is the class with the largest probability, smoothed over time, where that reaches the class's threshold; else it is `unknown`.
+    ///
     /// ```text
     /// gst-launch-1.0 -m candletestsrc num-buffers=300 ! candleclassify model-file=models/classify-testsrc.safetensors smoothing=0.5 ! fakesink
     /// ```
     pub struct CandleClassify(ObjectSubclass<imp::CandleClassify>)
-        @extends gst_base::BaseTransform, gst::Element, gst::Object;
+        @extends gst_base::BaseTransform, gst::Element, gst::Object, @implements gst::Preset;
 }
 
 /// Registers the element.

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod frame;
 pub mod messages;
 pub mod pace;
+pub mod preset;
 pub mod reload;
 pub mod result;
 pub mod settings;

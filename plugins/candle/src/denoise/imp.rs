@@ -23,7 +23,7 @@ use crate::common::settings::warn_if_late;
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
 use crate::common::stats::Stats;
-use crate::common::{engine, failed, frame, keep_every_frame, lock, starts_anew};
+use crate::common::{engine, failed, frame, keep_every_frame, lock, preset, starts_anew};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -215,6 +215,11 @@ impl ObjectSubclass for CandleDenoise {
     const NAME: &'static str = "GstCandleDenoise";
     type Type = super::CandleDenoise;
     type ParentType = gst_video::VideoFilter;
+    type Interfaces = (gst::Preset,);
+
+    fn class_init(class: &mut Self::Class) {
+        preset::choose_properties::<Self>(class);
+    }
 }
 
 impl ObjectImpl for CandleDenoise {
@@ -251,6 +256,8 @@ impl ObjectImpl for CandleDenoise {
 }
 
 impl GstObjectImpl for CandleDenoise {}
+
+impl PresetImpl for CandleDenoise {}
 
 impl ElementImpl for CandleDenoise {
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {

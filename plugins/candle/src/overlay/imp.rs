@@ -13,7 +13,7 @@ use gst_video::subclass::prelude::*;
 use super::draw::draw;
 use super::findings::Findings;
 use super::settings::Settings;
-use crate::common::{frame, keep_every_frame, lock};
+use crate::common::{frame, keep_every_frame, lock, preset};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -67,6 +67,11 @@ impl ObjectSubclass for CandleOverlay {
     const NAME: &'static str = "GstCandleOverlay";
     type Type = super::CandleOverlay;
     type ParentType = gst_video::VideoFilter;
+    type Interfaces = (gst::Preset,);
+
+    fn class_init(class: &mut Self::Class) {
+        preset::choose_properties::<Self>(class);
+    }
 }
 
 impl ObjectImpl for CandleOverlay {
@@ -90,6 +95,8 @@ impl ObjectImpl for CandleOverlay {
 }
 
 impl GstObjectImpl for CandleOverlay {}
+
+impl PresetImpl for CandleOverlay {}
 
 impl ElementImpl for CandleOverlay {
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {

@@ -12,7 +12,7 @@ mod text;
 glib::wrapper! {
     /// See the implementation for its description.
     pub struct CandleOverlay(ObjectSubclass<imp::CandleOverlay>)
-        @extends gst_video::VideoFilter, gst_base::BaseTransform, gst::Element, gst::Object;
+        @extends gst_video::VideoFilter, gst_base::BaseTransform, gst::Element, gst::Object, @implements gst::Preset;
 }
 
 /// Registers the element.

@@ -12,7 +12,7 @@ PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
 # GStreamer looks for presets in this folder alone, wherever the plugins are.
 PRESET_DIR ?= $(shell pkg-config --variable=datadir gstreamer-1.0)/gstreamer-1.0/presets
 
-.PHONY: demo test test-checked build lint deny install models bench-peers bench-train bench-denoisers study-anomaly clean
+.PHONY: demo test test-checked build lint deny install docs-elements models bench-peers bench-train bench-denoisers study-anomaly clean
 
 ## demo: build, then the test source through denoise, anomaly, classify and overlay; leaves out/
 demo: build
@@ -53,6 +53,11 @@ install: build
 	install -D -m 755 target/release/gst-candle $(DESTDIR)$(PREFIX)/bin/gst-candle
 	install -D -m 644 -t $(DESTDIR)$(PLUGIN_DIR) target/release/libgstcandle.so target/release/libgstcandlepublish.so
 	install -D -m 644 -t $(DESTDIR)$(PRESET_DIR) plugins/candle/presets/*.prs
+
+## docs-elements: the pages of docs/elements, from the elements themselves and their source
+docs-elements: build
+	cargo build --release --workspace --locked --example element_docs
+	target/release/examples/element_docs docs/elements
 
 ## models: train the shipped models again (hours; needs the data that models/README.md names)
 models: build

@@ -2,6 +2,7 @@
 
 mod camera;
 mod demo;
+mod docs;
 mod files;
 mod inspect;
 mod models;
@@ -43,6 +44,24 @@ static PLUGINS: LazyLock<PathBuf> = LazyLock::new(|| {
         "GStreamer does not load the plugin candle: {}",
         errors(&output)
     );
+    folder
+});
+
+/// The folder of this build's examples. Cargo builds them for a whole `cargo test`, but not for one `--test`: so it is asked here.
+static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_BIN_EXE_gst-candle")).with_file_name("examples");
+    let target = folder.ancestors().nth(2).expect("a build is in TARGET/PROFILE");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--workspace", "--locked"]);
+    cargo.args(["--example", "element_docs"]);
+    cargo
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    succeed(cargo);
     folder
 });
 

@@ -1,4 +1,13 @@
-//! Results on the bus.
+//! Results on the bus: element messages, each named after its element, on the frames that `post-messages` asks for.
+//!
+//! | message | tells a change of | fields besides the times |
+//! |---|---|---|
+//! | `candleanomaly` | the alarm | those of `anomaly` in the meta below, without `stale` and the map; `state-changed` |
+//! | `candleclassify` | the label, or a region's | those of `classify`, without `stale`; `state-changed` |
+//! | `candledenoise` | the noise level, by a quarter and 1 at least | those of `denoise`, without `stale` |
+//!
+//! The times are `timestamp` (of the buffer), `stream-time`, `running-time` and `duration` (guint64, nanoseconds); those unknown are left out.
+//! `state-changed` (gboolean) is whether the alarm or a label is another than before. No field is text to be parsed.
 
 use gst::prelude::*;
 use gst_base::prelude::*;

@@ -1,5 +1,12 @@
 //! Another model while the stream runs: loaded in the background, checked, tried on a frame, handed over between two frames. What fails in
 //! that leaves the model that runs alone.
+//!
+//! | message | when | fields |
+//! |---|---|---|
+//! | `model-reloaded` | the model is in force, from the next frame on | `model-file` |
+//! | `model-rejected` | it cannot be used, and the one before stays; a warning says the same | `model-file`, `reason` (gchararray) |
+//!
+//! Messages of the type PROGRESS with the code `load` say that a file is being loaded, is ready, cannot be used, or is wanted no more.
 
 mod watch;
 

@@ -3,6 +3,7 @@
 mod camera;
 mod demo;
 mod docs;
+mod embedding;
 mod files;
 mod inspect;
 mod models;
@@ -53,7 +54,7 @@ static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     let target = folder.ancestors().nth(2).expect("a build is in TARGET/PROFILE");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--workspace", "--locked"]);
-    cargo.args(["--example", "element_docs"]);
+    cargo.args(["--example", "element_docs", "--example", "inspect"]);
     cargo
         .arg("--target-dir")
         .arg(target)

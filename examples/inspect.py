@@ -16,7 +16,6 @@ import math
 import os
 import signal
 import sys
-import threading
 import warnings
 
 import gi
@@ -54,6 +53,8 @@ class Inspection:
         self.loop = GLib.MainLoop()
         self.failure = None
         self.ending = False
+        # What was typed of a line that has no end yet.
+        self.unfinished = ""
         if options.source.startswith("/dev/"):
             self.element("source").set_property("device", options.source)
         elif options.source != "test":
@@ -80,9 +81,8 @@ class Inspection:
         bus.connect("message", self.on_message)
         for number in (signal.SIGINT, signal.SIGTERM):
             GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, number, self.on_signal)
-        # Hands the lines of standard input to the main loop; without one, it runs all the same.
-        listener = lambda: [GLib.idle_add(self.on_line, line) for line in sys.stdin]  # noqa: E731
-        threading.Thread(target=listener, daemon=True).start()
+        if sys.stdin:
+            GLib.io_add_watch(sys.stdin.fileno(), GLib.PRIORITY_DEFAULT, GLib.IO_IN | GLib.IO_HUP, self.on_input)
         # If this fails, the bus has the reason.
         self.pipeline.set_state(Gst.State.PLAYING)
         try:
@@ -105,7 +105,10 @@ class Inspection:
         elif kind == Gst.MessageType.WARNING:
             complain(f"{message.src.get_name()}: {message.parse_warning()[0].message}")
         elif kind == Gst.MessageType.ELEMENT:
-            tell(message.get_structure())
+            try:
+                tell(message.get_structure())
+            except Failure as failure:
+                self.fail(failure)
         # What every live application owes its pipeline.
         elif kind == Gst.MessageType.LATENCY:
             self.pipeline.recalculate_latency()
@@ -127,12 +130,16 @@ class Inspection:
             self.pipeline.send_event(Gst.Event.new_eos())
             GLib.timeout_add_seconds(PATIENCE, self.fail, f"the pipeline does not end within {PATIENCE} s")
 
-    def on_line(self, line):
-        try:
-            self.obey(line)
-        except Failure as failure:
-            complain(failure)
-        return GLib.SOURCE_REMOVE
+    def on_input(self, fd, _condition):
+        """Takes what was typed, line by line; without a standard input, the program runs all the same."""
+        typed = os.read(fd, 4096).decode(errors="replace")
+        *lines, self.unfinished = (self.unfinished + typed).split("\n")
+        for line in lines:
+            try:
+                self.obey(line)
+            except Failure as failure:
+                complain(failure)
+        return GLib.SOURCE_CONTINUE if typed else GLib.SOURCE_REMOVE
 
     def obey(self, line):
         """Does what a line says."""
@@ -234,7 +241,13 @@ def number(text):
 
 
 def say(text):
-    print(text, flush=True)
+    """Prints a line; a reader that is gone is an error like others."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError as error:
+        # What is not written yet is not tried again at the end.
+        sys.stdout = None
+        raise Failure(f"standard output: {error.strerror}") from None
 
 
 def complain(text):

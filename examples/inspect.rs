@@ -9,6 +9,8 @@
 //! Whatever happens, results, errors, the end, a signal, a line typed, is a message on the pipeline's bus: one loop in one thread sees to it
 //! all, and nothing needs a lock. `inspect.py` beside this file is the same in Python.
 
+use std::fmt::{Display, Formatter};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -57,8 +59,11 @@ fn main() -> Result<()> {
     gst::init()?;
     let inspection = Inspection::open(&options)?;
     let outcome = inspection.run();
-    inspection.pipeline.set_state(gst::State::Null)?;
-    outcome
+    // However it ends, devices are given back.
+    let stopped = inspection.pipeline.set_state(gst::State::Null);
+    outcome?;
+    stopped?;
+    Ok(())
 }
 
 struct Inspection {
@@ -156,12 +161,11 @@ impl Inspection {
             return Ok(());
         };
         match fields.name().as_str() {
-            "candleanomaly" => println!("{}", Flag::read(fields)?),
-            "model-reloaded" => println!("model in force: {}", fields.get::<&str>("model-file")?),
-            "model-rejected" => println!("model rejected: {}", fields.get::<&str>("reason")?),
-            _ => {}
+            "candleanomaly" => say(Flag::read(fields)?),
+            "model-reloaded" => say(format!("model in force: {}", fields.get::<&str>("model-file")?)),
+            "model-rejected" => say(format!("model rejected: {}", fields.get::<&str>("reason")?)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Does what a line says.
@@ -171,10 +175,10 @@ impl Inspection {
             "t" => self.set_threshold(number(argument)?)?,
             "rate" => self.set_rate(number(argument)?)?,
             "model" => self.anomaly.set_property("model-file", argument.trim()),
-            "s" => println!("{}", statistics(&self.anomaly)?),
+            "s" => say(statistics(&self.anomaly)?)?,
             "q" => return Ok(Next::End),
             "" => {}
-            _ => println!("{COMMANDS}"),
+            _ => say(COMMANDS)?,
         }
         Ok(Next::GoOn)
     }
@@ -185,8 +189,7 @@ impl Inspection {
         let takes = threshold == -1.0 || (threshold >= 0.0 && threshold.is_finite());
         ensure!(takes, "threshold cannot be {threshold}; type ? for what it can be");
         self.anomaly.set_property("threshold", threshold);
-        println!("threshold is {threshold} now");
-        Ok(())
+        say(format!("threshold is {threshold} now"))
     }
 
     /// Sets the share of good frames that may be flagged; 0 stands for the one that the model was calibrated for.
@@ -198,8 +201,7 @@ impl Inspection {
         self.anomaly.set_property("false-alarm-rate", rate);
         // One that is set would go first.
         self.anomaly.set_property("threshold", -1.0f32);
-        println!("false-alarm-rate is {rate} now");
-        Ok(())
+        say(format!("false-alarm-rate is {rate} now"))
     }
 }
 
@@ -239,8 +241,8 @@ impl Flag {
     }
 }
 
-impl std::fmt::Display for Flag {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for Flag {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let what = if self.alarm { "ALARM" } else { "good again" };
         let seconds = self.time.unwrap_or_default().mseconds() as f64 / 1e3;
         write!(
@@ -313,6 +315,11 @@ fn statistics(element: &gst::Element) -> Result<String> {
         stats.get::<f64>("ms-p50")?,
         stats.get::<f64>("ms-p99")?
     ))
+}
+
+/// Prints a line; a reader that is gone is an error, and no panic.
+fn say(line: impl Display) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("standard output")
 }
 
 /// The error that a message tells.

@@ -147,6 +147,26 @@ fn a_model_that_predicts_judges_by_the_frames_before() {
 }
 
 #[test]
+fn an_alarm_starts_and_holds_where_frames_are_left_out_all_the_time() {
+    init();
+    let info = info_of(CAPS);
+    // States of frames of these brightnesses, each of which says that some before it are missing.
+    let states = |properties: &str, frames: &[u8]| -> Vec<bool> {
+        let (mut harness, _) = harness("candleanomaly", &brightness(None), properties, CAPS);
+        let frames = frames.iter().enumerate().map(|(index, value)| {
+            let frame = flagged(grey(&info, *value, index as u64), gst::BufferFlags::DISCONT);
+            let output = harness.push_and_pull(frame).unwrap();
+            result(&output, "anomaly").unwrap().get("state").unwrap()
+        });
+        frames.collect()
+    };
+    let bright = [255; 4];
+    assert_eq!(states("min-frames=3 of-frames=4", &bright), [false, false, true, true]);
+    assert_eq!(states("min-duration=200000000", &bright), [false, false, true, true]);
+    assert_eq!(states("hold-duration=200000000", &[255, 0, 0]), [true, true, false]);
+}
+
+#[test]
 fn a_seek_forgets_the_alarm_without_telling_it_twice() {
     init();
     let model = brightness(None);

@@ -188,8 +188,6 @@ fn a_discontinuity_forgets_the_time_before_and_keeps_the_model() {
     let classifier: (_, fn() -> _) = ("candleclassify", light);
     // After a bright frame, with this property the second one counts as bright unless it starts anew.
     let cases = [
-        (detector, "hold-duration=10000000000", 0),
-        (detector, "min-duration=100000000", 255),
         (detector, "inference-interval=3", 0),
         (classifier, "hold-duration=10000000000", 0),
         (classifier, "smoothing=0.9", 0),

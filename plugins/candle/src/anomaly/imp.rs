@@ -49,8 +49,14 @@ struct State {
 
 impl State {
     fn reset(&mut self) {
-        self.pacer = Pacer::default();
         self.alarm.reset();
+        self.interrupt();
+    }
+
+    /// Frames are missing before the one that comes. The alarm goes by the frames there are and by their times: where a live source or a leaky
+    /// queue leaves some out again and again, it would never start otherwise.
+    fn interrupt(&mut self) {
+        self.pacer = Pacer::default();
         self.inspector.reset();
         self.last = None;
     }
@@ -111,7 +117,7 @@ impl CandleAnomaly {
             .clone()
             .ok_or_else(|| gst::error_msg!(gst::CoreError::Negotiation, ("No caps yet")))?;
         if buffer.flags().contains(gst::BufferFlags::DISCONT) {
-            state.reset();
+            state.interrupt();
         }
         let pace = state
             .pacer

@@ -2,7 +2,7 @@
 //!
 //! | message | tells a change of | fields besides the times |
 //! |---|---|---|
-//! | `candleanomaly` | the alarm | those of `anomaly` in the meta below, without `stale` and the map; `state-changed` |
+//! | `candleanomaly` | the alarm | those of `anomaly` in the meta `candle-result`, without `stale` and the map; `state-changed` |
 //! | `candleclassify` | the label, or a region's | those of `classify`, without `stale`; `state-changed` |
 //! | `candledenoise` | the noise level, by a quarter and 1 at least | those of `denoise`, without `stale` |
 //!

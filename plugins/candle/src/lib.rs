@@ -5,6 +5,7 @@ mod classify;
 mod common;
 mod denoise;
 mod overlay;
+mod snapshot;
 mod testsrc;
 
 pub use plugin::plugin_register_static;
@@ -17,6 +18,7 @@ mod plugin {
         super::anomaly::register(plugin)?;
         super::classify::register(plugin)?;
         super::overlay::register(plugin)?;
+        super::snapshot::register(plugin)?;
         super::testsrc::register(plugin)?;
         Ok(())
     }

@@ -1,0 +1,112 @@
+//! What a frame is kept for.
+
+use std::time::SystemTime;
+
+use gst::glib;
+
+use super::settings::Settings;
+use crate::common::messages::Times;
+use crate::common::result::{AnomalyResult, ClassifyResult, Kind};
+
+/// What makes a picture.
+#[glib::flags(name = "GstCandleSnapshotOn")]
+pub enum SnapshotOn {
+    #[flags_value(name = "The alarm of candleanomaly goes on", nick = "alarm-begin")]
+    ALARM_BEGIN = 1,
+    #[flags_value(name = "The alarm goes off", nick = "alarm-end")]
+    ALARM_END = 2,
+    #[flags_value(name = "The label of candleclassify changes", nick = "label-change")]
+    LABEL_CHANGE = 4,
+    #[flags_value(
+        name = "Each frame that candleanomaly judges anomalous by itself",
+        nick = "anomalous"
+    )]
+    ANOMALOUS = 8,
+}
+
+/// What may happen, by the names that files and messages have; of what happens at once, the first names the event.
+pub const NAMES: [(SnapshotOn, &str); 4] = [
+    (SnapshotOn::ALARM_BEGIN, "alarm-begin"),
+    (SnapshotOn::ALARM_END, "alarm-end"),
+    (SnapshotOn::LABEL_CHANGE, "label-change"),
+    (SnapshotOn::ANOMALOUS, "anomalous"),
+];
+
+/// What happened on a frame.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// One of [`NAMES`].
+    pub name: &'static str,
+    pub times: Times,
+    /// When the frame came by.
+    pub at: SystemTime,
+    /// The frame's raw score, and the least one that is anomalous.
+    pub score: Option<(f64, f64)>,
+    /// The label in force, and the probability of the most probable one.
+    pub label: Option<(String, f64)>,
+}
+
+impl Event {
+    /// What a message says of it beside its times.
+    pub fn fields(&self) -> gst::Structure {
+        gst::Structure::builder("candlesnapshot")
+            .field("event", self.name)
+            .field_if_some("score", self.score.map(|(score, _)| score))
+            .field_if_some("threshold", self.score.map(|(_, threshold)| threshold))
+            .field_if_some("label", self.label.as_ref().map(|(label, _)| label))
+            .field_if_some("confidence", self.label.as_ref().map(|(_, confidence)| *confidence))
+            .build()
+    }
+}
+
+/// Follows what the frames say.
+#[derive(Debug, Default)]
+pub struct Watch {
+    alarm: bool,
+    label: Option<String>,
+}
+
+impl Watch {
+    /// Looks at the next frame; what happened on it that is asked for.
+    pub fn see(&mut self, buffer: &gst::BufferRef, settings: &Settings, times: Times) -> Option<Event> {
+        let anomaly = AnomalyResult::read(buffer);
+        let classify = ClassifyResult::read(buffer);
+        let mut happened = SnapshotOn::empty();
+        if let Some(result) = &anomaly {
+            happened |= match (std::mem::replace(&mut self.alarm, result.state), result.state) {
+                (false, true) => SnapshotOn::ALARM_BEGIN,
+                (true, false) => SnapshotOn::ALARM_END,
+                _ => SnapshotOn::empty(),
+            };
+            if result.anomalous && !result.stale {
+                happened |= SnapshotOn::ANOMALOUS;
+            }
+        }
+        if let Some(result) = &classify
+            && self.renames(&result.labels.label, settings)
+        {
+            happened |= SnapshotOn::LABEL_CHANGE;
+        }
+        let asked = happened & settings.on;
+        let (_, name) = NAMES.into_iter().find(|(flag, _)| asked.contains(*flag))?;
+        Some(Event {
+            name,
+            times,
+            at: SystemTime::now(),
+            score: anomaly.map(|result| (result.score, result.threshold)),
+            label: classify.map(|result| (result.labels.label, result.labels.confidence)),
+        })
+    }
+
+    /// Takes over the label; whether it is a change that counts.
+    fn renames(&mut self, label: &str, settings: &Settings) -> bool {
+        if self.label.as_deref() == Some(label) {
+            return false;
+        }
+        let before = self.label.replace(label.to_owned());
+        match settings.wanted_labels() {
+            Some(mut wanted) => wanted.any(|wanted| wanted == label),
+            None => before.is_some(),
+        }
+    }
+}

@@ -3,12 +3,13 @@
 use crate::{program, succeed};
 
 /// The elements, their long names, and whether they run a model.
-const ELEMENTS: [(&str, &str, bool); 6] = [
+const ELEMENTS: [(&str, &str, bool); 7] = [
     ("candleanomaly", "Learned inspection", true),
     ("candleclassify", "Learned classifier", true),
     ("candledenoise", "Learned denoiser", true),
     ("candleoverlay", "Result overlay", false),
     ("candlepublish", "Candle result publisher", false),
+    ("candlesnapshot", "Snapshots of results", false),
     ("candletestsrc", "Inspection line test source", false),
 ];
 
@@ -56,7 +57,7 @@ fn properties(text: &str) -> Vec<Property> {
 
 #[test]
 fn the_plugins_have_these_elements_and_no_others() {
-    for (plugin, count) in [("candle", 5), ("candlepublish", 1)] {
+    for (plugin, count) in [("candle", 6), ("candlepublish", 1)] {
         let output = succeed(program("gst-inspect-1.0", &["--no-colors", "--plugin", plugin]));
         for (element, long_name, _) in ELEMENTS {
             let listed = output.contains(&format!("  {element}: {long_name}\n"));
@@ -107,7 +108,7 @@ fn elements_with_a_model_share_their_properties() {
         for (name, end) in common {
             match properties.iter().find(|property| property.name == name) {
                 Some(found) => assert!(
-                    has_model && found.flags.ends_with(end),
+                    (has_model || name == "stats") && found.flags.ends_with(end),
                     "{element}: {name}: {}",
                     found.flags
                 ),

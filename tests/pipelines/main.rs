@@ -7,6 +7,7 @@ mod embedding;
 mod files;
 mod inspect;
 mod models;
+mod snapshots;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

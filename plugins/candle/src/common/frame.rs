@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use gst_candle::pixels::{Colorimetry, Frame, FrameMut, Matrix, PixelFormat, Range};
-use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameRef, VideoInfo, prelude::*};
+use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameRef, VideoInfo, VideoMeta, prelude::*};
 
 /// Type of the region-of-interest metas that say what is true of a frame: for tests and eyes, not for elements that
 /// find things.
@@ -63,11 +63,8 @@ pub fn progressive_by_default(caps: &gst::Caps) -> gst::Caps {
 /// A mapped frame for the library to read; `white` as in [`colorimetry`].
 pub fn frame<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>, white: u16) -> gst_candle::Result<Frame<'a>> {
     let info = frame.info();
-    let planes = frame
-        .planes_data()
-        .into_iter()
-        .take(frame.n_planes() as usize)
-        .collect();
+    let planes = frame.planes_data().into_iter().zip(lengths(frame));
+    let planes = planes.map(|(plane, len)| &plane[..len.min(plane.len())]).collect();
     let (width, height) = (info.width() as usize, info.height() as usize);
     Frame::new(
         format(info)?,
@@ -87,8 +84,12 @@ pub fn frame_mut<'a>(
     let colorimetry = colorimetry(frame.info(), white);
     let (format, strides) = (format(frame.info())?, strides(frame)?);
     let (width, height) = (frame.width() as usize, frame.height() as usize);
-    let n_planes = frame.n_planes() as usize;
-    let planes = frame.planes_data_mut().into_iter().take(n_planes).collect();
+    let lengths = lengths(frame);
+    let planes = frame.planes_data_mut().into_iter().zip(lengths).map(|(plane, len)| {
+        let len = len.min(plane.len());
+        &mut plane[..len]
+    });
+    let planes = planes.collect();
     FrameMut::new(format, width, height, planes, strides, colorimetry)
 }
 
@@ -122,6 +123,28 @@ fn format(info: &VideoInfo) -> gst_candle::Result<PixelFormat> {
     let name = info.format().to_str();
     PixelFormat::from_name(name)
         .ok_or_else(|| gst_candle::Error::Invalid(format!("frames of the format {name} are not known here")))
+}
+
+/// Of each plane, the bytes from its first one to the end of the memory it is in: GStreamer believes a meta that says of planes where they are,
+/// and rows of one that is wrong would lie outside of all memory.
+fn lengths(frame: &impl VideoFrameExt) -> Vec<usize> {
+    let buffer = frame.buffer();
+    let is_told = buffer.meta::<VideoMeta>().is_some();
+    let length = |&offset: &usize| {
+        if !is_told {
+            return buffer.size().saturating_sub(offset);
+        }
+        let found = buffer.find_memory(offset..=offset);
+        found.map_or(0, |(memories, skip)| {
+            buffer.peek_memory(memories.start).size().saturating_sub(skip)
+        })
+    };
+    frame
+        .plane_offset()
+        .iter()
+        .take(frame.n_planes() as usize)
+        .map(length)
+        .collect()
 }
 
 fn strides(frame: &impl VideoFrameExt) -> gst_candle::Result<Vec<usize>> {

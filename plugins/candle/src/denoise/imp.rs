@@ -201,7 +201,10 @@ impl CandleDenoise {
 fn pass(state: &mut State, input: &gst::BufferRef, output: &mut gst::BufferRef) -> Result<(), gst::ErrorMessage> {
     let info = state.info()?;
     engine::run(|| {
-        let copied = frame::map(input, &info)?.copy(&mut frame::map_mut(output, &info)?);
+        let (input, mut output) = (frame::map(input, &info)?, frame::map_mut(output, &info)?);
+        // A frame that is none must not be copied either.
+        frame::frame(&input, 0)?;
+        let copied = input.copy(&mut output);
         copied.map_err(|error| gst_candle::Error::Invalid(error.to_string()))
     })?;
     if let Some(last) = &mut state.last {

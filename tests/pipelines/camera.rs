@@ -35,28 +35,38 @@ impl Drop for Stopped {
 
 /// A camera with sound on a free port of this machine; returns its port.
 fn camera() -> i32 {
-    gst::init().unwrap();
     let (send, receive) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let context = glib::MainContext::new();
-        let server = gst_rtsp_server::RTSPServer::new();
-        server.set_address("127.0.0.1");
-        server.set_service("0");
-        let factory = gst_rtsp_server::RTSPMediaFactory::new();
-        factory.set_launch(
-            "( audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay0 \
-             videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=10/1 \
-             ! x264enc tune=zerolatency key-int-max=5 ! rtph264pay name=pay1 )",
-        );
-        server
-            .mount_points()
-            .expect("a server has mount points")
-            .add_factory("/line", factory);
-        let _source = server.attach(Some(&context)).expect("a port is free");
-        send.send(server.bound_port()).unwrap();
-        glib::MainLoop::new(Some(&context), false).run();
-    });
+    std::thread::spawn(move || serve("0", |port| send.send(port).unwrap()));
     receive.recv().unwrap()
+}
+
+/// Is a camera with sound on a port of this machine, which it tells; 0 is any. Does not return.
+fn serve(port: &str, tell: impl FnOnce(i32)) {
+    gst::init().unwrap();
+    let context = glib::MainContext::new();
+    let server = gst_rtsp_server::RTSPServer::new();
+    server.set_address("127.0.0.1");
+    server.set_service(port);
+    let factory = gst_rtsp_server::RTSPMediaFactory::new();
+    factory.set_launch(
+        "( audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay0 \
+         videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=10/1 \
+         ! x264enc tune=zerolatency key-int-max=5 ! rtph264pay name=pay1 )",
+    );
+    server
+        .mount_points()
+        .expect("a server has mount points")
+        .add_factory("/line", factory);
+    let _source = server.attach(Some(&context)).expect("the port is free");
+    tell(server.bound_port());
+    glib::MainLoop::new(Some(&context), false).run();
+}
+
+#[test]
+#[ignore = "a camera for the tests in `lost`, which start and kill it"]
+fn helper_is_a_camera() {
+    let port = std::env::var("CANDLE_TEST_PORT").unwrap();
+    serve(&port, |port| println!("serving on {port}"));
 }
 
 #[test]

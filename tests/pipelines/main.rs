@@ -6,6 +6,8 @@ mod docs;
 mod embedding;
 mod files;
 mod inspect;
+mod leaks;
+mod lost;
 mod models;
 mod snapshots;
 
@@ -80,8 +82,13 @@ fn environment<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
 
 /// A program with the plugins, not yet started, that is ended after a minute with the exit code 124.
 fn program(name: impl AsRef<Path>, arguments: &[&str]) -> Command {
+    limited("60", name, arguments)
+}
+
+/// The same with so many seconds.
+fn limited(seconds: &str, name: impl AsRef<Path>, arguments: &[&str]) -> Command {
     let mut command = Command::new("timeout");
-    command.arg("60").arg(name.as_ref()).args(arguments);
+    command.arg(seconds).arg(name.as_ref()).args(arguments);
     environment(&mut command, &PLUGINS);
     command
 }

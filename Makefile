@@ -12,7 +12,7 @@ PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
 # GStreamer looks for presets in this folder alone, wherever the plugins are.
 PRESET_DIR ?= $(shell pkg-config --variable=datadir gstreamer-1.0)/gstreamer-1.0/presets
 
-.PHONY: demo test test-checked build lint deny install docs-elements models bench-peers bench-train bench-denoisers study-anomaly clean
+.PHONY: demo test test-checked build memcheck lint deny install docs-elements models bench-peers bench-train bench-denoisers study-anomaly clean
 
 ## demo: build, then the test source through denoise, anomaly, classify and overlay; leaves out/
 demo: build
@@ -34,6 +34,11 @@ build:
 	mkdir -p $(PLUGINS)
 	cp -u target/release/libgstcandle.so target/release/libgstcandlepublish.so $(PLUGINS)
 	install -D -m 644 -t $(PLUGINS)/presets plugins/candle/presets/*.prs
+
+## memcheck: each element under valgrind, a few small frames (installs valgrind)
+memcheck: build
+	command -v valgrind >/dev/null || apt-get install -y --no-install-recommends valgrind
+	scripts/memcheck.sh
 
 ## lint: formatting and clippy, with and without features
 lint:

@@ -12,7 +12,7 @@ PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
 # GStreamer looks for presets in this folder alone, wherever the plugins are.
 PRESET_DIR ?= $(shell pkg-config --variable=datadir gstreamer-1.0)/gstreamer-1.0/presets
 
-.PHONY: demo test test-checked build memcheck lint deny install docs-elements models bench-peers bench-train bench-denoisers study-anomaly clean
+.PHONY: demo test test-checked build memcheck soak lint deny install docs-elements models bench-peers bench-train bench-denoisers study-anomaly clean
 
 ## demo: build, then the test source through denoise, anomaly, classify and overlay; leaves out/
 demo: build
@@ -39,6 +39,11 @@ build:
 memcheck: build
 	command -v valgrind >/dev/null || apt-get install -y --no-install-recommends valgrind
 	scripts/memcheck.sh
+
+## soak: the whole pipeline at full rate with other models every ten seconds; SOAK_MINUTES=60 unless set
+soak: build
+	cargo build --release --workspace --locked --example soak
+	target/release/examples/soak $${SOAK_MINUTES:-60}
 
 ## lint: formatting and clippy, with and without features
 lint:

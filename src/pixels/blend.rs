@@ -4,7 +4,11 @@
 //! `layer + frame · (1 - alpha)` (Porter and Duff's "over", 1984). For YUV formats the layer is turned into the frame's own codes, by its
 //! matrix and range; subsampled chroma takes the mean of the layer over the pixels it stands for.
 
-use super::{Colorimetry, FrameMut, Matrix, PixelFormat, Range};
+use std::ops::Range;
+
+use super::formats::Component;
+use super::mix::{Codes, Mix, Mixer, dot, parts};
+use super::{FrameMut, PixelFormat};
 
 /// A picture to lay over a frame, rows one after the other. A pixel is `0xAARRGGBB`, red, green and blue multiplied by alpha, which
 /// is also what Cairo calls ARGB32.
@@ -12,8 +16,6 @@ use super::{Colorimetry, FrameMut, Matrix, PixelFormat, Range};
 pub struct Layer<'a> {
     width: usize,
     height: usize,
-    /// Pixels from row to row; 0 repeats one row.
-    stride: usize,
     pixels: &'a [u32],
 }
 
@@ -23,7 +25,6 @@ impl<'a> Layer<'a> {
         Self {
             width,
             height: pixels.len().checked_div(width).unwrap_or(0),
-            stride: width,
             pixels,
         }
     }
@@ -56,17 +57,75 @@ impl FrameMut<'_> {
 
     /// Draws a rectangle of one colour (see [`premultiply`]); what lies outside of the frame is cut off.
     pub fn fill(&mut self, x: i64, y: i64, width: usize, height: usize, color: u32) {
-        // Only what is on the frame, so that a box may reach as far beyond it as it likes.
-        let left = x.clamp(0, self.width as i64);
-        let right = x.saturating_add_unsigned(width as u64).clamp(left, self.width as i64);
-        let row = vec![color; (right - left) as usize];
-        let layer = Layer {
-            width: row.len(),
-            height,
-            stride: 0,
-            pixels: &row,
+        let clip = |at: i64, length: usize, frame: usize| {
+            let from = at.clamp(0, frame as i64);
+            let to = at.saturating_add_unsigned(length as u64).clamp(from, frame as i64);
+            from as usize..to as usize
         };
-        self.blend(&layer, left, y);
+        let (columns, rows) = (clip(x, width, self.width), clip(y, height, self.height));
+        if columns.is_empty() || rows.is_empty() || color == 0 {
+            return;
+        }
+        if let Some(packed) = packed(self.format).filter(|packed| packed.alpha.is_some()) {
+            let (parts, bytes) = (parts(color), columns.start * packed.size..columns.end * packed.size);
+            for row in self.planes[0].chunks_mut(self.strides[0]).skip(rows.start).take(rows.len()) {
+                for pixel in row[bytes.clone()].chunks_exact_mut(packed.size) {
+                    blend_pixel(pixel, parts, packed);
+                }
+            }
+            return;
+        }
+        let mixer = Mixer::new(self.format, self.colorimetry);
+        for component in 0..self.format.components() {
+            fill_component(self, component, [&columns, &rows], mixer.mix(component, color));
+        }
+    }
+}
+
+/// Fills the columns and rows, in pixels of the frame, of one component.
+fn fill_component(frame: &mut FrameMut<'_>, component: usize, [columns, rows]: [&Range<usize>; 2], mix: Mix) {
+    let at = frame.format.component(component);
+    let (stride, [width, height]) = (frame.strides[at.plane], [frame.width, frame.height]);
+    let wide = frame.format == PixelFormat::Gray16Le;
+    let lines = frame.planes[at.plane].chunks_mut(stride).enumerate();
+    let coarse = |range: &Range<usize>, shift: u32| range.start >> shift..range.end.div_ceil(1 << shift);
+    let inner = coarse(rows, at.shift[1]);
+    for (y, line) in lines.skip(inner.start).take(inner.len()) {
+        let [part, whole] = covered(rows, y, at.shift[1], height);
+        let mix = mix.over(part, whole);
+        let mut inner = coarse(columns, at.shift[0]);
+        // Where only a part of what a code stands for is covered: the first and the last column.
+        for end in [inner.start, inner.end - 1] {
+            let [part, whole] = covered(columns, end, at.shift[0], width);
+            if part < whole && inner.contains(&end) {
+                mix_run(line, at, end..end + 1, mix.over(part, whole), wide);
+                inner = if end == inner.start { end + 1..inner.end } else { inner.start..end };
+            }
+        }
+        mix_run(line, at, inner, mix, wide);
+    }
+}
+
+/// How many of the pixels of `range` the code `at` stands for, and how many it stands for at all.
+fn covered(range: &Range<usize>, at: usize, shift: u32, frame: usize) -> [usize; 2] {
+    let block = at << shift..((at + 1) << shift).min(frame);
+    [block.end.min(range.end) - block.start.max(range.start), block.len()]
+}
+
+/// Mixes one colour into codes of a row.
+fn mix_run(line: &mut [u8], at: Component, columns: Range<usize>, mix: Mix, wide: bool) {
+    if columns.is_empty() {
+        return;
+    }
+    let bytes = &mut line[columns.start * at.step..(columns.end - 1) * at.step + at.offset + if wide { 2 } else { 1 }];
+    match at.step {
+        1 => bytes.iter_mut().for_each(|byte| *byte = mix.on8(*byte)),
+        _ if wide => bytes.as_chunks_mut().0.iter_mut().for_each(|code| *code = mix.on16(*code)),
+        step => {
+            for byte in bytes.iter_mut().skip(at.offset).step_by(step) {
+                *byte = mix.on8(*byte);
+            }
+        }
     }
 }
 
@@ -102,7 +161,7 @@ impl<'a> Cut<'a> {
 
     /// Row `y` of the part.
     fn row(&self, y: usize) -> &'a [u32] {
-        &self.layer.pixels[(self.from[1] + y) * self.layer.stride + self.from[0]..][..self.width]
+        &self.layer.pixels[(self.from[1] + y) * self.layer.width + self.from[0]..][..self.width]
     }
 
     /// The layer's pixels on frame row `y`, from frame column `to[0]`; none where the part does not reach.
@@ -114,24 +173,18 @@ impl<'a> Cut<'a> {
     }
 }
 
-/// Red, green, blue and alpha of a layer's pixel.
-fn parts(pixel: u32) -> [i32; 4] {
-    let byte = |shift: u32| (pixel >> shift & 0xff) as i32;
-    [byte(16), byte(8), byte(0), byte(24)]
-}
-
 /// Where a packed format keeps its bytes.
 #[derive(Clone, Copy)]
-struct Packed {
+pub(super) struct Packed {
     /// Bytes a pixel.
-    size: usize,
+    pub size: usize,
     /// Offsets of red, green and blue.
     rgb: [usize; 3],
     /// Offset of alpha.
-    alpha: Option<usize>,
+    pub alpha: Option<usize>,
 }
 
-fn packed(format: PixelFormat) -> Option<Packed> {
+pub(super) fn packed(format: PixelFormat) -> Option<Packed> {
     let (size, rgb, alpha) = match format {
         PixelFormat::Rgb => (3, [0, 1, 2], None),
         PixelFormat::Bgr => (3, [2, 1, 0], None),
@@ -160,7 +213,7 @@ fn blend_packed(frame: &mut FrameMut<'_>, cut: &Cut<'_>, packed: Packed) {
 }
 
 #[inline]
-fn blend_pixel(pixel: &mut [u8], [red, green, blue, alpha]: [i32; 4], packed: Packed) {
+pub(super) fn blend_pixel(pixel: &mut [u8], [red, green, blue, alpha]: [i32; 4], packed: Packed) {
     let rest = 255 - alpha;
     let under = packed.alpha.map_or(255, |offset| i32::from(pixel[offset]));
     for (offset, value) in packed.rgb.into_iter().zip([red, green, blue]) {
@@ -177,60 +230,6 @@ fn blend_pixel(pixel: &mut [u8], [red, green, blue, alpha]: [i32; 4], packed: Pa
     if let Some(offset) = packed.alpha {
         pixel[offset] = (alpha + (under * rest + 127) / 255).min(255) as u8;
     }
-}
-
-/// Turns layer pixels into code values: factors of red, green, blue and alpha for Y, U and V, in units of 1 / [`Codes::ONE`].
-struct Codes {
-    luma: [i32; 4],
-    chroma: [[i32; 4]; 2],
-    /// From 8-bit luma codes to 16-bit ones.
-    wide: i64,
-}
-
-impl Codes {
-    /// 255 times 256, so that `frame · (255 - alpha) · 256` is in the same unit.
-    const ONE: i32 = 255 * 256;
-
-    fn new(colorimetry: Colorimetry) -> Self {
-        let (kr, kb) = match colorimetry.matrix {
-            Matrix::Bt601 => (0.299, 0.114),
-            Matrix::Bt709 => (0.2126, 0.0722),
-            Matrix::Bt2020 => (0.2627, 0.0593),
-        };
-        let (black, luma_range, chroma_range, wide) = match colorimetry.range {
-            Range::Limited => (16.0, 219.0, 224.0, 256),
-            // 257 where every code is used.
-            range => (0.0, 255.0, 255.0, i64::from(range.largest16() / 255).max(1)),
-        };
-        let weights = [kr, 1.0 - kr - kb, kb];
-        let factors = |range: f64, rgb: [f64; 3], offset: f64| {
-            let code = |value: f64| (value / 255.0 * f64::from(Self::ONE)).round() as i32;
-            [
-                code(range * rgb[0]),
-                code(range * rgb[1]),
-                code(range * rgb[2]),
-                code(offset),
-            ]
-        };
-        // Cb = (B - Y) / (2 (1 - kb)), Cr = (R - Y) / (2 (1 - kr)); ITU-R BT.601-7, 2.5.1.
-        let difference = |component: usize, k: f64| {
-            let mut rgb = weights.map(|weight| -weight / (2.0 * (1.0 - k)));
-            rgb[component] = 0.5;
-            rgb
-        };
-        Self {
-            luma: factors(luma_range, weights, black),
-            chroma: [
-                factors(chroma_range, difference(2, kb), 128.0),
-                factors(chroma_range, difference(0, kr), 128.0),
-            ],
-            wide,
-        }
-    }
-}
-
-fn dot(factors: [i32; 4], parts: [i32; 4]) -> i32 {
-    factors.iter().zip(parts).map(|(factor, part)| factor * part).sum()
 }
 
 fn blend_luma(frame: &mut FrameMut<'_>, cut: &Cut<'_>, codes: &Codes) {
@@ -300,30 +299,26 @@ fn blend_chroma(frame: &mut FrameMut<'_>, cut: &Cut<'_>, codes: &Codes, chroma: 
     let [across, down] = chroma.block;
     let rows = cut.to[1] / down..(cut.to[1] + cut.height).div_ceil(down);
     let columns = cut.to[0] / across..(cut.to[0] + cut.width).div_ceil(across);
-    let mut sums = vec![[0; 4]; columns.len()];
     for row in rows {
         let lines = row * down..((row + 1) * down).min(frame.height);
-        sums.fill([0; 4]);
-        for layer in lines.clone().map(|y| cut.on_frame(y)) {
-            for (x, &pixel) in (cut.to[0]..).zip(layer) {
-                let sum = &mut sums[x / across - columns.start];
-                let parts = parts(pixel);
-                *sum = std::array::from_fn(|i| sum[i] + parts[i]);
-            }
-        }
-        for (factors, (plane, offset)) in codes.chroma.into_iter().zip(chroma.at) {
-            let line = &mut frame.planes[plane][row * frame.strides[plane]..];
-            let bytes = line
-                .iter_mut()
-                .skip(columns.start * chroma.step + offset)
-                .step_by(chroma.step);
-            for ((column, sum), byte) in columns.clone().zip(&sums).zip(bytes) {
-                if *sum == [0; 4] {
-                    continue;
+        for column in columns.clone() {
+            let block = column * across..((column + 1) * across).min(frame.width);
+            let mut sum = [0; 4];
+            for line in lines.clone().map(|y| cut.on_frame(y)) {
+                for pixel in block.clone().filter_map(|x| line.get(x.wrapping_sub(cut.to[0]))) {
+                    let parts = parts(*pixel);
+                    sum = std::array::from_fn(|i| sum[i] + parts[i]);
                 }
-                // 1, 2 or 4.
-                let pixels = (across.min(frame.width - column * across) * lines.len()) as i32;
-                let total = dot(factors, *sum) + i32::from(*byte) * (255 * pixels - sum[3]) * 256;
+            }
+            if sum == [0; 4] {
+                continue;
+            }
+            // 1, 2 or 4.
+            let pixels = (block.len() * lines.len()) as i32;
+            for (factors, (plane, offset)) in codes.chroma.into_iter().zip(chroma.at) {
+                let at = row * frame.strides[plane] + column * chroma.step + offset;
+                let byte = &mut frame.planes[plane][at];
+                let total = dot(factors, sum) + i32::from(*byte) * (255 * pixels - sum[3]) * 256;
                 let mean = (total + Codes::ONE * pixels / 2).max(0) >> pixels.trailing_zeros();
                 *byte = (mean / Codes::ONE).min(255) as u8;
             }

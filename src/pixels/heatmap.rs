@@ -1,11 +1,13 @@
 //! Heat maps over frames.
 
-use super::FrameMut;
-use super::blend::{Layer, premultiply};
-use super::colormap::inferno;
+use std::ops::Range;
 
-/// Rows blended at a time: few enough to stay in cache, and even, so that no chroma block is cut in two.
-const STRIP: usize = 32;
+use super::blend::{blend_pixel, packed, premultiply};
+use super::colormap::ColorMap;
+use super::formats::Component;
+use super::mix::{Mix, Mixer, parts};
+use super::{FrameMut, PixelFormat};
+
 /// Where the colours begin to show and where they are as opaque as they get, as shares of the largest code; the threshold is at 0.5.
 const SHOWS: [f32; 2] = [0.3, 0.6];
 
@@ -14,13 +16,28 @@ const SHOWS: [f32; 2] = [0.3, 0.6];
 pub struct HeatColors([u32; 256]);
 
 impl HeatColors {
-    /// Colours whose hottest are as opaque as `opacity`, 0..1.
+    /// Colours of the default map whose hottest are as opaque as `opacity`, 0..1.
     pub fn new(opacity: f32) -> Self {
+        Self::of(ColorMap::default(), opacity)
+    }
+
+    /// Colours of `map` whose hottest are as opaque as `opacity`, 0..1.
+    pub fn of(map: ColorMap, opacity: f32) -> Self {
         Self(std::array::from_fn(|code| {
             let value = code as f32 / 255.0;
             let step = ((value - SHOWS[0]) / (SHOWS[1] - SHOWS[0])).clamp(0.0, 1.0);
-            premultiply(inferno(value), opacity * step * step * (3.0 - 2.0 * step))
+            premultiply(map.color(value), opacity * step * step * (3.0 - 2.0 * step))
         }))
+    }
+
+    /// The colour of a code, as a pixel of a [`super::blend::Layer`].
+    pub fn color(&self, code: u8) -> u32 {
+        self.0[usize::from(code)]
+    }
+
+    /// The least code that is not clear.
+    fn least(&self) -> Option<u8> {
+        self.0.iter().position(|color| color >> 24 > 0).map(|code| code as u8)
     }
 }
 
@@ -46,103 +63,192 @@ impl<'a> HeatMap<'a> {
         &self.codes[y * self.size[0]..][..self.size[0]]
     }
 
-    /// First and last column and row of the codes that are not clear.
-    fn hot(&self, colors: &HeatColors) -> Option<[[usize; 2]; 2]> {
-        let mut found: Option<[[usize; 2]; 2]> = None;
-        for y in 0..self.size[1] {
-            let is_hot = |code: &u8| colors.0[usize::from(*code)] >> 24 > 0;
-            let row = self.row(y);
-            if let (Some(first), Some(last)) = (row.iter().position(is_hot), row.iter().rposition(is_hot)) {
-                let [[left, right], [top, _]] = found.unwrap_or([[first, last], [y, y]]);
-                found = Some([[left.min(first), right.max(last)], [top, y]]);
-            }
-        }
-        found
+    /// First and last row that has a code of at least `least`.
+    fn hot_rows(&self, least: u8) -> Option<[usize; 2]> {
+        let mut hot = (0..self.size[1]).filter(|&y| self.row(y).iter().any(|&code| code >= least));
+        let first = hot.next()?;
+        Some([first, hot.next_back().unwrap_or(first)])
     }
 }
 
-/// Two neighbours in a map, and the share of the second in 1/256.
-struct Tap {
-    codes: [usize; 2],
-    second: u32,
-}
-
-/// One axis of a map on a frame.
+/// One axis of a map on one component of a frame.
 struct Axis {
-    start: f64,
-    /// Frame pixels to a code.
-    scale: f64,
+    /// Codes from the map's edge to the middle of the component's first value.
+    first: f64,
+    /// Codes from one value to the next.
+    step: f64,
     codes: usize,
-    frame: usize,
+    /// Values of the component along the axis.
+    values: usize,
 }
 
 impl Axis {
-    fn new(map: &HeatMap<'_>, axis: usize, frame: usize) -> Self {
-        let codes = map.size[axis];
+    /// `shift` is the power of two by which the component is coarser than the frame of `frame` pixels.
+    fn new(map: &HeatMap<'_>, axis: usize, frame: usize, shift: u32) -> Self {
+        let (codes, block) = (map.size[axis], f64::from(1 << shift));
+        let a_pixel = codes as f64 / map.covers[axis + 2];
         Self {
-            start: map.covers[axis],
-            scale: map.covers[axis + 2] / codes as f64,
+            first: (block / 2.0 - map.covers[axis]) * a_pixel,
+            step: block * a_pixel,
             codes,
-            frame,
+            values: frame.div_ceil(1 << shift),
         }
     }
 
-    /// The frame's pixels that codes `first` to `last` reach, bilinearly.
-    fn pixels(&self, [first, last]: [usize; 2]) -> std::ops::Range<usize> {
-        let edge = |code: f64| self.start + code.clamp(0.0, self.codes as f64) * self.scale;
-        // A pixel belongs to the map if its middle does.
-        let pixel = |edge: f64| ((edge - 0.5).ceil().max(0.0) as usize).min(self.frame);
-        pixel(edge(first as f64 - 0.5))..pixel(edge(last as f64 + 1.5))
+    /// The values that codes `first` to `last` reach, bilinearly. A value belongs to the map if its middle does.
+    fn reach(&self, [first, last]: [usize; 2]) -> Range<usize> {
+        let value = |code: f64| {
+            let at = (code.clamp(0.0, self.codes as f64) - self.first) / self.step;
+            (at.ceil().max(0.0) as usize).min(self.values)
+        };
+        value(first as f64 - 0.5)..value(last as f64 + 1.5)
     }
 
-    fn tap(&self, pixel: usize) -> Tap {
-        let last = self.codes - 1;
-        let at = ((pixel as f64 + 0.5 - self.start) / self.scale - 0.5).clamp(0.0, last as f64);
-        let first = at as usize;
-        Tap {
-            codes: [first, (first + 1).min(last)],
-            second: ((at - first as f64) * 256.0) as u32,
+    /// Where value `index` lies between the middles of codes, in units of 2^-32 from the first.
+    fn at(&self, index: usize) -> i64 {
+        ((self.first + index as f64 * self.step - 0.5) * Self::ONE) as i64
+    }
+
+    const ONE: f64 = (1u64 << 32) as f64;
+}
+
+/// A map enlarged or reduced bilinearly to a component's size, row by row and only where it is hot.
+struct Enlarged<'a> {
+    map: HeatMap<'a>,
+    axes: [Axis; 2],
+    rows: Range<usize>,
+    least: u8,
+    /// A row of the map between two of its rows, in 1/256, the last value twice.
+    line: Vec<u16>,
+    codes: Vec<u8>,
+}
+
+impl<'a> Enlarged<'a> {
+    fn new(map: &HeatMap<'a>, least: u8, frame: [usize; 2], shift: [u32; 2]) -> Option<Self> {
+        let axes = [0, 1].map(|axis| Axis::new(map, axis, frame[axis], shift[axis]));
+        let rows = axes[1].reach(map.hot_rows(least)?);
+        Some(Self {
+            map: *map,
+            rows,
+            least,
+            line: vec![0; map.size[0] + 1],
+            codes: vec![0; axes[0].values],
+            axes,
+        })
+    }
+
+    /// Calls `paint` with a row, the first of some columns and their codes, for all that may be hot, no value twice.
+    fn each(mut self, mut paint: impl FnMut(usize, usize, &[u8])) {
+        let hot = (u16::from(self.least) << 8) - 128;
+        for y in self.rows.clone() {
+            self.turn_to(y);
+            let columns = &self.line[..self.map.size[0]];
+            let mut from = 0;
+            while let Some(first) = columns[from..].iter().position(|&value| value >= hot) {
+                let first = from + first;
+                let length = columns[first..].iter().position(|&value| value < hot);
+                from = length.map_or(columns.len(), |length| first + length);
+                let reach = self.axes[0].reach([first, from - 1]);
+                if !reach.is_empty() {
+                    let codes = &mut self.codes[..reach.len()];
+                    enlarge(&self.line, &self.axes[0], reach.start, codes);
+                    paint(y, reach.start, codes);
+                }
+            }
         }
+    }
+
+    /// Makes `line` that of the component's row `y`.
+    fn turn_to(&mut self, y: usize) {
+        let last = self.map.size[1] - 1;
+        let at = self.axes[1].at(y).clamp(0, (last as i64) << 32);
+        let (above, second) = ((at >> 32) as usize, (at >> 24 & 0xff) as u16);
+        let rows = self.map.row(above).iter().zip(self.map.row((above + 1).min(last)));
+        for (value, (&a, &b)) in self.line.iter_mut().zip(rows) {
+            *value = u16::from(a) * (256 - second) + u16::from(b) * second;
+        }
+        let columns = self.map.size[0];
+        self.line[columns] = self.line[columns - 1];
+    }
+}
+
+/// Codes of neighbouring values, the first of which is `first`.
+fn enlarge(line: &[u16], axis: &Axis, first: usize, codes: &mut [u8]) {
+    let (last, step) = ((axis.codes as i64 - 1) << 32, (axis.step * Axis::ONE) as i64);
+    let mut at = axis.at(first);
+    for code in codes {
+        let place = at.clamp(0, last);
+        let (left, second) = ((place >> 32) as usize, (place >> 24 & 0xff) as u32);
+        let sum = u32::from(line[left]) * (256 - second) + u32::from(line[left + 1]) * second;
+        *code = ((sum + (1 << 15)) >> 16) as u8;
+        at += step;
     }
 }
 
 impl FrameMut<'_> {
-    /// Draws a heat map, enlarged or reduced bilinearly. Costs time only where it is hot.
+    /// Draws a heat map, enlarged or reduced bilinearly. Costs time only where it is hot. Subsampled chroma takes the colour of the map at its
+    /// middle.
     pub fn blend_heat(&mut self, map: &HeatMap<'_>, colors: &HeatColors) {
-        let Some([columns, rows]) = map.hot(colors) else { return };
-        let (across, down) = (Axis::new(map, 0, self.width), Axis::new(map, 1, self.height));
-        let (columns, rows) = (across.pixels(columns), down.pixels(rows));
-        if columns.is_empty() || rows.is_empty() {
+        let Some(least) = colors.least() else { return };
+        let size = [self.width, self.height];
+        if packed(self.format).is_some_and(|packed| packed.alpha.is_some()) {
+            if let Some(enlarged) = Enlarged::new(map, least, size, [0, 0]) {
+                self.heat_with_alpha(enlarged, colors);
+            }
             return;
         }
-        let taps: Vec<Tap> = columns.clone().map(|x| across.tap(x)).collect();
-        let mut line = vec![0u32; map.size[0]];
-        let mut strip = Vec::with_capacity(taps.len() * STRIP);
-        let mut top = rows.start;
-        while top < rows.end {
-            let bottom = ((top / STRIP + 1) * STRIP).min(rows.end);
-            strip.clear();
-            for y in top..bottom {
-                let Tap {
-                    codes: [above, below],
-                    second,
-                } = down.tap(y);
-                for ((mean, &a), &b) in line.iter_mut().zip(map.row(above)).zip(map.row(below)) {
-                    *mean = u32::from(a) * (256 - second) + u32::from(b) * second;
-                }
-                strip.extend(taps.iter().map(
-                    |Tap {
-                         codes: [left, right],
-                         second,
-                     }| {
-                        let code = (line[*left] * (256 - second) + line[*right] * second + (1 << 15)) >> 16;
-                        colors.0[code as usize]
-                    },
-                ));
+        let mixer = Mixer::new(self.format, self.colorimetry);
+        let tables: [[Mix; 256]; 3] = std::array::from_fn(|component| match component < self.format.components() {
+            true => colors.0.map(|color| mixer.mix(component, color)),
+            false => [Mix::default(); 256],
+        });
+        let format = self.format;
+        let shift = |component| format.component(component).shift;
+        let groups: &[Range<usize>] = match self.format.components() {
+            1 => &[0..1],
+            _ if shift(1) == [0, 0] => &[0..3],
+            _ => &[0..1, 1..3],
+        };
+        for group in groups {
+            if let Some(enlarged) = Enlarged::new(map, least, size, shift(group.start)) {
+                self.heat_components(enlarged, group.clone(), &tables);
             }
-            self.blend(&Layer::new(&strip, taps.len()), columns.start as i64, top as i64);
-            top = bottom;
         }
+    }
+
+    /// Components of one size.
+    fn heat_components(&mut self, enlarged: Enlarged<'_>, group: Range<usize>, tables: &[[Mix; 256]; 3]) {
+        let wide = self.format == PixelFormat::Gray16Le;
+        enlarged.each(|y, column, codes| {
+            for component in group.clone() {
+                let at = self.format.component(component);
+                let row = &mut self.planes[at.plane][y * self.strides[at.plane] + column * at.step..];
+                mix_codes(row, at, codes, &tables[component], wide);
+            }
+        });
+    }
+
+    fn heat_with_alpha(&mut self, enlarged: Enlarged<'_>, colors: &HeatColors) {
+        let Some(packed) = packed(self.format) else { return };
+        enlarged.each(|y, column, codes| {
+            let row = &mut self.planes[0][y * self.strides[0] + column * packed.size..];
+            for (pixel, &code) in row.chunks_exact_mut(packed.size).zip(codes) {
+                blend_pixel(pixel, parts(colors.color(code)), packed);
+            }
+        });
+    }
+}
+
+/// Mixes the colours of `codes` into neighbouring values, the first of them at the beginning of `row`.
+fn mix_codes(row: &mut [u8], at: Component, codes: &[u8], table: &[Mix; 256], wide: bool) {
+    if wide {
+        for (value, &code) in row.as_chunks_mut().0.iter_mut().zip(codes) {
+            *value = table[usize::from(code)].on16(*value);
+        }
+        return;
+    }
+    for (value, &code) in row[at.offset..].iter_mut().step_by(at.step).zip(codes) {
+        *value = table[usize::from(code)].on8(*value);
     }
 }
 
@@ -170,7 +276,7 @@ mod tests {
     }
 
     fn color(value: f32) -> [u8; 3] {
-        inferno(value).map(|part| (part * 255.0).round() as u8)
+        ColorMap::default().color(value).map(|part| (part * 255.0).round() as u8)
     }
 
     #[test]
@@ -216,5 +322,52 @@ mod tests {
         assert!(HeatMap::new(&[1], [usize::MAX, 2], [0.0, 0.0, 1.0, 1.0]).is_none());
         assert!(HeatMap::new(&[1], [1, 1], [0.0, 0.0, 0.0, 1.0]).is_none());
         assert!(HeatMap::new(&[1], [1, 1], [f64::NAN, 0.0, 1.0, 1.0]).is_none());
+    }
+
+    /// What drawing `map` on a frame of one code gives, its planes one after the other.
+    fn drawn(format: PixelFormat, map: &HeatMap<'_>, [width, height]: [usize; 2], opacity: f32) -> Vec<Vec<u8>> {
+        let size = |plane| format.plane_size(plane, width, height);
+        let mut planes: Vec<Vec<u8>> = (0..format.planes())
+            .map(|plane| vec![100; size(plane)[0] * size(plane)[1]])
+            .collect();
+        let strides = (0..format.planes()).map(|plane| size(plane)[0]).collect();
+        let lent = planes.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut frame = FrameMut::new(format, width, height, lent, strides, Colorimetry::default()).unwrap();
+        frame.blend_heat(map, &HeatColors::new(opacity));
+        planes
+    }
+
+    #[test]
+    fn every_format_takes_the_colours_of_one_pixel_drawn_alone() {
+        // A map of one code is one colour all over: that of a rectangle.
+        for code in [70, 127, 200, 255] {
+            let map = HeatMap::new(std::slice::from_ref(&code), [1, 1], [0.0, 0.0, 7.0, 5.0]).unwrap();
+            for format in PixelFormat::ALL {
+                let found = drawn(format, &map, [7, 5], 0.6);
+                let mut expected = drawn(format, &map, [7, 5], 0.0);
+                assert!(expected.iter().flatten().all(|&byte| byte == 100), "nothing is drawn at opacity 0");
+                let strides = (0..format.planes()).map(|plane| format.plane_size(plane, 7, 5)[0]).collect();
+                let lent = expected.iter_mut().map(Vec::as_mut_slice).collect();
+                let mut frame = FrameMut::new(format, 7, 5, lent, strides, Colorimetry::default()).unwrap();
+                frame.fill(0, 0, 7, 5, HeatColors::new(0.6).color(code));
+                assert_eq!(found, expected, "{format:?} {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn hot_places_apart_are_drawn_once_each() {
+        // Columns 0, 2 and 4 are hot. Where a colour is laid on twice, it is stronger than on the frame's first column.
+        let map = HeatMap::new(&[255, 0, 255, 0, 255], [5, 1], [0.0, 0.0, 50.0, 4.0]).unwrap();
+        for format in PixelFormat::ALL {
+            let row = format.plane_size(0, 50, 4)[0];
+            let found = &drawn(format, &map, [50, 4], 0.7)[0];
+            let alone = drawn(format, &map, [4, 4], 0.7)[0][..row / 50].to_vec();
+            for x in [0, 25, 49] {
+                assert_eq!(found[x * row / 50..][..row / 50], alone, "{format:?} {x}");
+            }
+            let is_drawn = |x: usize| found[x * row / 50..][..row / 50].iter().any(|&byte| byte != 100);
+            assert!(is_drawn(9) && !is_drawn(14) && !is_drawn(35), "{format:?}");
+        }
     }
 }

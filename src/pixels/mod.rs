@@ -12,6 +12,7 @@ mod formats;
 mod frame;
 mod frame_mut;
 pub mod heatmap;
+mod mix;
 mod motion;
 mod noise_level;
 mod placement;

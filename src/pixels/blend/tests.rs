@@ -2,6 +2,7 @@ use rand::{Rng, RngExt};
 
 use super::*;
 use crate::data::random::stream;
+use crate::pixels::{Colorimetry, Matrix, Range};
 
 /// A frame's memory: every row followed by `PADDING` bytes of 0xAA that nobody may touch.
 struct Memory {
@@ -257,6 +258,36 @@ fn what_is_outside_or_clear_leaves_the_frame_alone() {
             frame.blend(&Layer::new(&[], 0), 0, 0);
             frame.blend(&Layer::new(&[1, 2], 3), 0, 0);
             assert_eq!(memory.planes, before, "{format:?}");
+        }
+    }
+}
+
+#[test]
+fn a_fill_is_a_layer_of_one_colour() {
+    let seed = 12;
+    println!("seed {seed}");
+    let mut rng = stream(seed, 0, 0);
+    for round in 0..60 {
+        let frame = [rng.random_range(1..12), rng.random_range(1..12)];
+        let [width, height] = [rng.random_range(1..9), rng.random_range(1..9)];
+        let [x, y] = [rng.random_range(-8..12), rng.random_range(-8..12)];
+        let color = premultiply([rng.random(), rng.random(), rng.random()], rng.random_range(-0.3..1.3));
+        for format in PixelFormat::ALL {
+            let mut filled = Memory::new(format, frame, || rng.next_u32() as u8);
+            let mut laid = Memory {
+                planes: filled.planes.clone(),
+                rows: filled.rows.clone(),
+                ..filled
+            };
+            filled.frame(LIMITED).fill(x, y, width, height, color);
+            let pixels = vec![color; width * height];
+            laid.frame(LIMITED).blend(&Layer::new(&pixels, width), x, y);
+            assert!(filled.padding_is_whole(), "round {round} {format:?}");
+            for (a, b) in filled.planes.iter().flatten().zip(laid.planes.iter().flatten()) {
+                // The low byte of a code of 16 bits may be anything.
+                let apart = if format == PixelFormat::Gray16Le { 255 } else { 1 };
+                assert!(a.abs_diff(*b) <= apart, "round {round} {format:?}: {a} {b}");
+            }
         }
     }
 }

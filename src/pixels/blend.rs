@@ -68,7 +68,11 @@ impl FrameMut<'_> {
         }
         if let Some(packed) = packed(self.format).filter(|packed| packed.alpha.is_some()) {
             let (parts, bytes) = (parts(color), columns.start * packed.size..columns.end * packed.size);
-            for row in self.planes[0].chunks_mut(self.strides[0]).skip(rows.start).take(rows.len()) {
+            for row in self.planes[0]
+                .chunks_mut(self.strides[0])
+                .skip(rows.start)
+                .take(rows.len())
+            {
                 for pixel in row[bytes.clone()].chunks_exact_mut(packed.size) {
                     blend_pixel(pixel, parts, packed);
                 }
@@ -99,7 +103,11 @@ fn fill_component(frame: &mut FrameMut<'_>, component: usize, [columns, rows]: [
             let [part, whole] = covered(columns, end, at.shift[0], width);
             if part < whole && inner.contains(&end) {
                 mix_run(line, at, end..end + 1, mix.over(part, whole), wide);
-                inner = if end == inner.start { end + 1..inner.end } else { inner.start..end };
+                inner = if end == inner.start {
+                    end + 1..inner.end
+                } else {
+                    inner.start..end
+                };
             }
         }
         mix_run(line, at, inner, mix, wide);
@@ -120,7 +128,11 @@ fn mix_run(line: &mut [u8], at: Component, columns: Range<usize>, mix: Mix, wide
     let bytes = &mut line[columns.start * at.step..(columns.end - 1) * at.step + at.offset + if wide { 2 } else { 1 }];
     match at.step {
         1 => bytes.iter_mut().for_each(|byte| *byte = mix.on8(*byte)),
-        _ if wide => bytes.as_chunks_mut().0.iter_mut().for_each(|code| *code = mix.on16(*code)),
+        _ if wide => bytes
+            .as_chunks_mut()
+            .0
+            .iter_mut()
+            .for_each(|code| *code = mix.on16(*code)),
         step => {
             for byte in bytes.iter_mut().skip(at.offset).step_by(step) {
                 *byte = mix.on8(*byte);

@@ -77,6 +77,8 @@ struct Axis {
     first: f64,
     /// Codes from one value to the next.
     step: f64,
+    /// Codes from the map's edge to the middle of the last value, which may stand for fewer pixels than the others.
+    last: f64,
     codes: usize,
     /// Values of the component along the axis.
     values: usize,
@@ -86,20 +88,26 @@ impl Axis {
     /// `shift` is the power of two by which the component is coarser than the frame of `frame` pixels.
     fn new(map: &HeatMap<'_>, axis: usize, frame: usize, shift: u32) -> Self {
         let (codes, block) = (map.size[axis], f64::from(1 << shift));
-        let a_pixel = codes as f64 / map.covers[axis + 2];
+        let (a_pixel, values) = (codes as f64 / map.covers[axis + 2], frame.div_ceil(1 << shift));
+        let code = |pixel: f64| (pixel - map.covers[axis]) * a_pixel;
+        let before_last = (values.saturating_sub(1) << shift) as f64;
         Self {
-            first: (block / 2.0 - map.covers[axis]) * a_pixel,
+            first: code(block / 2.0),
             step: block * a_pixel,
+            last: code((before_last + frame as f64) / 2.0),
             codes,
-            values: frame.div_ceil(1 << shift),
+            values,
         }
     }
 
     /// The values that codes `first` to `last` reach, bilinearly. A value belongs to the map if its middle does.
     fn reach(&self, [first, last]: [usize; 2]) -> Range<usize> {
         let value = |code: f64| {
-            let at = (code.clamp(0.0, self.codes as f64) - self.first) / self.step;
-            (at.ceil().max(0.0) as usize).min(self.values)
+            let code = code.clamp(0.0, self.codes as f64);
+            match code > self.last {
+                true => self.values,
+                false => (((code - self.first) / self.step).ceil().max(0.0) as usize).min(self.values),
+            }
         };
         value(first as f64 - 0.5)..value(last as f64 + 1.5)
     }
@@ -276,7 +284,9 @@ mod tests {
     }
 
     fn color(value: f32) -> [u8; 3] {
-        ColorMap::default().color(value).map(|part| (part * 255.0).round() as u8)
+        ColorMap::default()
+            .color(value)
+            .map(|part| (part * 255.0).round() as u8)
     }
 
     #[test]
@@ -345,8 +355,13 @@ mod tests {
             for format in PixelFormat::ALL {
                 let found = drawn(format, &map, [7, 5], 0.6);
                 let mut expected = drawn(format, &map, [7, 5], 0.0);
-                assert!(expected.iter().flatten().all(|&byte| byte == 100), "nothing is drawn at opacity 0");
-                let strides = (0..format.planes()).map(|plane| format.plane_size(plane, 7, 5)[0]).collect();
+                assert!(
+                    expected.iter().flatten().all(|&byte| byte == 100),
+                    "nothing is drawn at opacity 0"
+                );
+                let strides = (0..format.planes())
+                    .map(|plane| format.plane_size(plane, 7, 5)[0])
+                    .collect();
                 let lent = expected.iter_mut().map(Vec::as_mut_slice).collect();
                 let mut frame = FrameMut::new(format, 7, 5, lent, strides, Colorimetry::default()).unwrap();
                 frame.fill(0, 0, 7, 5, HeatColors::new(0.6).color(code));
@@ -358,16 +373,16 @@ mod tests {
     #[test]
     fn hot_places_apart_are_drawn_once_each() {
         // Columns 0, 2 and 4 are hot. Where a colour is laid on twice, it is stronger than on the frame's first column.
-        let map = HeatMap::new(&[255, 0, 255, 0, 255], [5, 1], [0.0, 0.0, 50.0, 4.0]).unwrap();
+        let map = HeatMap::new(&[255, 0, 255, 0, 255], [5, 1], [0.0, 0.0, 55.0, 4.0]).unwrap();
         for format in PixelFormat::ALL {
-            let row = format.plane_size(0, 50, 4)[0];
-            let found = &drawn(format, &map, [50, 4], 0.7)[0];
-            let alone = drawn(format, &map, [4, 4], 0.7)[0][..row / 50].to_vec();
-            for x in [0, 25, 49] {
-                assert_eq!(found[x * row / 50..][..row / 50], alone, "{format:?} {x}");
+            let row = format.plane_size(0, 55, 4)[0];
+            let found = &drawn(format, &map, [55, 4], 0.7)[0];
+            let alone = drawn(format, &map, [4, 4], 0.7)[0][..row / 55].to_vec();
+            for x in [0, 27, 54] {
+                assert_eq!(found[x * row / 55..][..row / 55], alone, "{format:?} {x}");
             }
-            let is_drawn = |x: usize| found[x * row / 50..][..row / 50].iter().any(|&byte| byte != 100);
-            assert!(is_drawn(9) && !is_drawn(14) && !is_drawn(35), "{format:?}");
+            let is_drawn = |x: usize| found[x * row / 55..][..row / 55].iter().any(|&byte| byte != 100);
+            assert!(is_drawn(10) && !is_drawn(15) && !is_drawn(38), "{format:?}");
         }
     }
 }

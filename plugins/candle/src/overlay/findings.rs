@@ -2,7 +2,8 @@
 
 use gst_video::VideoRegionOfInterestMeta;
 
-use super::settings::Settings;
+use super::history::Age;
+use super::settings::Layers;
 use crate::common::frame::{TRUTH, TRUTH_PARAM};
 use crate::common::result::{AnomalyResult, ClassifyResult, HeatMap, Kind, Labels, scaled};
 
@@ -19,15 +20,60 @@ pub struct Mark {
     pub color: [f32; 3],
     /// Nothing where the box says enough.
     pub text: String,
+    /// Whether it is of an earlier frame: drawn dashed.
+    pub is_old: bool,
 }
 
-/// The text of the bar.
+/// Whether something is wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Status {
+    #[default]
+    Normal,
+    /// This frame alone, the alarm not being on yet.
+    Anomalous,
+    /// The alarm and this frame.
+    Alarm,
+    /// The alarm, which is kept up although this frame is normal.
+    Held,
+}
+
+impl Status {
+    fn of(result: &AnomalyResult) -> Self {
+        match (result.state, result.anomalous) {
+            (true, true) => Self::Alarm,
+            (true, false) => Self::Held,
+            (false, true) => Self::Anomalous,
+            (false, false) => Self::Normal,
+        }
+    }
+
+    /// The word for it.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Normal => None,
+            Self::Anomalous => Some("anomalous"),
+            Self::Alarm => Some("ALARM"),
+            Self::Held => Some("ALARM held"),
+        }
+    }
+}
+
+/// The score of the frame.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Bar {
-    /// The label, and its confidence in 0..1.
-    pub label: Option<(String, f64)>,
-    /// The score in ever fewer words, and whether it is anomalous.
-    pub score: Option<([String; 3], bool)>,
+pub struct Score {
+    /// The score and the threshold, and how they compare.
+    pub text: [String; 2],
+    pub status: Status,
+}
+
+/// A label in words.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Label {
+    pub text: String,
+    /// In 0..1.
+    pub confidence: f64,
+    /// Others that are probable, the best first.
+    pub others: Vec<String>,
 }
 
 /// All there is to draw.
@@ -36,59 +82,96 @@ pub struct Findings {
     /// The map; what it covers is in pixels of the frame.
     pub heat: Option<HeatMap>,
     pub marks: Vec<Mark>,
-    pub bar: Option<Bar>,
-    pub alarm: bool,
+    pub label: Option<Label>,
+    pub score: Option<Score>,
+    /// How old the oldest of the results is.
+    pub age: Age,
+    /// Whether the map is of an earlier frame: drawn fainter.
+    pub is_heat_old: bool,
 }
 
 impl Findings {
-    /// What `settings` wants drawn of what the buffer of a frame of `size` = `[width, height]` has.
-    pub fn read(buffer: &gst::BufferRef, settings: &Settings, size: [usize; 2]) -> Self {
-        let anomaly = AnomalyResult::read(buffer);
-        let classify = ClassifyResult::read(buffer);
-        let bar = Bar {
-            label: classify.as_ref().map(label),
-            score: anomaly.as_ref().map(score),
-        };
-        let mut marks = Vec::new();
-        if settings.show_regions {
-            marks = regions(buffer, anomaly.as_ref(), classify.as_ref(), size);
-        }
-        if settings.show_truth {
-            marks.extend(truth(buffer));
-        }
-        Self {
-            marks,
-            bar: Some(bar).filter(|bar| settings.show_label && *bar != Bar::default()),
-            alarm: settings.show_frame && anomaly.as_ref().is_some_and(|anomaly| anomaly.state),
-            heat: anomaly
-                .filter(|_| settings.show_heatmap)
-                .map(|anomaly| heat(anomaly, size)),
-        }
-    }
-
     /// Whether the frame is to stay as it is.
     pub fn is_empty(&self) -> bool {
-        self.heat.is_none() && self.marks.is_empty() && self.bar.is_none() && !self.alarm
+        self.heat.is_none() && self.marks.is_empty() && self.label.is_none() && self.score.is_none()
+    }
+
+    pub fn status(&self) -> Status {
+        self.score.as_ref().map_or(Status::Normal, |score| score.status)
     }
 }
 
-fn label(result: &ClassifyResult) -> (String, f64) {
-    (named(&result.labels), result.labels.confidence.clamp(0.0, 1.0))
+/// The results on a frame.
+pub struct Results {
+    pub anomaly: Option<AnomalyResult>,
+    pub classify: Option<ClassifyResult>,
+}
+
+impl Results {
+    pub fn read(buffer: &gst::BufferRef) -> Self {
+        Self {
+            anomaly: AnomalyResult::read(buffer),
+            classify: ClassifyResult::read(buffer),
+        }
+    }
+
+    /// What `layers` want drawn of what the buffer of a frame of `size` = `[width, height]` has; `ages` are those of the results of
+    /// `candleanomaly` and `candleclassify`.
+    pub fn findings(self, buffer: &gst::BufferRef, layers: Layers, size: [usize; 2], ages: [Age; 2]) -> Findings {
+        let wants = |layer| layers.contains(layer);
+        let mut marks = Vec::new();
+        if wants(Layers::REGIONS) {
+            marks = regions(buffer, &self, size, ages.map(|age| age != Age::Young));
+        }
+        if wants(Layers::TRUTH) {
+            marks.extend(truth(buffer));
+        }
+        let has_panel = wants(Layers::LABEL) || wants(Layers::HISTORY) || wants(Layers::HEATMAP | Layers::LEGEND);
+        let is_told = |score: &Score| has_panel || (wants(Layers::FRAME) && score.status != Status::Normal);
+        Findings {
+            marks,
+            age: ages[0].max(ages[1]),
+            label: self.classify.as_ref().filter(|_| wants(Layers::LABEL)).map(label),
+            score: self.anomaly.as_ref().map(score).filter(is_told),
+            is_heat_old: ages[0] != Age::Young,
+            heat: self
+                .anomaly
+                .filter(|_| wants(Layers::HEATMAP))
+                .map(|anomaly| heat(anomaly, size)),
+        }
+    }
+}
+
+fn label(result: &ClassifyResult) -> Label {
+    let labels = &result.labels;
+    let others = labels.top.iter();
+    let others = others.filter(|(label, confidence)| *label != labels.label && *confidence >= 0.005);
+    Label {
+        text: named(labels),
+        confidence: labels.confidence.clamp(0.0, 1.0),
+        others: others.map(|(label, confidence)| percent(label, *confidence)).collect(),
+    }
 }
 
 fn named(labels: &Labels) -> String {
     if labels.known {
-        format!("{} {:.0} %", labels.label, labels.confidence * 100.0)
+        percent(&labels.label, labels.confidence)
     } else {
         labels.label.clone()
     }
 }
 
-fn score(result: &AnomalyResult) -> ([String; 3], bool) {
-    let relation = if result.anomalous { '≥' } else { '<' };
+fn percent(label: &str, confidence: f64) -> String {
+    format!("{label} {:.0} %", confidence * 100.0)
+}
+
+fn score(result: &AnomalyResult) -> Score {
+    let relation = if result.score >= result.threshold { '≥' } else { '<' };
     let score = short(result.score);
-    let against = format!("{score} {relation} {}", short(result.threshold));
-    ([format!("score {against}"), against, score], result.anomalous)
+    Score {
+        text: [format!("{score} {relation} {}", short(result.threshold)), score],
+        status: Status::of(result),
+    }
 }
 
 /// Three significant digits.
@@ -115,9 +198,9 @@ fn heat(result: AnomalyResult, size: [usize; 2]) -> HeatMap {
 /// Regions of interest; where a kind of region is only in the result, as on frames that were not inferred, those of the result.
 fn regions(
     buffer: &gst::BufferRef,
-    anomaly: Option<&AnomalyResult>,
-    classify: Option<&ClassifyResult>,
+    results: &Results,
     size: [usize; 2],
+    [anomaly_old, classify_old]: [bool; 2],
 ) -> Vec<Mark> {
     let on_frame = |rect: [i32; 4], from| scaled(rect.map(f64::from), from, size).map(|length| length.round() as i64);
     let (mut marks, mut has_anomalous, mut has_labelled) = (Vec::new(), false, false);
@@ -132,29 +215,50 @@ fn regions(
         let is_anomalous = kind == "anomaly";
         has_anomalous |= is_anomalous;
         has_labelled |= labels.is_some();
-        let text = if is_anomalous { String::new() } else { kind.to_owned() };
         marks.push(Mark {
             rect: <[u32; 4]>::from(meta.rect()).map(i64::from),
             color: if is_anomalous { RED } else { BLUE },
-            text: labels.as_ref().map_or(text, named),
+            text: labels.as_ref().map_or_else(|| told(&meta), named),
+            is_old: is_anomalous && anomaly_old,
         });
     }
-    if let Some(result) = anomaly.filter(|_| !has_anomalous) {
-        let mark = |rect| Mark {
-            rect: on_frame(rect, result.size),
+    if let Some(result) = results.anomaly.as_ref().filter(|_| !has_anomalous) {
+        marks.extend(result.regions.iter().map(|region| Mark {
+            rect: on_frame(region.rect, result.size),
             color: RED,
-            text: String::new(),
-        };
-        marks.extend(result.regions.iter().map(|region| mark(region.rect)));
+            text: anomalous(region.score),
+            is_old: anomaly_old,
+        }));
     }
-    if let Some(result) = classify.filter(|_| !has_labelled) {
+    if let Some(result) = results.classify.as_ref().filter(|_| !has_labelled) {
         marks.extend(result.regions.iter().map(|region| Mark {
             rect: on_frame(region.rect, result.size),
             color: BLUE,
             text: named(&region.labels),
+            is_old: classify_old,
         }));
     }
     marks
+}
+
+fn anomalous(score: f64) -> String {
+    format!("anomaly {}", short(score))
+}
+
+/// What a region says of itself: its type and, of ours the score, of others' the confidence, where they give one.
+fn told(meta: &VideoRegionOfInterestMeta) -> String {
+    let number = |param: &gst::StructureRef, field: &str| {
+        let single = || param.get::<f32>(field).map(f64::from);
+        param.get::<f64>(field).or_else(|_| single()).ok()
+    };
+    if let Some(score) = meta.param("candle-region").and_then(|param| number(param, "score")) {
+        return anomalous(score);
+    }
+    let confidence = meta.params().find_map(|param| number(&param, "confidence"));
+    match confidence.filter(|confidence| (0.0..=1.0).contains(confidence)) {
+        Some(confidence) => percent(meta.roi_type(), confidence),
+        None => meta.roi_type().to_owned(),
+    }
 }
 
 /// The parts, and the defects on them.
@@ -169,20 +273,18 @@ fn truth(buffer: &gst::BufferRef) -> Vec<Mark> {
             .and_then(|param| param.get::<&str>("defect").ok())
             .unwrap_or(TRUTH);
         let rect = <[u32; 4]>::from(meta.rect()).map(i64::from);
-        marks.push(Mark {
+        let mark = |rect, color, text: &str| Mark {
             rect,
-            color: GREEN,
-            text: defect.to_owned(),
-        });
+            color,
+            text: text.to_owned(),
+            is_old: false,
+        };
+        marks.push(mark(rect, GREEN, defect));
         let rect = param.and_then(|param| {
             let [x, y, width, height] = ["x", "y", "width", "height"].map(|field| param.get::<u32>(field).ok());
             Some([x?, y?, width?, height?].map(i64::from))
         });
-        marks.extend(rect.map(|rect| Mark {
-            rect,
-            color: YELLOW,
-            text: String::new(),
-        }));
+        marks.extend(rect.map(|rect| mark(rect, YELLOW, "")));
     }
     marks
 }
@@ -199,5 +301,27 @@ mod tests {
             ["0.00", "0.0123", "0.500", "1.00", "12.3", "12346", "1.23e-5", "-0.250"]
         );
         assert_eq!([f64::NAN, f64::INFINITY].map(short), ["NaN", "inf"]);
+    }
+
+    #[test]
+    fn runners_up_are_those_that_round_to_a_percent_or_more() {
+        let top = [("spot", 0.75), ("chip", 0.24), ("good", 0.006), ("scratch", 0.004)];
+        let result = |known, label: &str| ClassifyResult {
+            labels: Labels {
+                label: label.into(),
+                confidence: 0.75,
+                known,
+                top: top.map(|(label, confidence)| (label.into(), confidence)).to_vec(),
+            },
+            stale: false,
+            size: [1, 1],
+            regions: Vec::new(),
+        };
+        let found = label(&result(true, "spot"));
+        assert_eq!((found.text.as_str(), found.confidence), ("spot 75 %", 0.75));
+        assert_eq!(found.others, ["chip 24 %", "good 1 %"]);
+        let found = label(&result(false, "unknown"));
+        assert_eq!(found.text, "unknown");
+        assert_eq!(found.others, ["spot 75 %", "chip 24 %", "good 1 %"]);
     }
 }

@@ -6,14 +6,14 @@ use gst::glib;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
-use gst_candle::pixels::heatmap::HeatColors;
 use gst_video::VideoFrameRef;
 use gst_video::subclass::prelude::*;
 
-use super::draw::draw;
-use super::findings::Findings;
+use super::draw::Canvas;
+use super::findings::{Findings, Results};
+use super::history::{Freshness, History};
 use super::settings::Settings;
-use crate::common::{frame, keep_every_frame, lock, preset};
+use crate::common::{frame, keep_every_frame, lock, preset, starts_anew};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -30,36 +30,61 @@ struct State {
     size: [usize; 2],
     /// What there is to draw on the frame in work.
     findings: Findings,
-    /// The opacity that the heat map's colours are for.
-    colors: Option<(f64, HeatColors)>,
+    history: History,
+    /// When `candleanomaly` and `candleclassify` last had a result of their own.
+    fresh: [Freshness; 2],
 }
 
 impl State {
-    /// The heat map's colours with this opacity.
-    fn colors(&mut self, opacity: f64) -> HeatColors {
-        match &self.colors {
-            Some((known, colors)) if *known == opacity => colors.clone(),
-            _ => {
-                let colors = HeatColors::new(opacity as f32);
-                self.colors = Some((opacity, colors.clone()));
-                colors
-            }
+    /// Forgets what came before.
+    fn reset(&mut self) {
+        *self = Self {
+            size: self.size,
+            ..Self::default()
+        };
+    }
+
+    /// What there is to draw on the frame in `buffer`, which becomes a part of the history.
+    fn findings(&mut self, buffer: &gst::BufferRef, settings: &Settings) -> Findings {
+        let (results, time) = (Results::read(buffer), buffer.pts());
+        if let (Some(anomaly), Some(time)) = (&results.anomaly, time) {
+            let is_fresh = !anomaly.stale;
+            self.history
+                .push(time, anomaly.normalized, is_fresh, settings.history_duration);
         }
+        let stale = [
+            results.anomaly.as_ref().map(|result| result.stale),
+            results.classify.as_ref().map(|result| result.stale),
+        ];
+        let mut ages = self.fresh.iter_mut().zip(stale);
+        let mut age = || ages.next().and_then(|(fresh, stale)| Some(fresh.age(stale?, time)));
+        let ages = [age(), age()].map(Option::unwrap_or_default);
+        results.findings(buffer, settings.layers, self.size, ages)
     }
 }
 
-/// Draws on each frame what `candleanomaly` and `candleclassify` found in it: a bar with the label, its confidence and the score,
-/// the heat map, a box around each region, and a red frame while the alarm is on.
+/// Draws on each frame what `candleanomaly` and `candleclassify` found in it.
 ///
-/// `gst-launch-1.0 candletestsrc is-live=true ! candleanomaly model-file=part.safetensors ! candleoverlay ! videoconvert ! autovideosink`
+/// `gst-launch-1.0 candletestsrc is-live=true ! candleanomaly model-file=models/anomaly-testsrc.safetensors ! candleoverlay ! videoconvert ! autovideosink`
+///
+/// What is drawn are the `layers`: a heat map, which begins to show at six tenths of the threshold, so that normal parts stay clean; its legend,
+/// with the threshold marked; a box around each region, with its name and score or confidence; a bar with the label, the next probable ones and the
+/// score against the threshold; a strip of the score over the last seconds, the threshold in its middle; and a frame, red with the word `ALARM` while
+/// the alarm is on (`ALARM held` where it is kept up over a normal frame), dashed and amber with the word `anomalous` where a frame is anomalous and
+/// the alarm is not on.
 ///
 /// It reads the `candle-result` meta and the regions of interest, also those of other elements, which get a box with their type's name.
-/// Boxes and maps follow when the frame was scaled in between. Sizes of text and lines follow the frame. The heat map begins to show at
-/// six tenths of the threshold, so that normal parts stay clean. Frames on which nothing was found, and gaps, pass untouched and are not copied.
+/// Boxes and maps follow when the frame was scaled in between. Sizes of text and lines follow the frame; what has no room is left out, first the
+/// history, then the legend, the word and the bar. Results that were carried over to a frame that was not inferred are drawn as its own for up to a
+/// second; older ones are told with their age, their boxes dashed, their heat map fainter. The history shows them fainter at once.
+/// The history looks at the frames' timestamps; it begins anew after a flush, in a new segment and with new caps.
+/// Frames on which nothing was found, and gaps, pass untouched and are not copied.
 #[derive(Default)]
 pub struct CandleOverlay {
     settings: Mutex<Settings>,
     state: Mutex<State>,
+    /// Of the streaming thread alone.
+    canvas: Mutex<Canvas>,
 }
 
 #[glib::object_subclass]
@@ -104,7 +129,7 @@ impl ElementImpl for CandleOverlay {
             gst::subclass::ElementMetadata::new(
                 "Result overlay",
                 "Filter/Editor/Video",
-                "Draws labels, scores, heat maps and regions that the candle elements found",
+                "Draws labels, scores, heat maps, regions and the score's history that the candle elements found",
                 "The gst-candle authors",
             )
         });
@@ -125,14 +150,18 @@ impl BaseTransformImpl for CandleOverlay {
         self.parent_accept_caps(direction, &frame::progressive_by_default(caps))
     }
 
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if starts_anew(&event) {
+            lock(&self.state).reset();
+        }
+        self.parent_sink_event(event)
+    }
+
     fn before_transform(&self, inbuf: &gst::BufferRef) {
         let settings = lock(&self.settings).clone();
-        let size = lock(&self.state).size;
-        let is_gap = inbuf.flags().contains(gst::BufferFlags::GAP);
-        let findings = if is_gap {
-            Findings::default()
-        } else {
-            Findings::read(inbuf, &settings, size)
+        let findings = match inbuf.flags().contains(gst::BufferFlags::GAP) {
+            true => Findings::default(),
+            false => lock(&self.state).findings(inbuf, &settings),
         };
         self.obj().set_passthrough(findings.is_empty());
         lock(&self.state).findings = findings;
@@ -147,7 +176,9 @@ impl VideoFilterImpl for CandleOverlay {
         _outcaps: &gst::Caps,
         _out_info: &gst_video::VideoInfo,
     ) -> Result<(), gst::LoggableError> {
-        lock(&self.state).size = [in_info.width() as usize, in_info.height() as usize];
+        let mut state = lock(&self.state);
+        state.size = [in_info.width() as usize, in_info.height() as usize];
+        state.reset();
         Ok(())
     }
 
@@ -156,18 +187,16 @@ impl VideoFilterImpl for CandleOverlay {
         frame: &mut VideoFrameRef<&mut gst::BufferRef>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let settings = lock(&self.settings).clone();
-        let (findings, colors) = {
+        let (findings, history) = {
             let mut state = lock(&self.state);
-            (
-                std::mem::take(&mut state.findings),
-                state.colors(settings.heatmap_opacity),
-            )
+            (std::mem::take(&mut state.findings), state.history.clone())
         };
         let mut view = frame::frame_mut(frame, settings.gray16_white).map_err(|error| {
             gst::element_imp_error!(self, gst::StreamError::Format, ("Cannot draw on the frame: {error}"));
             gst::FlowError::Error
         })?;
-        if let Err(error) = draw(&mut view, &findings, &settings, &colors) {
+        let drawn = lock(&self.canvas).draw(&mut view, &findings, &settings, &history);
+        if let Err(error) = drawn {
             gst::warning!(CAT, imp = self, "Cannot draw text: {error}");
         }
         Ok(gst::FlowSuccess::Ok)

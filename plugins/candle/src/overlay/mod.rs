@@ -5,7 +5,10 @@ use gst::prelude::*;
 
 mod draw;
 mod findings;
+mod history;
 mod imp;
+mod layout;
+mod panels;
 mod settings;
 mod text;
 

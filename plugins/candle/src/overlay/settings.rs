@@ -2,51 +2,117 @@
 
 use gst::glib;
 use gst::prelude::*;
+use gst_candle::pixels::colormap::ColorMap;
 
-use crate::common::settings::gray16_white;
+use crate::common::settings::{get, gray16_white, nanoseconds};
+
+/// What is drawn.
+#[glib::flags(name = "GstCandleOverlayLayers")]
+pub enum Layers {
+    #[flags_value(name = "The heat map of an anomaly", nick = "heatmap")]
+    HEATMAP = 0b000_0001,
+    #[flags_value(name = "Boxes around regions, with names and scores", nick = "regions")]
+    REGIONS = 0b000_0010,
+    #[flags_value(name = "A bar with the labels, their confidence and the score", nick = "label")]
+    LABEL = 0b000_0100,
+    #[flags_value(
+        name = "A frame and a word while the alarm is on, or the frame anomalous",
+        nick = "frame"
+    )]
+    FRAME = 0b000_1000,
+    #[flags_value(name = "The scale of the heat map's colours", nick = "legend")]
+    LEGEND = 0b001_0000,
+    #[flags_value(name = "A strip of the score over the last seconds", nick = "history")]
+    HISTORY = 0b010_0000,
+    #[flags_value(name = "The parts and defects that candletestsrc knows of", nick = "truth")]
+    TRUTH = 0b100_0000,
+}
+
+impl Default for Layers {
+    fn default() -> Self {
+        Self::all().difference(Self::TRUTH)
+    }
+}
+
+/// Colours of heat maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstCandleHeatmapColors")]
+#[repr(i32)]
+pub enum HeatmapColors {
+    #[default]
+    #[enum_value(name = "Violet over red to pale yellow, evenly lighter", nick = "inferno")]
+    Inferno,
+    #[enum_value(name = "Violet over green to yellow, evenly lighter", nick = "viridis")]
+    Viridis,
+    #[enum_value(name = "Blue over green to dark red: many hues, dark at both ends", nick = "turbo")]
+    Turbo,
+}
+
+impl From<HeatmapColors> for ColorMap {
+    fn from(colors: HeatmapColors) -> Self {
+        match colors {
+            HeatmapColors::Inferno => Self::Inferno,
+            HeatmapColors::Viridis => Self::Viridis,
+            HeatmapColors::Turbo => Self::Turbo,
+        }
+    }
+}
 
 /// The element's properties.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
+    pub layers: Layers,
     pub text_scale: f64,
     pub heatmap_opacity: f64,
-    pub show_heatmap: bool,
-    pub show_regions: bool,
-    pub show_label: bool,
-    pub show_frame: bool,
-    pub show_truth: bool,
+    pub heatmap_colors: HeatmapColors,
+    pub history_duration: gst::ClockTime,
     pub gray16_white: u16,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            layers: Layers::default(),
             text_scale: 1.0,
             heatmap_opacity: 0.7,
-            show_heatmap: true,
-            show_regions: true,
-            show_label: true,
-            show_frame: true,
-            show_truth: false,
+            heatmap_colors: HeatmapColors::default(),
+            history_duration: gst::ClockTime::from_seconds(10),
             gray16_white: 0,
         }
     }
+}
+
+/// The properties that switch one layer each.
+const SWITCHES: [(&str, &str, Layers); 5] = [
+    ("show-heatmap", "Show heat map", Layers::HEATMAP),
+    ("show-regions", "Show regions", Layers::REGIONS),
+    ("show-label", "Show label", Layers::LABEL),
+    ("show-frame", "Show frame", Layers::FRAME),
+    ("show-truth", "Show truth", Layers::TRUTH),
+];
+
+fn switched_by(property: &str) -> Option<Layers> {
+    SWITCHES
+        .iter()
+        .find(|(name, ..)| *name == property)
+        .map(|(_, _, layer)| *layer)
 }
 
 impl Settings {
     /// The specifications of the properties.
     pub fn properties() -> Vec<glib::ParamSpec> {
         let default = Self::default();
-        let switch = |name, nick, blurb, value| {
-            glib::ParamSpecBoolean::builder(name)
-                .nick(nick)
-                .blurb(blurb)
-                .default_value(value)
-                .mutable_playing()
-                .build()
-        };
-        vec![
+        let mut properties = vec![
             gray16_white(),
+            glib::ParamSpecFlags::builder::<Layers>("layers")
+                .nick("Layers")
+                .blurb(
+                    "What is drawn, where it was found. On small frames the history is left out first, then the legend, then the word on the \
+                     frame, then the label bar.",
+                )
+                .default_value(default.layers)
+                .mutable_playing()
+                .build(),
             glib::ParamSpecDouble::builder("text-scale")
                 .nick("Text scale")
                 .blurb("Factor on the size of text, which follows the frame's size by itself.")
@@ -63,67 +129,62 @@ impl Settings {
                 .default_value(default.heatmap_opacity)
                 .mutable_playing()
                 .build(),
-            switch(
-                "show-heatmap",
-                "Show heat map",
-                "Whether the heat map of an anomaly is drawn.",
-                default.show_heatmap,
-            ),
-            switch(
-                "show-regions",
-                "Show regions",
-                "Whether boxes are drawn around anomalous regions and regions of interest, with their labels.",
-                default.show_regions,
-            ),
-            switch(
-                "show-label",
-                "Show label",
-                "Whether a bar with the label, its confidence and the anomaly score is drawn.",
-                default.show_label,
-            ),
-            switch(
-                "show-frame",
-                "Show frame",
-                "Whether a red frame is drawn around the picture while the alarm is on.",
-                default.show_frame,
-            ),
-            switch(
-                "show-truth",
-                "Show truth",
-                "Whether the parts and defects that candletestsrc knows of are drawn.",
-                default.show_truth,
-            ),
-        ]
+            glib::ParamSpecEnum::builder_with_default("heatmap-colors", default.heatmap_colors)
+                .nick("Heat map colours")
+                .blurb("The colours of the heat map, from normal to anomalous.")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt64::builder("history-duration")
+                .nick("History duration")
+                .blurb("The stream time that the history of the score looks back on, in nanoseconds.")
+                .minimum(gst::ClockTime::SECOND.nseconds())
+                .maximum(24 * 3600 * gst::ClockTime::SECOND.nseconds())
+                .default_value(default.history_duration.nseconds())
+                .mutable_playing()
+                .build(),
+        ];
+        properties.extend(SWITCHES.map(|(name, nick, layer)| {
+            let class = glib::FlagsClass::new::<Layers>();
+            let layer_nick = class.value(layer.bits()).map_or("", |value| value.nick());
+            glib::ParamSpecBoolean::builder(name)
+                .nick(nick)
+                .blurb(&format!("Whether `{layer_nick}` is among the `layers`."))
+                .default_value(default.layers.contains(layer))
+                .mutable_playing()
+                .build()
+        }));
+        properties
     }
 
     /// Sets the property `name`; its type is checked by GObject.
     pub fn set(&mut self, name: &str, value: &glib::Value) {
-        let switch = match name {
-            "text-scale" => return self.text_scale = value.get().expect("type checked upstream"),
-            "heatmap-opacity" => return self.heatmap_opacity = value.get().expect("type checked upstream"),
-            "gray16-white" => return self.gray16_white = value.get::<u32>().expect("type checked upstream") as u16,
-            "show-heatmap" => &mut self.show_heatmap,
-            "show-regions" => &mut self.show_regions,
-            "show-label" => &mut self.show_label,
-            "show-frame" => &mut self.show_frame,
-            "show-truth" => &mut self.show_truth,
-            _ => unreachable!("no property {name}"),
-        };
-        *switch = value.get().expect("type checked upstream");
+        match name {
+            "layers" => self.layers = get(value),
+            "text-scale" => self.text_scale = get(value),
+            "heatmap-opacity" => self.heatmap_opacity = get(value),
+            "heatmap-colors" => self.heatmap_colors = get(value),
+            "history-duration" => self.history_duration = nanoseconds(value),
+            "gray16-white" => self.gray16_white = get::<u32>(value) as u16,
+            _ => match switched_by(name) {
+                Some(layer) => self.layers.set(layer, get(value)),
+                None => unreachable!("no property {name}"),
+            },
+        }
     }
 
     /// The value of the property `name`.
     pub fn get(&self, name: &str) -> glib::Value {
         match name {
+            "layers" => self.layers.to_value(),
             "text-scale" => self.text_scale.to_value(),
             "heatmap-opacity" => self.heatmap_opacity.to_value(),
-            "show-heatmap" => self.show_heatmap.to_value(),
-            "show-regions" => self.show_regions.to_value(),
-            "show-label" => self.show_label.to_value(),
-            "show-frame" => self.show_frame.to_value(),
-            "show-truth" => self.show_truth.to_value(),
+            "heatmap-colors" => self.heatmap_colors.to_value(),
+            "history-duration" => self.history_duration.nseconds().to_value(),
             "gray16-white" => u32::from(self.gray16_white).to_value(),
-            _ => unreachable!("no property {name}"),
+            _ => match switched_by(name) {
+                Some(layer) => self.layers.contains(layer).to_value(),
+                None => unreachable!("no property {name}"),
+            },
         }
     }
 }

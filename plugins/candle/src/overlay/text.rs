@@ -24,10 +24,10 @@ impl From<cairo::BorrowError> for TextError {
     }
 }
 
-/// A line of text on nothing.
-#[derive(Debug)]
+/// A picture to lay over a frame.
+#[derive(Debug, Clone, Default)]
 pub struct Picture {
-    pixels: Vec<u32>,
+    pub pixels: Vec<u32>,
     /// Columns.
     pub width: usize,
     /// Rows.
@@ -38,6 +38,93 @@ impl Picture {
     /// To blend it over a frame.
     pub fn layer(&self) -> Layer<'_> {
         Layer::new(&self.pixels, self.width)
+    }
+
+    /// Takes what was drawn on a surface of the format ARgb32.
+    pub fn of(surface: cairo::ImageSurface) -> Result<Self, TextError> {
+        let (width, height) = (surface.width() as usize, surface.height() as usize);
+        let stride = surface.stride() as usize;
+        let data = surface.take_data()?;
+        let rows = data.chunks_exact(stride).take(height);
+        let pixels = rows.flat_map(|row| {
+            row.as_chunks().0[..width]
+                .iter()
+                .map(|&bytes| u32::from_ne_bytes(bytes))
+        });
+        Ok(Self {
+            pixels: pixels.collect(),
+            width,
+            height,
+        })
+    }
+}
+
+/// What a picture of text was made of.
+#[derive(Debug, Clone, PartialEq)]
+struct Key {
+    height: usize,
+    width: usize,
+    color: [f32; 3],
+}
+
+/// Pictures of texts that were drawn lately.
+#[derive(Debug, Default)]
+pub struct TextCache {
+    entries: Vec<Entry>,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    text: String,
+    key: Key,
+    picture: Picture,
+    used: u64,
+}
+
+impl TextCache {
+    /// Enough for all that is on a frame, and for what comes and goes.
+    const MOST: usize = 96;
+
+    /// As [`picture`], drawn only if it was not lately.
+    pub fn picture(&mut self, text: &str, height: usize, width: usize, color: [f32; 3]) -> Result<&Picture, TextError> {
+        let key = Key { height, width, color };
+        self.uses += 1;
+        let known = self
+            .entries
+            .iter()
+            .position(|entry| entry.key == key && entry.text == text);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let picture = picture(text, height, width, color)?;
+                let entry = Entry {
+                    text: text.to_owned(),
+                    key,
+                    picture,
+                    used: self.uses,
+                };
+                self.insert(entry)
+            }
+        };
+        let entry = &mut self.entries[index];
+        entry.used = self.uses;
+        Ok(&entry.picture)
+    }
+
+    /// Puts it in place of the one that was not used for longest, where there are many.
+    fn insert(&mut self, entry: Entry) -> usize {
+        let oldest = (0..self.entries.len()).min_by_key(|&index| self.entries[index].used);
+        match oldest.filter(|_| self.entries.len() >= Self::MOST) {
+            Some(index) => {
+                self.entries[index] = entry;
+                index
+            }
+            None => {
+                self.entries.push(entry);
+                self.entries.len() - 1
+            }
+        }
     }
 }
 
@@ -54,18 +141,16 @@ fn layout(text: &str, height: usize) -> Result<pango::Layout, TextError> {
     Ok(layout)
 }
 
-/// Columns that `text` takes in a line `height` pixels high.
-pub fn width(text: &str, height: usize) -> Result<usize, TextError> {
-    let (_, extent) = layout(text, height)?.pixel_extents();
-    Ok(usize::try_from(extent.width()).unwrap_or(0))
-}
-
 /// Draws `text` in `color` (red, green, blue in 0..1), its line `height` pixels high and at most `width` wide; what is longer ends in an ellipsis.
 pub fn picture(text: &str, height: usize, width: usize, color: [f32; 3]) -> Result<Picture, TextError> {
     let layout = layout(text, height)?;
-    layout.set_ellipsize(pango::EllipsizeMode::End);
-    let width = i32::try_from(width).unwrap_or(i32::MAX);
-    layout.set_width(width.saturating_mul(pango::SCALE));
+    if let Some(width) = i32::try_from(width)
+        .ok()
+        .and_then(|width| width.checked_mul(pango::SCALE))
+    {
+        layout.set_ellipsize(pango::EllipsizeMode::End);
+        layout.set_width(width);
+    }
     let (_, extent) = layout.pixel_extents();
 
     let surface = cairo::ImageSurface::create(cairo::Format::ARgb32, extent.width().max(1), extent.height().max(1))?;
@@ -76,23 +161,7 @@ pub fn picture(text: &str, height: usize, width: usize, color: [f32; 3]) -> Resu
     pangocairo::functions::show_layout(&context, &layout);
     drop(context);
 
-    let (width, height, stride) = (
-        surface.width() as usize,
-        surface.height() as usize,
-        surface.stride() as usize,
-    );
-    let data = surface.take_data()?;
-    let rows = data.chunks_exact(stride).take(height);
-    let pixels = rows.flat_map(|row| {
-        row.as_chunks().0[..width]
-            .iter()
-            .map(|&bytes| u32::from_ne_bytes(bytes))
-    });
-    Ok(Picture {
-        pixels: pixels.collect(),
-        width,
-        height,
-    })
+    Picture::of(surface)
 }
 
 #[cfg(test)]
@@ -121,8 +190,19 @@ mod tests {
         assert!((40..=90).contains(&long.width), "{}", long.width);
         assert!(long.height < 20, "{}", long.height);
         picture("", 12, 0, [1.0; 3]).unwrap();
-        let short = picture("good", 12, 90, [1.0; 3]).unwrap();
-        assert_eq!(width("good", 12).unwrap(), short.width);
-        assert!(width("good parts", 12).unwrap() > short.width);
+    }
+
+    #[test]
+    fn texts_are_drawn_once_and_the_oldest_forgotten() {
+        let mut cache = TextCache::default();
+        let kept = cache.picture("kept", 12, 90, [1.0; 3]).unwrap().clone();
+        for i in 0..3 * TextCache::MOST {
+            cache.picture(&i.to_string(), 12, 90, [1.0; 3]).unwrap();
+            let again = cache.picture("kept", 12, 90, [1.0; 3]).unwrap();
+            assert_eq!(again.pixels, kept.pixels);
+        }
+        assert_eq!(cache.entries.len(), TextCache::MOST);
+        let red = cache.picture("kept", 12, 90, [1.0, 0.0, 0.0]).unwrap();
+        assert_ne!(red.pixels, kept.pixels);
     }
 }

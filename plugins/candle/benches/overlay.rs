@@ -1,0 +1,88 @@
+//! What `candleoverlay` costs a frame of 1920x1080, in CPU time: `cargo bench --workspace --bench overlay`.
+//!
+//! The frames are those of `candletestsrc` with what the shipped models found on them; most have a defect and an alarm.
+
+use gst::prelude::*;
+use gst_check::Harness;
+use rustix::time::{ClockId, clock_gettime};
+
+const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
+/// How often the frames are drawn on.
+const ROUNDS: usize = 12;
+const FRAMES: usize = 24;
+
+/// Caps of frames, and frames with results on them.
+fn frames(format: &str) -> (gst::Caps, Vec<gst::Buffer>) {
+    let launch = format!(
+        "candletestsrc num-buffers={FRAMES} seed=1 frames-per-part=8 defect-rate=0.8 \
+         ! video/x-raw,format=RGB,width=1920,height=1080,framerate=30/1 \
+         ! candleanomaly model-file={MODELS}/anomaly-testsrc.safetensors min-area=20 \
+         ! candleclassify model-file={MODELS}/classify-testsrc.safetensors \
+         ! videoconvert ! video/x-raw,format={format} ! appsink name=out sync=false"
+    );
+    let pipeline = gst::parse::launch(&launch).expect("the pipeline is sound");
+    let pipeline = pipeline.downcast::<gst::Pipeline>().expect("it is a pipeline");
+    let sink = pipeline.by_name("out").and_downcast::<gst_app::AppSink>();
+    let sink = sink.expect("it has an appsink");
+    pipeline.set_state(gst::State::Playing).expect("it starts");
+    let samples: Vec<gst::Sample> = std::iter::from_fn(|| sink.pull_sample().ok()).collect();
+    pipeline.set_state(gst::State::Null).expect("it stops");
+    let caps = samples[0].caps_owned().expect("frames have caps");
+    (
+        caps,
+        samples.iter().filter_map(|sample| sample.buffer_owned()).collect(),
+    )
+}
+
+/// The frame with its map as hot as can be all over.
+fn hottest(buffer: &gst::Buffer) -> gst::Buffer {
+    let mut buffer = buffer.copy();
+    let frame = buffer.make_mut();
+    let mut meta = gst::meta::CustomMeta::from_mut_buffer(frame, "candle-result").expect("it has a result");
+    let mut anomaly: gst::Structure = meta.structure().get("anomaly").expect("of candleanomaly");
+    let codes = anomaly.get::<gst::Buffer>("map").expect("with a map").size();
+    anomaly.set("map", gst::Buffer::from_slice(vec![255; codes]));
+    meta.mut_structure().set("anomaly", anomaly);
+    buffer
+}
+
+/// Milliseconds of CPU time a frame: the median and the most.
+fn cost(properties: &str, caps: &gst::Caps, frames: &[gst::Buffer]) -> [f64; 2] {
+    let mut harness = Harness::new_parse(&format!("candleoverlay {properties}"));
+    harness.set_src_caps(caps.clone());
+    let now = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 * 1e-6
+    };
+    let mut times = Vec::new();
+    for (index, frame) in (0..ROUNDS).flat_map(|_| frames).enumerate() {
+        let mut frame = frame.copy_deep().expect("there is memory");
+        frame.make_mut().set_pts(gst::ClockTime::SECOND * index as u64 / 30);
+        let begun = now();
+        harness.push(frame).expect("it is drawn on");
+        times.push(now() - begun);
+        harness.pull().expect("it leaves");
+    }
+    times.sort_by(f64::total_cmp);
+    [times[times.len() / 2], times[times.len() - 1]]
+}
+
+fn main() {
+    gst::init().expect("GStreamer starts");
+    gstcandle::plugin_register_static().expect("the plugin registers");
+    println!("ms of CPU time a frame, median (most)");
+    for format in ["I420", "NV12", "BGRx", "RGB", "GRAY8", "Y444", "RGBA"] {
+        let (caps, frames) = frames(format);
+        let [median, most] = cost("", &caps, &frames);
+        println!("{format:6} all layers                {median:6.2} ({most:.2})");
+        if ["I420", "NV12", "BGRx"].contains(&format) {
+            for layers in ["heatmap", "heatmap+legend", "regions", "label", "frame", "history", "0"] {
+                let [median, most] = cost(&format!("layers={layers}"), &caps, &frames);
+                println!("{format:6} {layers:25} {median:6.2} ({most:.2})");
+            }
+            let hot: Vec<gst::Buffer> = frames.iter().map(hottest).collect();
+            let [median, most] = cost("", &caps, &hot);
+            println!("{format:6} all, the whole map hot    {median:6.2} ({most:.2})");
+        }
+    }
+}

@@ -2,9 +2,9 @@
 //!
 //! The frames are those of `candletestsrc` with what the shipped models found on them; most have a defect and an alarm.
 
+use cpu_time::ThreadTime;
 use gst::prelude::*;
 use gst_check::Harness;
-use rustix::time::{ClockId, clock_gettime};
 
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
 /// How often the frames are drawn on.
@@ -50,17 +50,13 @@ fn hottest(buffer: &gst::Buffer) -> gst::Buffer {
 fn cost(properties: &str, caps: &gst::Caps, frames: &[gst::Buffer]) -> [f64; 2] {
     let mut harness = Harness::new_parse(&format!("candleoverlay {properties}"));
     harness.set_src_caps(caps.clone());
-    let now = || {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 * 1e-6
-    };
     let mut times = Vec::new();
     for (index, frame) in (0..ROUNDS).flat_map(|_| frames).enumerate() {
         let mut frame = frame.copy_deep().expect("there is memory");
         frame.make_mut().set_pts(gst::ClockTime::SECOND * index as u64 / 30);
-        let begun = now();
+        let begun = ThreadTime::now();
         harness.push(frame).expect("it is drawn on");
-        times.push(now() - begun);
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
         harness.pull().expect("it leaves");
     }
     times.sort_by(f64::total_cmp);

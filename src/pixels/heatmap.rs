@@ -63,11 +63,18 @@ impl<'a> HeatMap<'a> {
         &self.codes[y * self.size[0]..][..self.size[0]]
     }
 
-    /// First and last row that has a code of at least `least`.
-    fn hot_rows(&self, least: u8) -> Option<[usize; 2]> {
-        let mut hot = (0..self.size[1]).filter(|&y| self.row(y).iter().any(|&code| code >= least));
-        let first = hot.next()?;
-        Some([first, hot.next_back().unwrap_or(first)])
+    /// Of each row, the columns from the first code of at least `least` to the last.
+    fn hot(&self, least: u8) -> Vec<Range<usize>> {
+        let columns = |row: &[u8]| {
+            // Most rows are cold, and the highest code of a row is found faster than the place of one.
+            if row.iter().fold(0, |most, &code| most.max(code)) < least {
+                return 0..0;
+            }
+            let is_hot = |code: &u8| *code >= least;
+            let first = row.iter().position(is_hot).unwrap_or(0);
+            first..row.iter().rposition(is_hot).map_or(first, |last| last + 1)
+        };
+        (0..self.size[1]).map(|y| columns(self.row(y))).collect()
     }
 }
 
@@ -123,6 +130,8 @@ impl Axis {
 /// A map enlarged or reduced bilinearly to a component's size, row by row and only where it is hot.
 struct Enlarged<'a> {
     map: HeatMap<'a>,
+    /// What [`HeatMap::hot`] gave.
+    hot: &'a [Range<usize>],
     axes: [Axis; 2],
     rows: Range<usize>,
     least: u8,
@@ -132,12 +141,14 @@ struct Enlarged<'a> {
 }
 
 impl<'a> Enlarged<'a> {
-    fn new(map: &HeatMap<'a>, least: u8, frame: [usize; 2], shift: [u32; 2]) -> Option<Self> {
+    fn new(map: &HeatMap<'a>, hot: &'a [Range<usize>], least: u8, frame: [usize; 2], shift: [u32; 2]) -> Option<Self> {
         let axes = [0, 1].map(|axis| Axis::new(map, axis, frame[axis], shift[axis]));
-        let rows = axes[1].reach(map.hot_rows(least)?);
+        let is_hot = |columns: &Range<usize>| !columns.is_empty();
+        let ends = [hot.iter().position(is_hot)?, hot.iter().rposition(is_hot)?];
         Some(Self {
             map: *map,
-            rows,
+            hot,
+            rows: axes[1].reach(ends),
             least,
             line: vec![0; map.size[0] + 1],
             codes: vec![0; axes[0].values],
@@ -147,15 +158,15 @@ impl<'a> Enlarged<'a> {
 
     /// Calls `paint` with a row, the first of some columns and their codes, for all that may be hot, no value twice.
     fn each(mut self, mut paint: impl FnMut(usize, usize, &[u8])) {
-        let hot = (u16::from(self.least) << 8) - 128;
+        let least = (u16::from(self.least) << 8) - 128;
         for y in self.rows.clone() {
-            self.turn_to(y);
-            let columns = &self.line[..self.map.size[0]];
-            let mut from = 0;
-            while let Some(first) = columns[from..].iter().position(|&value| value >= hot) {
+            let columns = self.turn_to(y);
+            let line = &self.line[..columns.end];
+            let mut from = columns.start;
+            while let Some(first) = line[from..].iter().position(|&value| value >= least) {
                 let first = from + first;
-                let length = columns[first..].iter().position(|&value| value < hot);
-                from = length.map_or(columns.len(), |length| first + length);
+                let length = line[first..].iter().position(|&value| value < least);
+                from = length.map_or(line.len(), |length| first + length);
                 let reach = self.axes[0].reach([first, from - 1]);
                 if !reach.is_empty() {
                     let codes = &mut self.codes[..reach.len()];
@@ -166,17 +177,27 @@ impl<'a> Enlarged<'a> {
         }
     }
 
-    /// Makes `line` that of the component's row `y`.
-    fn turn_to(&mut self, y: usize) {
+    /// Makes `line` that of the component's row `y`, as far as it may be hot and its neighbours, and gives the columns where it may.
+    fn turn_to(&mut self, y: usize) -> Range<usize> {
         let last = self.map.size[1] - 1;
         let at = self.axes[1].at(y).clamp(0, (last as i64) << 32);
         let (above, second) = ((at >> 32) as usize, (at >> 24 & 0xff) as u16);
-        let rows = self.map.row(above).iter().zip(self.map.row((above + 1).min(last)));
-        for (value, (&a, &b)) in self.line.iter_mut().zip(rows) {
-            *value = u16::from(a) * (256 - second) + u16::from(b) * second;
+        let below = (above + 1).min(last);
+        let hot = match (self.hot[above].clone(), self.hot[below].clone()) {
+            (hot, cold) | (cold, hot) if cold.is_empty() => hot,
+            (a, b) => a.start.min(b.start)..a.end.max(b.end),
+        };
+        if hot.is_empty() {
+            return hot;
         }
         let columns = self.map.size[0];
+        let around = hot.start.saturating_sub(1)..(hot.end + 2).min(columns);
+        let [above, below] = [above, below].map(|y| &self.map.row(y)[around.clone()]);
+        for (value, (&a, &b)) in self.line[around].iter_mut().zip(above.iter().zip(below)) {
+            *value = u16::from(a) * (256 - second) + u16::from(b) * second;
+        }
         self.line[columns] = self.line[columns - 1];
+        hot
     }
 }
 
@@ -198,9 +219,9 @@ impl FrameMut<'_> {
     /// middle.
     pub fn blend_heat(&mut self, map: &HeatMap<'_>, colors: &HeatColors) {
         let Some(least) = colors.least() else { return };
-        let size = [self.width, self.height];
+        let (size, hot) = ([self.width, self.height], map.hot(least));
         if packed(self.format).is_some_and(|packed| packed.alpha.is_some()) {
-            if let Some(enlarged) = Enlarged::new(map, least, size, [0, 0]) {
+            if let Some(enlarged) = Enlarged::new(map, &hot, least, size, [0, 0]) {
                 self.heat_with_alpha(enlarged, colors);
             }
             return;
@@ -218,7 +239,7 @@ impl FrameMut<'_> {
             _ => &[0..1, 1..3],
         };
         for group in groups {
-            if let Some(enlarged) = Enlarged::new(map, least, size, shift(group.start)) {
+            if let Some(enlarged) = Enlarged::new(map, &hot, least, size, shift(group.start)) {
                 self.heat_components(enlarged, group.clone(), &tables);
             }
         }

@@ -127,7 +127,7 @@ impl Layout {
         // From the badge to the bar.
         let room = bottom - margin - badge.map_or(margin, |badge| badge.bottom() + margin);
         let panel = |x: i64, width: i64, height: i64| Rect::new([x, bottom - margin - height, width, height]);
-        let [legend_width, legend_height] = [width / 4, (9 * small).min(room)];
+        let [legend_width, legend_height] = [width / 5, (8 * small).min(room)];
         let legend = panel(width - margin - legend_width, legend_width, legend_height);
         let legend = Some(legend).filter(|_| {
             let fits = legend_height >= 5 * small && width >= 16 * small;

@@ -39,7 +39,7 @@ pub fn legend(
     for word in WORDS {
         words = words.max(texts.picture(word, small, usize::MAX, WHITE)?.width as i64);
     }
-    let full = words + scale + 4 * pad;
+    let full = words + scale + 6 * pad;
     let is_full = full <= place.width;
     let width = if is_full { full } else { scale + 4 * pad };
     let place = Rect {

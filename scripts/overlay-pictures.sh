@@ -4,7 +4,7 @@
 #
 #   scripts/overlay-pictures.sh [OUT [FRAMES]]
 #
-# Writes OUT/overlay-*.png (default: docs/) of frame number FRAMES. Needs the plugin, as `make build` leaves it.
+# Writes OUT/overlay-*.jpg (default: docs/) of frame number FRAMES. Needs the plugin, as `make build` leaves it.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=${1:-$root/docs}
@@ -21,8 +21,8 @@ draw() {
     for picture in "$@"; do
         name=${picture%%=*}
         # shellcheck disable=SC2206 # properties are words
-        branches+=(t. ! queue ! candleoverlay ${picture#*=} ! videoconvert ! pngenc
-            ! multifilesink "location=$pictures/$name.png")
+        branches+=(t. ! queue ! candleoverlay ${picture#*=} ! videoconvert ! jpegenc quality=88
+            ! multifilesink "location=$pictures/$name.jpg")
     done
     gst-launch-1.0 -q candletestsrc num-buffers="$frames" seed=1 frames-per-part=10 defect-rate=0.35 \
         ! "video/x-raw,format=RGB,width=$width,height=$height,framerate=15/1" \
@@ -36,6 +36,6 @@ draw 640 480 all= heatmap=layers=heatmap legend=layers=heatmap+legend regions=la
     history=layers=history viridis="layers=heatmap+legend heatmap-colors=viridis" turbo="layers=heatmap+legend heatmap-colors=turbo"
 draw 160 120 160x120=
 draw 320 240 320x240=
-for picture in "$pictures"/*.png; do
+for picture in "$pictures"/*.jpg; do
     mv "$picture" "$out/overlay-$(basename "$picture")"
 done

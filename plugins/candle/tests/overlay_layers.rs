@@ -286,6 +286,22 @@ fn a_box_is_not_hidden_by_its_own_text() {
 }
 
 #[test]
+fn a_region_that_lost_what_it_says_is_told_by_the_result() {
+    let size = [400, 300];
+    let caps = caps("RGB", size);
+    let draw = |has_meta| {
+        let mut buffer = Result::default().on(&caps, 0, GROUND);
+        if has_meta {
+            let rect = (240, 60, 80, 90);
+            gst_video::VideoRegionOfInterestMeta::add(buffer.get_mut().unwrap(), "anomaly", rect);
+        }
+        Picture::of(&harness("layers=regions", &caps).push_and_pull(buffer).unwrap(), size)
+    };
+    assert!(draw(true) == draw(false));
+    assert!(draw(true).has(is_red));
+}
+
+#[test]
 fn heat_grows_lighter_in_every_format() {
     let ramp = Result {
         map: (0..=255).collect(),

@@ -195,7 +195,8 @@ fn heat(result: AnomalyResult, size: [usize; 2]) -> HeatMap {
     }
 }
 
-/// Regions of interest; where a kind of region is only in the result, as on frames that were not inferred, those of the result.
+/// Regions of interest; where a kind of region is only in the result, as on frames that were not inferred, those of the result, which are named if
+/// both elements found the same.
 fn regions(
     buffer: &gst::BufferRef,
     results: &Results,
@@ -209,10 +210,16 @@ fn regions(
             meta.roi_type(),
             meta.param("candle-classify").and_then(Labels::from_structure),
         );
-        if kind == TRUTH {
+        let is_anomalous = kind == "anomaly";
+        // Some elements, such as videoconvert of GStreamer 1.22, keep the region and lose what it says of itself; the result still has both.
+        let is_mute = is_anomalous && meta.param("candle-region").is_none();
+        let is_known = results
+            .anomaly
+            .as_ref()
+            .is_some_and(|result| !result.regions.is_empty());
+        if kind == TRUTH || (is_mute && is_known) {
             continue;
         }
-        let is_anomalous = kind == "anomaly";
         has_anomalous |= is_anomalous;
         has_labelled |= labels.is_some();
         marks.push(Mark {
@@ -231,12 +238,18 @@ fn regions(
         }));
     }
     if let Some(result) = results.classify.as_ref().filter(|_| !has_labelled) {
-        marks.extend(result.regions.iter().map(|region| Mark {
-            rect: on_frame(region.rect, result.size),
-            color: BLUE,
-            text: named(&region.labels),
-            is_old: classify_old,
-        }));
+        for region in &result.regions {
+            let (rect, text) = (on_frame(region.rect, result.size), named(&region.labels));
+            match marks.iter_mut().find(|mark| mark.rect == rect) {
+                Some(mark) => mark.text = text,
+                None => marks.push(Mark {
+                    rect,
+                    color: BLUE,
+                    text,
+                    is_old: classify_old,
+                }),
+            }
+        }
     }
     marks
 }

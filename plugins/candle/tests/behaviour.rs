@@ -328,7 +328,9 @@ fn properties_have_sentences_ranges_and_the_right_mutability() {
         "post-messages",
         "message-interval",
         "attach-meta",
+        "qos",
         "stats",
+        "stats-interval",
     ];
     for (name, _) in elements() {
         let element = gst::ElementFactory::make(name).build().unwrap();
@@ -367,7 +369,6 @@ fn properties_have_sentences_ranges_and_the_right_mutability() {
                 element.set_property_from_value(property.name(), &element.property_value(property.name()));
             }
         }
-        assert!(!element.property::<bool>("qos"), "{name} must not drop frames");
     }
     let anomaly = gst::ElementFactory::make("candleanomaly").build().unwrap();
     let set = |name: &str, text: &str| anomaly.set_property_from_str(name, text);

@@ -14,6 +14,7 @@ use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
 use super::inspect::{Finding, Inspector};
 use super::paint::paint;
 use super::settings::{Output, Settings};
+use crate::common::live::Live;
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
 use crate::common::reload::Reload;
@@ -21,8 +22,7 @@ use crate::common::result::{AnomalyResult, Kind, Region, scaled};
 use crate::common::settings::warn_if_late;
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
-use crate::common::stats::Stats;
-use crate::common::{engine, failed, frame, keep_every_frame, lock, preset, starts_anew};
+use crate::common::{engine, failed, frame, lock, preset, starts_anew};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -85,7 +85,7 @@ pub struct CandleAnomaly {
     settings: Mutex<Settings>,
     state: Slot<State>,
     reload: Reload<Inspector>,
-    stats: Mutex<Stats>,
+    live: Live,
     last: Mutex<Last>,
 }
 
@@ -101,6 +101,7 @@ impl CandleAnomaly {
                 state.drift.reset();
                 state.rate = None;
                 lock(&self.settings).common.model_file = Some(file);
+                self.live.work_changes();
             });
     }
 
@@ -119,10 +120,14 @@ impl CandleAnomaly {
         if buffer.flags().contains(gst::BufferFlags::DISCONT) {
             state.interrupt();
         }
-        let pace = state
-            .pacer
-            .decide(&*self.obj(), &settings.common, buffer, times.running);
-        lock(&self.stats).count(pace);
+        let pace = state.pacer.decide(
+            self.obj().upcast_ref(),
+            &self.live,
+            &settings.common,
+            buffer,
+            times.running,
+        );
+        self.live.count(pace, state.last.is_some(), times.running);
         if pace == Pace::Infer {
             self.inspect(state, settings, &info, buffer, times.running)?;
         } else {
@@ -175,7 +180,7 @@ impl CandleAnomaly {
             let frame = frame::frame(&mapped, settings.common.gray16_white)?;
             state.inspector.inspect(&frame, settings)
         })?;
-        lock(&self.stats).record(begin.elapsed());
+        self.live.record(begin.elapsed());
         if !finding.inspection.judged {
             state.last = None;
             return Ok(());
@@ -329,13 +334,13 @@ impl ObjectImpl for CandleAnomaly {
 
     fn constructed(&self) {
         self.parent_constructed();
-        keep_every_frame(&*self.obj());
+        self.obj().set_gap_aware(true);
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let obj = self.obj();
         warn_if_late(*CAT, &*obj, pspec);
-        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value) {
+        if self.live.set(pspec.name(), value) || self.reload.intercepts(obj.upcast_ref(), pspec.name(), value) {
             return;
         }
         let set = lock(&self.settings).set(pspec.name(), value);
@@ -353,12 +358,13 @@ impl ObjectImpl for CandleAnomaly {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "stats" => lock(&self.stats).to_structure().to_value(),
             "last-score" => lock(&self.last).score.to_value(),
             "anomalous" => lock(&self.last).anomalous.to_value(),
             "alarm" => lock(&self.last).alarm.to_value(),
-            name => lock(&self.settings)
+            name => self
+                .live
                 .get(name)
+                .or_else(|| lock(&self.settings).get(name))
                 .expect("every property listed has a value"),
         }
     }
@@ -397,7 +403,7 @@ impl BaseTransformImpl for CandleAnomaly {
             return Err(gst::error_msg!(gst::ResourceError::Settings, ("{reason}")));
         }
         let inspector = self.reload.start(self.obj().upcast_ref(), &settings.common)?;
-        *lock(&self.stats) = Stats::default();
+        self.live.start();
         *lock(&self.last) = Last::default();
         self.state.set(Some(State {
             inspector,
@@ -432,30 +438,48 @@ impl BaseTransformImpl for CandleAnomaly {
             state.drift.reset();
             state.info = Some(info);
         });
+        self.live.work_changes();
         Ok(())
     }
 
     fn sink_event(&self, event: gst::Event) -> bool {
         if starts_anew(&event) {
             self.state.change(State::reset);
+            self.live.flush();
         }
         self.parent_sink_event(event)
+    }
+
+    fn src_event(&self, event: gst::Event) -> bool {
+        let obj = self.obj();
+        self.live
+            .src_event(obj.upcast_ref(), event, |event| self.parent_src_event(event))
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        let answered = BaseTransformImplExt::parent_query(self, direction, query);
+        if answered && direction == gst::PadDirection::Src {
+            self.live.answer(query);
+        }
+        answered
     }
 
     fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
         let obj = self.obj();
         let settings = lock(&self.settings).clone();
         let times = Times::of(&*obj, buffer);
-        let told = self
-            .state
-            .work(|state| {
-                self.renew(state, &settings, buffer);
-                self.work(state, &settings, times, buffer)
-            })?
-            .map_err(|error| failed(&*obj, error))?;
-        if let Some(told) = told {
-            self.tell(&told, times);
-        }
-        Ok(gst::FlowSuccess::Ok)
+        self.live.frame(obj.upcast_ref(), *CAT, times.running, || {
+            let told = self
+                .state
+                .work(|state| {
+                    self.renew(state, &settings, buffer);
+                    self.work(state, &settings, times, buffer)
+                })?
+                .map_err(|error| failed(&*obj, error))?;
+            if let Some(told) = told {
+                self.tell(&told, times);
+            }
+            Ok(gst::FlowSuccess::Ok)
+        })
     }
 }

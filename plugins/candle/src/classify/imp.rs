@@ -11,6 +11,7 @@ use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
 
 use super::name::{Namer, surest};
 use super::settings::{Regions, Settings};
+use crate::common::live::Live;
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
 use crate::common::reload::Reload;
@@ -18,8 +19,7 @@ use crate::common::result::{ClassifyResult, Kind, LabelledRegion, Labels};
 use crate::common::settings::warn_if_late;
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
-use crate::common::stats::Stats;
-use crate::common::{engine, failed, frame, keep_every_frame, lock, preset, starts_anew};
+use crate::common::{engine, failed, frame, lock, preset, starts_anew};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -63,7 +63,7 @@ pub struct CandleClassify {
     settings: Mutex<Settings>,
     state: Slot<State>,
     reload: Reload<Namer>,
-    stats: Mutex<Stats>,
+    live: Live,
     /// What the read-only properties show.
     last: Mutex<Option<(String, f64)>>,
 }
@@ -78,6 +78,7 @@ impl CandleClassify {
                 state.namer = namer;
                 state.reset();
                 lock(&self.settings).common.model_file = Some(file);
+                self.live.work_changes();
             });
     }
 
@@ -92,10 +93,14 @@ impl CandleClassify {
         if buffer.flags().contains(gst::BufferFlags::DISCONT) {
             state.reset();
         }
-        let pace = state
-            .pacer
-            .decide(&*self.obj(), &settings.common, buffer, times.running);
-        lock(&self.stats).count(pace);
+        let pace = state.pacer.decide(
+            self.obj().upcast_ref(),
+            &self.live,
+            &settings.common,
+            buffer,
+            times.running,
+        );
+        self.live.count(pace, state.last.is_some(), times.running);
         if pace != Pace::Infer {
             if let Some(last) = state.last.as_mut().filter(|_| settings.common.attach_meta) {
                 last.stale = true;
@@ -151,7 +156,7 @@ impl CandleClassify {
                 Regions::Metas => Ok((None, namer.name_regions(&frame, settings, &region_metas(buffer))?)),
             }
         })?;
-        lock(&self.stats).record(begin.elapsed());
+        self.live.record(begin.elapsed());
         if settings.common.attach_meta {
             label_metas(buffer, &regions);
         }
@@ -222,13 +227,13 @@ impl ObjectImpl for CandleClassify {
 
     fn constructed(&self) {
         self.parent_constructed();
-        keep_every_frame(&*self.obj());
+        self.obj().set_gap_aware(true);
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let obj = self.obj();
         warn_if_late(*CAT, &*obj, pspec);
-        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value) {
+        if self.live.set(pspec.name(), value) || self.reload.intercepts(obj.upcast_ref(), pspec.name(), value) {
             return;
         }
         lock(&self.settings).set(pspec.name(), value);
@@ -236,14 +241,15 @@ impl ObjectImpl for CandleClassify {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "stats" => lock(&self.stats).to_structure().to_value(),
             "label" => lock(&self.last).as_ref().map(|(label, _)| label.as_str()).to_value(),
             "confidence" => lock(&self.last)
                 .as_ref()
                 .map_or(0.0, |(_, confidence)| *confidence)
                 .to_value(),
-            name => lock(&self.settings)
+            name => self
+                .live
                 .get(name)
+                .or_else(|| lock(&self.settings).get(name))
                 .expect("every property listed has a value"),
         }
     }
@@ -279,7 +285,7 @@ impl BaseTransformImpl for CandleClassify {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
         let namer = self.reload.start(self.obj().upcast_ref(), &settings.common)?;
-        *lock(&self.stats) = Stats::default();
+        self.live.start();
         *lock(&self.last) = None;
         self.state.set(Some(State {
             namer,
@@ -310,30 +316,48 @@ impl BaseTransformImpl for CandleClassify {
             state.reset();
             state.info = Some(info);
         });
+        self.live.work_changes();
         Ok(())
     }
 
     fn sink_event(&self, event: gst::Event) -> bool {
         if starts_anew(&event) {
             self.state.change(State::reset);
+            self.live.flush();
         }
         self.parent_sink_event(event)
+    }
+
+    fn src_event(&self, event: gst::Event) -> bool {
+        let obj = self.obj();
+        self.live
+            .src_event(obj.upcast_ref(), event, |event| self.parent_src_event(event))
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        let answered = BaseTransformImplExt::parent_query(self, direction, query);
+        if answered && direction == gst::PadDirection::Src {
+            self.live.answer(query);
+        }
+        answered
     }
 
     fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
         let obj = self.obj();
         let settings = lock(&self.settings).clone();
         let times = Times::of(&*obj, buffer);
-        let told = self
-            .state
-            .work(|state| {
-                self.renew(state, &settings, buffer);
-                self.work(state, &settings, times, buffer)
-            })?
-            .map_err(|error| failed(&*obj, error))?;
-        if let Some(told) = told {
-            self.tell(&told, times);
-        }
-        Ok(gst::FlowSuccess::Ok)
+        self.live.frame(obj.upcast_ref(), *CAT, times.running, || {
+            let told = self
+                .state
+                .work(|state| {
+                    self.renew(state, &settings, buffer);
+                    self.work(state, &settings, times, buffer)
+                })?
+                .map_err(|error| failed(&*obj, error))?;
+            if let Some(told) = told {
+                self.tell(&told, times);
+            }
+            Ok(gst::FlowSuccess::Ok)
+        })
     }
 }

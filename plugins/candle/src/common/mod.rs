@@ -1,7 +1,4 @@
 //! What the elements share: properties, frames, models, the pace of inference, results and messages.
-//!
-//! The elements work on a frame when it comes and keep none back, so each passes the LATENCY query on as it is: what
-//! inference takes is processing time, which `stats` shows and `max-lag` bounds.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +6,8 @@ use gst_base::prelude::*;
 
 pub mod engine;
 pub mod frame;
+pub mod latency;
+pub mod live;
 pub mod messages;
 pub mod pace;
 pub mod preset;

@@ -1,8 +1,6 @@
 //! Which frames are inferred.
 
-use gst::prelude::*;
-use gst_base::prelude::*;
-
+use super::live::Live;
 use super::settings::Settings;
 
 /// What becomes of a frame.
@@ -21,15 +19,14 @@ pub enum Pace {
 pub struct Pacer {
     /// Frames to pass before the next inference.
     wait: u32,
-    /// The least latency upstream adds, once asked.
-    latency: Option<gst::ClockTime>,
 }
 
 impl Pacer {
     /// What to do with `buffer`, whose time is `running_time`.
     pub fn decide(
         &mut self,
-        element: &impl IsA<gst_base::BaseTransform>,
+        element: &gst::Element,
+        live: &Live,
         settings: &Settings,
         buffer: &gst::BufferRef,
         running_time: Option<gst::ClockTime>,
@@ -44,31 +41,10 @@ impl Pacer {
             return Pace::Skip;
         }
         // A late frame does not use up its turn: the next one in time is inferred.
-        if !settings.max_lag.is_zero() && self.lag(element, running_time) > settings.max_lag {
+        if live.is_late(element, settings.max_lag, running_time) {
             return Pace::Late;
         }
         self.wait = settings.inference_interval - 1;
         Pace::Infer
-    }
-
-    /// How far a frame is behind the clock, beyond the latency with which it left its source.
-    fn lag(
-        &mut self,
-        element: &impl IsA<gst_base::BaseTransform>,
-        running_time: Option<gst::ClockTime>,
-    ) -> gst::ClockTime {
-        let (Some(due), Some(now)) = (running_time, element.as_ref().current_running_time()) else {
-            return gst::ClockTime::ZERO;
-        };
-        let latency = *self.latency.get_or_insert_with(|| upstream_latency(element.as_ref()));
-        now.saturating_sub(due.saturating_add(latency))
-    }
-}
-
-fn upstream_latency(element: &gst_base::BaseTransform) -> gst::ClockTime {
-    let mut query = gst::query::Latency::new();
-    match element.sink_pad().peer_query(&mut query) {
-        true => query.result().1,
-        false => gst::ClockTime::ZERO,
     }
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use gst::{glib, prelude::*};
 use gst_candle::exec;
 
+use super::live::Live;
+
 /// Number format of the arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstCandlePrecision")]
@@ -70,10 +72,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The specifications of these properties and of the read-only `stats`.
+    /// The specifications of these properties and of those of [`Live`].
     pub fn properties() -> Vec<glib::ParamSpec> {
         let mut properties = Self::model_properties();
         properties.extend(Self::stream_properties());
+        properties.extend(Live::properties());
         properties
     }
 
@@ -127,8 +130,8 @@ impl Settings {
             glib::ParamSpecUInt64::builder("max-lag")
                 .nick("Largest lag")
                 .blurb(
-                    "How far behind the clock, in nanoseconds, a frame may be and still be inferred; \
-                     a later frame passes without inference. 0 stands for never skipping.",
+                    "How far behind the clock, beyond the pipeline's latency, a frame may be and still be inferred, in nanoseconds; \
+                     a later frame passes without inference. 0 stands for any time. With `qos`, a sink may find a frame late before.",
                 )
                 .default_value(defaults.max_lag.nseconds())
                 .mutable_playing()
@@ -150,14 +153,6 @@ impl Settings {
                 .blurb("Whether the result is attached to each frame as metadata.")
                 .default_value(defaults.attach_meta)
                 .mutable_playing()
-                .build(),
-            glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                .nick("Statistics")
-                .blurb(
-                    "Frames seen, inferred, skipped and late since the start, and the median and the \
-                     99th percentile of the last inferences' milliseconds.",
-                )
-                .read_only()
                 .build(),
         ]
     }

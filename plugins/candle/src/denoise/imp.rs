@@ -15,6 +15,7 @@ use gst_video::subclass::prelude::*;
 
 use super::settings::Settings;
 use crate::common::engine::Worker;
+use crate::common::live::Live;
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
 use crate::common::reload::Reload;
@@ -22,8 +23,7 @@ use crate::common::result::{DenoiseResult, Kind};
 use crate::common::settings::warn_if_late;
 use crate::common::shared::Held;
 use crate::common::slot::Slot;
-use crate::common::stats::Stats;
-use crate::common::{engine, failed, frame, keep_every_frame, lock, preset, starts_anew};
+use crate::common::{engine, failed, frame, lock, preset, starts_anew};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -108,7 +108,7 @@ pub struct CandleDenoise {
     settings: Mutex<Settings>,
     state: Slot<State>,
     reload: Reload<Denoiser>,
-    stats: Mutex<Stats>,
+    live: Live,
     /// What `last-noise-level` shows.
     last_noise_level: Mutex<Option<f64>>,
 }
@@ -123,6 +123,7 @@ impl CandleDenoise {
                 state.denoiser = denoiser;
                 state.reset();
                 lock(&self.settings).common.model_file = Some(file);
+                self.live.work_changes();
             });
     }
 
@@ -143,9 +144,15 @@ impl CandleDenoise {
             state.denoiser.reset();
             Pace::Skip
         } else {
-            state.pacer.decide(&*self.obj(), &settings.common, input, times.running)
+            state.pacer.decide(
+                self.obj().upcast_ref(),
+                &self.live,
+                &settings.common,
+                input,
+                times.running,
+            )
         };
-        lock(&self.stats).count(pace);
+        self.live.count(pace, state.last.is_some(), times.running);
         if pace == Pace::Infer {
             self.denoise(state, settings, input, output)?;
         } else {
@@ -186,7 +193,7 @@ impl CandleDenoise {
         });
         // What it was to remember may be half of this frame.
         let level = level.inspect_err(|_| state.denoiser.reset())?;
-        lock(&self.stats).record(begin.elapsed());
+        self.live.record(begin.elapsed());
         let (noise_level, strength) = (f64::from(level), f64::from(settings.strength));
         state.last = Some(DenoiseResult {
             noise_level,
@@ -233,13 +240,13 @@ impl ObjectImpl for CandleDenoise {
 
     fn constructed(&self) {
         self.parent_constructed();
-        keep_every_frame(&*self.obj());
+        self.obj().set_gap_aware(true);
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let obj = self.obj();
         warn_if_late(*CAT, &*obj, pspec);
-        if self.reload.intercepts(obj.upcast_ref(), pspec.name(), value) {
+        if self.live.set(pspec.name(), value) || self.reload.intercepts(obj.upcast_ref(), pspec.name(), value) {
             return;
         }
         lock(&self.settings).set(pspec.name(), value);
@@ -247,12 +254,13 @@ impl ObjectImpl for CandleDenoise {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "stats" => lock(&self.stats).to_structure().to_value(),
             "last-noise-level" => lock(&self.last_noise_level)
                 .map_or(-1.0, |level| level as f32)
                 .to_value(),
-            name => lock(&self.settings)
+            name => self
+                .live
                 .get(name)
+                .or_else(|| lock(&self.settings).get(name))
                 .expect("every property listed has a value"),
         }
     }
@@ -288,7 +296,7 @@ impl BaseTransformImpl for CandleDenoise {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
         let denoiser = self.reload.start(self.obj().upcast_ref(), &settings.common)?;
-        *lock(&self.stats) = Stats::default();
+        self.live.start();
         *lock(&self.last_noise_level) = None;
         self.state.set(Some(State {
             denoiser,
@@ -316,8 +324,23 @@ impl BaseTransformImpl for CandleDenoise {
     fn sink_event(&self, event: gst::Event) -> bool {
         if starts_anew(&event) {
             self.state.change(State::reset);
+            self.live.flush();
         }
         self.parent_sink_event(event)
+    }
+
+    fn src_event(&self, event: gst::Event) -> bool {
+        let obj = self.obj();
+        self.live
+            .src_event(obj.upcast_ref(), event, |event| self.parent_src_event(event))
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        let answered = BaseTransformImplExt::parent_query(self, direction, query);
+        if answered && direction == gst::PadDirection::Src {
+            self.live.answer(query);
+        }
+        answered
     }
 
     fn before_transform(&self, inbuf: &gst::BufferRef) {
@@ -343,21 +366,23 @@ impl BaseTransformImpl for CandleDenoise {
         let obj = self.obj();
         let settings = lock(&self.settings).clone();
         let times = Times::of(&*obj, inbuf);
-        let told = self
-            .state
-            .work(|state| {
-                self.renew(state, &settings, inbuf);
-                self.work(state, &settings, times, inbuf, outbuf)
-            })?
-            .map_err(|error| failed(&*obj, error))?;
-        if let Some(Told { result, due }) = told {
-            *lock(&self.last_noise_level) = Some(result.noise_level);
-            obj.notify("last-noise-level");
-            if due {
-                messages::post(&*obj, "candledenoise", times, &result.to_structure());
+        self.live.frame(obj.upcast_ref(), *CAT, times.running, || {
+            let told = self
+                .state
+                .work(|state| {
+                    self.renew(state, &settings, inbuf);
+                    self.work(state, &settings, times, inbuf, outbuf)
+                })?
+                .map_err(|error| failed(&*obj, error))?;
+            if let Some(Told { result, due }) = told {
+                *lock(&self.last_noise_level) = Some(result.noise_level);
+                obj.notify("last-noise-level");
+                if due {
+                    messages::post(&*obj, "candledenoise", times, &result.to_structure());
+                }
             }
-        }
-        Ok(gst::FlowSuccess::Ok)
+            Ok(gst::FlowSuccess::Ok)
+        })
     }
 }
 
@@ -373,6 +398,7 @@ impl VideoFilterImpl for CandleDenoise {
             state.reset();
             state.info = Some(in_info.clone());
         });
+        self.live.work_changes();
         Ok(())
     }
 }

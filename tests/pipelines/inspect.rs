@@ -101,7 +101,6 @@ fn elements_with_a_model_share_their_properties() {
         ("post-messages", "PLAYING state"),
         ("message-interval", "PLAYING state"),
         ("attach-meta", "PLAYING state"),
-        ("stats", "readable"),
     ];
     for (element, _, has_model) in ELEMENTS {
         let properties = properties(&inspect(element));
@@ -114,6 +113,18 @@ fn elements_with_a_model_share_their_properties() {
                 ),
                 None => assert!(!has_model, "{element} has no {name}"),
             }
+        }
+    }
+}
+
+#[test]
+fn elements_that_time_themselves_share_their_properties() {
+    for (element, ..) in ELEMENTS.iter().filter(|(element, ..)| *element != "candlepublish") {
+        let properties = properties(&inspect(element));
+        for (name, end) in [("stats", "readable"), ("stats-interval", "PLAYING state")] {
+            let found = properties.iter().find(|property| property.name == name);
+            let found = found.unwrap_or_else(|| panic!("{element} has no {name}"));
+            assert!(found.flags.ends_with(end), "{element}: {name}: {}", found.flags);
         }
     }
 }

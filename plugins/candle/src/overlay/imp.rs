@@ -1,18 +1,22 @@
 //! What the element does.
 
 use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
 
 use gst::glib;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use gst_video::VideoFrameRef;
+use gst_video::prelude::*;
 use gst_video::subclass::prelude::*;
 
 use super::draw::Canvas;
 use super::findings::{Findings, Results};
 use super::history::{Freshness, History};
 use super::settings::Settings;
+use crate::common::messages::Times;
+use crate::common::stats::Meter;
 use crate::common::{frame, keep_every_frame, lock, preset, starts_anew};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -85,6 +89,17 @@ pub struct CandleOverlay {
     state: Mutex<State>,
     /// Of the streaming thread alone.
     canvas: Mutex<Canvas>,
+    meter: Meter,
+}
+
+impl CandleOverlay {
+    /// The frame leaves.
+    fn leave(&self, frame: &gst::BufferRef) {
+        let obj = self.obj();
+        let running_time = Times::of(&*obj, frame).running;
+        self.meter
+            .leave(obj.upcast_ref(), *CAT, running_time, || self.meter.to_structure());
+    }
 }
 
 #[glib::object_subclass]
@@ -101,7 +116,11 @@ impl ObjectSubclass for CandleOverlay {
 
 impl ObjectImpl for CandleOverlay {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(Settings::properties);
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut properties = Settings::properties();
+            properties.extend(Meter::properties(Meter::DRAWING));
+            properties
+        });
         &PROPERTIES
     }
 
@@ -111,11 +130,14 @@ impl ObjectImpl for CandleOverlay {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        lock(&self.settings).set(pspec.name(), value);
+        if !self.meter.set(pspec.name(), value) {
+            lock(&self.settings).set(pspec.name(), value);
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        lock(&self.settings).get(pspec.name())
+        let stats = self.meter.get(pspec.name());
+        stats.unwrap_or_else(|| lock(&self.settings).get(pspec.name()))
     }
 }
 
@@ -146,6 +168,11 @@ impl BaseTransformImpl for CandleOverlay {
     const PASSTHROUGH_ON_SAME_CAPS: bool = false;
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        self.meter.reset();
+        Ok(())
+    }
+
     fn accept_caps(&self, direction: gst::PadDirection, caps: &gst::Caps) -> bool {
         self.parent_accept_caps(direction, &frame::progressive_by_default(caps))
     }
@@ -163,8 +190,13 @@ impl BaseTransformImpl for CandleOverlay {
             true => Findings::default(),
             false => lock(&self.state).findings(inbuf, &settings),
         };
-        self.obj().set_passthrough(findings.is_empty());
+        self.meter.count();
+        let nothing = findings.is_empty();
+        self.obj().set_passthrough(nothing);
         lock(&self.state).findings = findings;
+        if nothing {
+            self.leave(inbuf);
+        }
     }
 }
 
@@ -186,6 +218,7 @@ impl VideoFilterImpl for CandleOverlay {
         &self,
         frame: &mut VideoFrameRef<&mut gst::BufferRef>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let begin = Instant::now();
         let settings = lock(&self.settings).clone();
         let (findings, history) = {
             let mut state = lock(&self.state);
@@ -199,6 +232,8 @@ impl VideoFilterImpl for CandleOverlay {
         if let Err(error) = drawn {
             gst::warning!(CAT, imp = self, "Cannot draw text: {error}");
         }
+        self.meter.record(begin.elapsed());
+        self.leave(frame.buffer());
         Ok(gst::FlowSuccess::Ok)
     }
 }

@@ -1,6 +1,7 @@
 //! What the element does.
 
 use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
 
 use gst::glib;
 use gst::prelude::*;
@@ -15,6 +16,7 @@ use super::settings::Settings;
 use super::timeline::{Tick, Timeline};
 use crate::common::frame::{TRUTH, TRUTH_PARAM, caps, frame_mut};
 use crate::common::lock;
+use crate::common::stats::Meter;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -66,6 +68,7 @@ pub struct CandleTestSrc {
     wait: Mutex<Wait>,
     /// Memory for the picture.
     image: Mutex<Image>,
+    meter: Meter,
 }
 
 #[glib::object_subclass]
@@ -77,11 +80,18 @@ impl ObjectSubclass for CandleTestSrc {
 
 impl ObjectImpl for CandleTestSrc {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(Settings::properties);
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut properties = Settings::properties();
+            properties.extend(Meter::properties(Meter::DRAWING));
+            properties
+        });
         &PROPERTIES
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if self.meter.set(pspec.name(), value) {
+            return;
+        }
         lock(&self.settings).set(pspec.name(), value);
         if pspec.name() == "is-live" {
             let is_live = lock(&self.settings).is_live;
@@ -90,7 +100,8 @@ impl ObjectImpl for CandleTestSrc {
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        lock(&self.settings).get(pspec.name())
+        let stats = self.meter.get(pspec.name());
+        stats.unwrap_or_else(|| lock(&self.settings).get(pspec.name()))
     }
 
     fn constructed(&self) {
@@ -132,6 +143,11 @@ impl ElementImpl for CandleTestSrc {
 }
 
 impl BaseSrcImpl for CandleTestSrc {
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        self.meter.reset();
+        Ok(())
+    }
+
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.state) = None;
         *lock(&self.image) = Image::default();
@@ -245,6 +261,7 @@ impl BaseSrcImpl for CandleTestSrc {
 impl PushSrcImpl for CandleTestSrc {
     fn create(&self, buffer: Option<&mut gst::BufferRef>) -> Result<CreateSuccess, gst::FlowError> {
         let (info, tick) = self.advance()?;
+        let begin = Instant::now();
         let created = match buffer {
             Some(buffer) => {
                 self.fill(buffer, &info, &tick)?;
@@ -259,6 +276,7 @@ impl PushSrcImpl for CandleTestSrc {
                 CreateSuccess::NewBuffer(buffer)
             }
         };
+        self.meter.record(begin.elapsed());
         if self.obj().is_live() {
             self.wait_until(tick.pts + tick.duration).inspect_err(|_| {
                 if let Some(state) = lock(&self.state).as_mut() {
@@ -266,6 +284,7 @@ impl PushSrcImpl for CandleTestSrc {
                 }
             })?;
         }
+        self.leave(tick.pts);
         Ok(created)
     }
 }
@@ -284,6 +303,16 @@ impl CandleTestSrc {
             gst::debug!(CAT, imp = self, "goes on with frame {} at {}", tick.frame, tick.pts);
         }
         Ok((state.info.clone(), tick))
+    }
+
+    /// A frame leaves.
+    fn leave(&self, pts: gst::ClockTime) {
+        let obj = self.obj();
+        let segment = obj.segment().downcast::<gst::ClockTime>().ok();
+        let running_time = segment.and_then(|segment| segment.to_running_time(pts));
+        self.meter.count();
+        self.meter
+            .leave(obj.upcast_ref(), *CAT, running_time, || self.meter.to_structure());
     }
 
     /// Sleeps until `running_time` by the pipeline's clock.

@@ -4,6 +4,7 @@
 
 pub mod every;
 pub mod line;
+pub mod load;
 
 use std::sync::Once;
 

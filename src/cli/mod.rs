@@ -11,6 +11,8 @@ mod export;
 mod info;
 mod overlay;
 mod run;
+#[cfg(feature = "video")]
+mod top;
 mod train;
 
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ enum Command {
     Info(info::Args),
     Export(export::Args),
     Bench(bench::Args),
+    #[cfg(feature = "video")]
+    Top(top::Args),
 }
 
 /// Runs the program.
@@ -51,6 +55,8 @@ pub fn main() -> ExitCode {
         Command::Info(args) => info::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Export(args) => export::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::main(&args).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "video")]
+        Command::Top(args) => top::main(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         // One line, whatever a library put into its message.

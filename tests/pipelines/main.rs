@@ -10,6 +10,7 @@ mod leaks;
 mod lost;
 mod models;
 mod snapshots;
+mod top;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

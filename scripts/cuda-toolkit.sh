@@ -21,11 +21,13 @@ for wheel in "$wheels"/*.whl; do
 done
 cp -a "$wheels"/tree/nvidia/cu13/. "$dir"
 chmod +x "$dir"/bin/* "$dir"/nvvm/bin/*
-# The linker looks for unversioned names in lib64; libcuda comes with the driver, so a stub stands in for it.
+# The linker looks for unversioned names in lib64.
 ln -sfn lib "$dir/lib64"
 for library in "$dir"/lib/lib*.so.*; do
     ln -sf "$(basename "$library")" "${library%%.so.*}.so"
 done
+# libcuda comes with the driver: for the linker, a library of its name with its functions.
 mkdir -p "$dir/lib/stubs"
-echo | gcc -shared -x c -o "$dir/lib/stubs/libcuda.so" -
+echo '#include <cuda.h>' | gcc -E -P -I "$dir/include" - | grep -oE '\bcu[A-Z][A-Za-z0-9_]* *\(' | tr -d ' (' | sort -u |
+    sed 's/.*/void &(void) {}/' | gcc -shared -fPIC -Wl,-soname,libcuda.so.1 -x c -o "$dir/lib/stubs/libcuda.so" -
 "$dir/bin/nvcc" --version | tail -n 2

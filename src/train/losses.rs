@@ -281,6 +281,9 @@ pub fn smooth_targets(class: usize, classes: usize, smoothing: f32) -> Vec<f32> 
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "cuda")]
+    mod cuda;
+
     use super::*;
     use candle_core::Var;
     use rand::RngExt;

@@ -1,3 +1,6 @@
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use rand::RngExt;
 
 use super::*;
@@ -158,12 +161,13 @@ fn cases() -> Vec<(Graph, Vec<usize>)> {
 
 /// Outputs, gradients by name (the input's is `x`), and weights afterwards.
 fn train_step(network: &Network, x: &Array) -> (Vec<f32>, BTreeMap<String, Vec<f32>>, Weights) {
-    let x = Var::from_slice(&x.data, x.shape.as_slice(), &Device::Cpu).unwrap();
+    let device = network.device();
+    let x = Var::from_slice(&x.data, x.shape.as_slice(), device).unwrap();
     let y = network.forward(&[x.as_tensor().clone()], true).unwrap().remove(0);
     // An uneven loss, so that no gradient is the same for all outputs.
     let len = y.elem_count();
     let factors: Vec<f32> = (0..len).map(|i| ((i * 7 + 3) % 11) as f32 / 5.0 - 1.0).collect();
-    let loss = (y.flatten_all().unwrap() * Tensor::from_vec(factors, len, &Device::Cpu).unwrap())
+    let loss = (y.flatten_all().unwrap() * Tensor::from_vec(factors, len, device).unwrap())
         .unwrap()
         .sum_all()
         .unwrap();

@@ -233,14 +233,15 @@ impl FrameMut<'_> {
         });
         let format = self.format;
         let shift = |component| format.component(component).shift;
-        let groups: &[Range<usize>] = match self.format.components() {
-            1 => &[0..1],
-            _ if shift(1) == [0, 0] => &[0..3],
-            _ => &[0..1, 1..3],
+        // Components of one size are done together.
+        let [first, second] = match self.format.components() {
+            1 => [0..1, 1..1],
+            _ if shift(1) == [0, 0] => [0..3, 3..3],
+            _ => [0..1, 1..3],
         };
-        for group in groups {
+        for group in [first, second].into_iter().filter(|group| !group.is_empty()) {
             if let Some(enlarged) = Enlarged::new(map, &hot, least, size, shift(group.start)) {
-                self.heat_components(enlarged, group.clone(), &tables);
+                self.heat_components(enlarged, group, &tables);
             }
         }
     }

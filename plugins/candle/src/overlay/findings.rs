@@ -267,7 +267,7 @@ fn told(meta: &VideoRegionOfInterestMeta) -> String {
     if let Some(score) = meta.param("candle-region").and_then(|param| number(param, "score")) {
         return anomalous(score);
     }
-    let confidence = meta.params().find_map(|param| number(&param, "confidence"));
+    let confidence = meta.params().find_map(|param| number(param, "confidence"));
     match confidence.filter(|confidence| (0.0..=1.0).contains(confidence)) {
         Some(confidence) => percent(meta.roi_type(), confidence),
         None => meta.roi_type().to_owned(),

@@ -12,6 +12,7 @@ packages=(
     libcairo2-dev libpango1.0-dev fonts-dejavu-core python3-gi gir1.2-gstreamer-1.0
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
+    mosquitto mosquitto-clients
 )
 missing=()
 for package in "${packages[@]}"; do

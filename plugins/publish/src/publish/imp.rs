@@ -1,7 +1,9 @@
 //! What the element does.
 
-use std::io;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::prelude::*;
@@ -9,75 +11,62 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
-use super::PublishMode;
-use super::line::{Moment, Situation, line, truth};
-use super::writer::LineWriter;
+use super::counters::Counters;
+use super::event::{Finding, Moment, Situation, Task, Teller, truth};
+use super::report::Reporter;
+use super::settings::Settings;
+use super::source::Sources;
+use super::worker::{PATIENCE, Worker};
+use super::{PublishMode, lines, lock, mqtt};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "candlepublish",
         gst::DebugColorFlags::empty(),
-        Some("Results as lines of JSON"),
+        Some("Results as JSON, to files and to a broker"),
     )
 });
 
 /// Name of the meta that the candle elements leave on buffers.
 const META: &str = "candle-result";
 
-/// Locks; what a panicking holder left is whole, because each holder assigns whole values.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[derive(Debug, Clone, Default)]
-struct Settings {
-    location: Option<String>,
-    mode: PublishMode,
-    append: bool,
-}
-
-impl Settings {
-    /// The file, or `None` for standard output.
-    fn file(&self) -> Option<&str> {
-        self.location
-            .as_deref()
-            .filter(|location| !location.is_empty() && *location != "-")
-    }
-}
-
 struct State {
-    writer: LineWriter,
+    lines: Option<Worker>,
+    mqtt: Option<Worker>,
+    counters: Arc<Counters>,
+    teller: Teller,
     /// Frames since the start.
     frames: u64,
-    last: Option<Situation>,
+    told: HashMap<Task, Told>,
+    /// Where results come from; looked for when the stream begins or changes.
+    sources: Option<Sources>,
+    /// The user has been told that a thread does not keep up.
+    has_overflowed: bool,
 }
 
-/// Writes what `candleanomaly`, `candleclassify` and `candledenoise` found as lines of JSON to a file or to standard output, and lets every buffer pass.
+/// What was last told of an element.
+#[derive(Default)]
+struct Told {
+    situation: Option<Situation>,
+    running_time: Option<gst::ClockTime>,
+}
+
+/// Publishes what `candleanomaly`, `candleclassify` and `candledenoise` found, as JSON: as lines in a file or on standard output, and to
+/// an MQTT broker. Every buffer passes as it is, and none waits for a disk or a network.
 ///
 /// `gst-launch-1.0 candletestsrc num-buffers=300 ! candleanomaly model-file=part.safetensors ! candlepublish location=events.jsonl ! fakesink`
 ///
-/// Each line is one object with the fields below; those of an element that did not look at the frame are left out.
+/// `docs/publish.md` has the fields, the topics, and what is lost when; `docs/event-1.schema.json` is the schema.
 ///
-/// | field | content |
-/// |---|---|
-/// | `time` | stream time in seconds; null where the stream has none |
-/// | `timestamp` | timestamp of the buffer in nanoseconds; null where it has none |
-/// | `frame` | frames since the start, 0 for the first |
-/// | `score`, `threshold` | the frame's score, and the least one that is anomalous |
-/// | `anomalous` | the verdict on this frame alone |
-/// | `state` | the alarm, after the minimum and hold durations |
-/// | `stale` | whether the values are those of an earlier frame |
-/// | `regions` | list of objects with `x`, `y`, `width`, `height` and `area` in pixels, and `score` |
-/// | `label`, `confidence`, `known` | the label in force, its probability, and whether it is one of the model's |
-/// | `noise_level`, `strength` | on frames that `candledenoise` denoised: the noise's standard deviation, 0..255, and the strength; no change of theirs makes a line |
-/// | `truth` | from `candletestsrc`: list of whole parts with `index`, `defect`, and their `x`, `y`, `width`, `height` |
-/// | `objects` | list of objects with `x`, `y`, `width`, `height`, `label`, `confidence`, `known`: regions classified one by one, if any |
-///
-/// A line is handed to the system as soon as the frame passes. If the disk fills up, the file ends with its last whole line and the
-/// element posts an error that names the file.
+/// Settings that cannot be met, such as a file that cannot be opened, are an error at the start. What goes wrong later, such as a full
+/// disk or a broker that is away, is one warning each time, and is counted in `stats`. The element message `candlepublish` tells when the
+/// broker comes and goes: `connected`, `broker`, `queued`, and `reason` where it went.
 #[derive(Default)]
 pub struct CandlePublish {
     settings: Mutex<Settings>,
+    /// Those of the last run, after it.
+    counters: Mutex<Arc<Counters>>,
+    /// For the streaming thread, start and stop.
     state: Mutex<Option<State>>,
 }
 
@@ -90,45 +79,18 @@ impl ObjectSubclass for CandlePublish {
 
 impl ObjectImpl for CandlePublish {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            vec![
-                glib::ParamSpecString::builder("location")
-                    .nick("Location")
-                    .blurb("File to write the lines to; \"-\" or nothing stands for standard output.")
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecEnum::builder::<PublishMode>("mode")
-                    .nick("Mode")
-                    .blurb("Whether each frame with a result gets a line, or only those that change the alarm or the label.")
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("append")
-                    .nick("Append")
-                    .blurb("Whether lines go behind those already in the file; otherwise the file starts empty.")
-                    .mutable_ready()
-                    .build(),
-            ]
-        });
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(Settings::properties);
         PROPERTIES.as_ref()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = lock(&self.settings);
-        match pspec.name() {
-            "location" => settings.location = value.get().expect("type checked upstream"),
-            "mode" => settings.mode = value.get().expect("type checked upstream"),
-            "append" => settings.append = value.get().expect("type checked upstream"),
-            name => unreachable!("no property {name}"),
-        }
+        lock(&self.settings).set(pspec.name(), value);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = lock(&self.settings);
         match pspec.name() {
-            "location" => settings.location.to_value(),
-            "mode" => settings.mode.to_value(),
-            "append" => settings.append.to_value(),
-            name => unreachable!("no property {name}"),
+            "stats" => lock(&self.counters).to_structure().to_value(),
+            name => lock(&self.settings).get(name),
         }
     }
 
@@ -146,7 +108,7 @@ impl ElementImpl for CandlePublish {
             gst::subclass::ElementMetadata::new(
                 "Candle result publisher",
                 "Generic",
-                "Writes what the candle elements find as lines of JSON to a file or to standard output",
+                "Publishes what the candle elements find as JSON, in lines to a file or to standard output and to an MQTT broker",
                 "The gst-candle authors",
             )
         });
@@ -173,81 +135,202 @@ impl BaseTransformImpl for CandlePublish {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let writer = LineWriter::open(settings.file(), settings.append).map_err(|error| {
-            gst::error_msg!(
-                gst::ResourceError::OpenWrite,
-                (
-                    "Cannot open {} to write results: {error}",
-                    settings.file().unwrap_or("standard output")
-                )
-            )
-        })?;
-        *lock(&self.state) = Some(State {
-            writer,
+        let counters = Arc::new(Counters::default());
+        let reporter = Reporter::new(&self.obj());
+        let camera = settings.camera();
+        let broker = settings.broker.as_deref();
+        let prepared = broker.map(|uri| mqtt::Prepared::new(uri, &camera, &settings.mqtt, &counters, &reporter));
+        // The file is emptied only when everything else is in order.
+        let prepared = prepared.transpose()?;
+        let lines = settings
+            .lines()
+            .map(|location| lines::start(location, settings.append, settings.rotation(), &counters, &reporter))
+            .transpose()?;
+        let state = State {
+            lines,
+            mqtt: prepared.map(mqtt::Prepared::start).transpose()?,
+            counters: counters.clone(),
+            teller: Teller::new(camera),
             frames: 0,
-            last: None,
-        });
+            told: HashMap::new(),
+            sources: None,
+            has_overflowed: false,
+        };
+        *lock(&self.counters) = counters;
+        *lock(&self.state) = Some(state);
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        *lock(&self.state) = None;
+        let state = lock(&self.state).take();
+        let Some(State {
+            lines, mqtt, counters, ..
+        }) = state
+        else {
+            return Ok(());
+        };
+        for worker in [&lines, &mqtt].into_iter().flatten() {
+            worker.close();
+        }
+        // The threads stop by themselves in time, unless the system keeps them waiting.
+        let deadline = Instant::now() + PATIENCE + Duration::from_millis(500);
+        let finish = |worker: Option<Worker>| worker.map_or(0, |worker| worker.finish(deadline)) as u64;
+        let (lines, mqtt) = (finish(lines), finish(mqtt));
+        counters.lines_dropped.fetch_add(lines, Relaxed);
+        counters.dropped_before_queue.fetch_add(mqtt, Relaxed);
+        if lines + mqtt > 0 {
+            gst::warning!(
+                CAT,
+                imp = self,
+                "{lines} lines and {mqtt} events for the broker were lost: writing them takes too long"
+            );
+        }
         Ok(())
     }
 
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if matches!(event.type_(), gst::EventType::StreamStart | gst::EventType::Caps)
+            && let Some(state) = lock(&self.state).as_mut()
+        {
+            state.sources = None;
+        }
+        self.parent_sink_event(event)
+    }
+
     fn transform_ip_passthrough(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let Err(error) = self.publish(buffer) else {
-            return Ok(gst::FlowSuccess::Ok);
+        let settings = {
+            let settings = lock(&self.settings);
+            (settings.post_messages, settings.message_interval)
         };
-        let settings = lock(&self.settings).clone();
-        let file = settings.file().unwrap_or("standard output");
-        if error.kind() == io::ErrorKind::StorageFull {
-            gst::element_imp_error!(
+        let overflows = lock(&self.state)
+            .as_mut()
+            .is_some_and(|state| state.publish(&self.obj(), buffer, settings));
+        if overflows {
+            gst::element_imp_warning!(
                 self,
-                gst::ResourceError::NoSpaceLeft,
-                ("No space left to write results to {file}")
-            );
-        } else {
-            gst::element_imp_error!(
-                self,
-                gst::ResourceError::Write,
-                ("Cannot write results to {file}: {error}")
+                gst::ResourceError::Busy,
+                ("Results are made faster than they can be written; the oldest are lost, and `stats` counts them")
             );
         }
-        Err(gst::FlowError::Error)
+        Ok(gst::FlowSuccess::Ok)
     }
 }
 
-impl CandlePublish {
-    /// Counts the frame, and writes its line if it has a result that the mode asks for.
-    fn publish(&self, buffer: &gst::BufferRef) -> io::Result<()> {
-        let mode = lock(&self.settings).mode;
-        let segment = self.obj().segment();
-        let mut state = lock(&self.state);
-        let Some(state) = state.as_mut() else { return Ok(()) };
-        let frame = state.frames;
-        state.frames += 1;
+impl State {
+    /// Counts the frame, and hands over what is to be told of it. Returns whether that is too much for the first time.
+    fn publish(
+        &mut self,
+        element: &super::CandlePublish,
+        buffer: &gst::BufferRef,
+        (mode, interval): (PublishMode, gst::ClockTime),
+    ) -> bool {
+        let frame = self.frames;
+        self.frames += 1;
         let Ok(meta) = gst::meta::CustomMeta::from_buffer(buffer, META) else {
-            return Ok(());
+            return false;
         };
-        let result = meta.structure();
-        let situation = Situation::of(result);
-        if mode == PublishMode::Change && (situation.is_empty() || state.last.as_ref() == Some(&situation)) {
-            return Ok(());
+        let segment = element.segment();
+        let segment = segment.downcast_ref::<gst::ClockTime>();
+        let timestamp = buffer.pts();
+        let moment = Moment {
+            frame,
+            timestamp,
+            stream_time: segment.and_then(|segment| segment.to_stream_time(timestamp)),
+            running_time: segment.and_then(|segment| segment.to_running_time(timestamp)),
+            duration: buffer.duration(),
+        };
+        let mut known = None;
+        let mut overflows = false;
+        for task in Task::ALL {
+            let Ok(result) = meta.structure().get::<gst::Structure>(task.name()) else {
+                continue;
+            };
+            let told = self.told.entry(task).or_default();
+            let Some(changed) = told.is_due(Situation::of(task, &result), moment.running_time, mode, interval) else {
+                continue;
+            };
+            let sources = self
+                .sources
+                .get_or_insert_with(|| Sources::upstream_of(element.sink_pad()));
+            let finding = Finding {
+                task,
+                source: sources.of(task),
+                result: &result,
+                changed,
+                truth: known.get_or_insert_with(|| truth(buffer)),
+            };
+            let event = Arc::new(self.teller.tell(finding, &moment));
+            gst::debug!(CAT, obj = element, "{}", event.json);
+            self.counters.events.fetch_add(1, Relaxed);
+            let push = |worker: &Option<Worker>| worker.as_ref().map_or(0, |worker| worker.push(event.clone()));
+            let (lines, mqtt) = (push(&self.lines), push(&self.mqtt));
+            self.counters.lines_dropped.fetch_add(lines, Relaxed);
+            self.counters.dropped_before_queue.fetch_add(mqtt, Relaxed);
+            overflows |= lines + mqtt > 0;
         }
-        gst::debug!(CAT, imp = self, "frame {frame}: {situation:?}");
-        state.last = Some(situation);
-        let stream_time = segment
-            .downcast_ref::<gst::ClockTime>()
-            .and_then(|segment| segment.to_stream_time(buffer.pts()));
-        state.writer.write(&line(
-            result,
-            &truth(buffer),
-            &Moment {
-                stream_time,
-                pts: buffer.pts(),
-                frame,
-            },
-        ))
+        overflows && !std::mem::replace(&mut self.has_overflowed, true)
+    }
+}
+
+impl Told {
+    /// Whether a result is to be told, and if so, whether it is a change.
+    fn is_due(
+        &mut self,
+        situation: Option<Situation>,
+        running_time: Option<gst::ClockTime>,
+        mode: PublishMode,
+        interval: gst::ClockTime,
+    ) -> Option<bool> {
+        let changed = situation.is_some() && situation != self.situation;
+        let due = changed
+            || match mode {
+                PublishMode::Change => false,
+                PublishMode::All => true,
+                PublishMode::Interval => match (self.running_time, running_time) {
+                    // Time went back: a seek.
+                    (Some(last), Some(now)) => now < last || now - last >= interval,
+                    _ => true,
+                },
+            };
+        due.then(|| {
+            self.situation = situation.or(self.situation.take());
+            self.running_time = running_time;
+            changed
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mode_tells_its_results_and_all_changes() {
+        let alarms = [
+            (false, 0),
+            (false, 40),
+            (true, 80),
+            (true, 120),
+            (true, 180),
+            (false, 220),
+            (false, 10),
+        ];
+        let told = |mode| {
+            let mut told = Told::default();
+            alarms.map(|(alarm, ms)| {
+                let time = Some(gst::ClockTime::from_mseconds(ms));
+                let interval = gst::ClockTime::from_mseconds(100);
+                told.is_due(Some(Situation::Alarm(alarm)), time, mode, interval)
+            })
+        };
+        let (yes, no) = (Some(true), Some(false));
+        assert_eq!(told(PublishMode::Change), [yes, None, yes, None, None, yes, None]);
+        assert_eq!(told(PublishMode::All), [yes, no, yes, no, no, yes, no]);
+        // 180 is 100 after the change at 80; 10 is a step back.
+        assert_eq!(told(PublishMode::Interval), [yes, None, yes, None, no, yes, no]);
+        let mut denoiser = Told::default();
+        let mut due = |mode| denoiser.is_due(None, None, mode, gst::ClockTime::ZERO);
+        assert_eq!(due(PublishMode::Change), None, "nothing of it can change");
+        assert_eq!(due(PublishMode::Interval), no);
     }
 }

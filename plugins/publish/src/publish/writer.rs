@@ -2,6 +2,19 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// When a file is put aside for a new one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rotation {
+    /// The most bytes in a file; 0 for any number.
+    pub most_bytes: u64,
+    /// The longest time a file is written to; zero for ever.
+    pub most_age: Duration,
+    /// How many files put aside are kept.
+    pub keep: u32,
+}
 
 /// Where lines go. A line is written whole or, on a regular file, not at all.
 #[derive(Debug)]
@@ -9,24 +22,37 @@ pub enum LineWriter {
     /// The process's standard output.
     Stdout,
     /// A file, a pipe or a device.
-    File(File),
+    File(FileWriter),
+}
+
+/// A file and what decides when it is put aside.
+#[derive(Debug)]
+pub struct FileWriter {
+    path: PathBuf,
+    file: File,
+    /// A pipe or a device is never put aside.
+    is_regular: bool,
+    bytes: u64,
+    since: SystemTime,
+    rotation: Rotation,
 }
 
 impl LineWriter {
     /// Opens `location` (`None` is standard output), behind what is there if `append`, in its place otherwise.
-    pub fn open(location: Option<&str>, append: bool) -> io::Result<Self> {
-        let Some(location) = location else {
-            return Ok(Self::Stdout);
-        };
-        if !append {
-            return File::create(location).map(Self::File);
+    pub fn open(location: Option<&str>, append: bool, rotation: Rotation) -> io::Result<Self> {
+        match location {
+            None => Ok(Self::Stdout),
+            Some(location) => FileWriter::open(location.as_ref(), append, rotation).map(Self::File),
         }
-        let mut file = OpenOptions::new().append(true).create(true).open(location)?;
-        // A program that was killed may have left half a line; the next one must not become part of it.
-        if file.metadata()?.is_file() && !ends_with_newline(location)? {
-            file.write_all(b"\n")?;
+    }
+
+    /// Puts the file aside if `bytes` more would be too many, or if it is too old. After an error the next line goes where the last one
+    /// went.
+    pub fn rotate_before(&mut self, bytes: usize) -> io::Result<()> {
+        match self {
+            Self::File(file) if file.is_due(bytes as u64) => file.rotate(),
+            _ => Ok(()),
         }
-        Ok(Self::File(file))
     }
 
     /// Writes `line` and a newline, and hands them to the system at once. After an error, a regular file is as it was before.
@@ -38,13 +64,81 @@ impl LineWriter {
                 out.write_all(&bytes)?;
                 out.flush()
             }
-            Self::File(file) => write_whole(file, &bytes),
+            Self::File(file) => {
+                write_whole(&mut file.file, &bytes)?;
+                file.bytes += bytes.len() as u64;
+                Ok(())
+            }
         }
     }
 }
 
-fn ends_with_newline(location: &str) -> io::Result<bool> {
-    let mut file = File::open(location)?;
+impl FileWriter {
+    fn open(path: &Path, append: bool, rotation: Rotation) -> io::Result<Self> {
+        let mut file = match append {
+            true => OpenOptions::new().append(true).create(true).open(path)?,
+            false => File::create(path)?,
+        };
+        let metadata = file.metadata()?;
+        let mut bytes = metadata.len();
+        // A program that was killed may have left half a line; the next one must not become part of it.
+        if append && metadata.is_file() && !ends_with_newline(path)? {
+            file.write_all(b"\n")?;
+            bytes += 1;
+        }
+        let since = match bytes {
+            0 => SystemTime::now(),
+            // Not every file system keeps it.
+            _ => metadata.created().unwrap_or_else(|_| SystemTime::now()),
+        };
+        Ok(Self {
+            path: path.into(),
+            file,
+            is_regular: metadata.is_file(),
+            bytes,
+            since,
+            rotation,
+        })
+    }
+
+    fn is_due(&self, bytes: u64) -> bool {
+        let Rotation {
+            most_bytes, most_age, ..
+        } = self.rotation;
+        let too_large = most_bytes > 0 && self.bytes + bytes > most_bytes;
+        let too_old = !most_age.is_zero() && self.since.elapsed().is_ok_and(|age| age >= most_age);
+        self.is_regular && self.bytes > 0 && (too_large || too_old)
+    }
+
+    /// `events.jsonl` becomes `events.jsonl.1`, that becomes `events.jsonl.2`, and so on.
+    fn rotate(&mut self) -> io::Result<()> {
+        let keep = self.rotation.keep;
+        if keep > 0 {
+            let free = (1..keep).find(|&number| !self.aside(number).exists()).unwrap_or(keep);
+            for number in (1..free).rev() {
+                std::fs::rename(self.aside(number), self.aside(number + 1))?;
+            }
+            match std::fs::rename(&self.path, self.aside(1)) {
+                // The last attempt came this far.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
+        }
+        self.file = File::create(&self.path)?;
+        self.bytes = 0;
+        self.since = SystemTime::now();
+        Ok(())
+    }
+
+    fn aside(&self, number: u32) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(format!(".{number}"));
+        path.into()
+    }
+}
+
+fn ends_with_newline(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
     if file.seek(SeekFrom::End(0))? == 0 {
         return Ok(true);
     }
@@ -54,7 +148,8 @@ fn ends_with_newline(location: &str) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+/// Writes `bytes` at the end of `file`, all or, where it is a regular file, nothing.
+pub fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     let mut written = 0;
     while written < bytes.len() {
         match file.write(&bytes[written..]) {
@@ -88,18 +183,22 @@ fn take_back(file: &mut File, count: usize) {
 mod tests {
     use super::*;
 
+    fn open(location: Option<&str>, append: bool) -> LineWriter {
+        LineWriter::open(location, append, Rotation::default()).unwrap()
+    }
+
     #[test]
     fn appending_keeps_what_is_there_and_starts_on_a_new_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("events.jsonl");
         let location = path.to_str();
-        LineWriter::open(location, false).unwrap().write("one").unwrap();
-        LineWriter::open(location, true).unwrap().write("two").unwrap();
+        open(location, false).write("one").unwrap();
+        open(location, true).write("two").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\n");
         std::fs::write(&path, "one\n{\"cut").unwrap();
-        LineWriter::open(location, true).unwrap().write("two").unwrap();
+        open(location, true).write("two").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n{\"cut\ntwo\n");
-        LineWriter::open(location, false).unwrap().write("three").unwrap();
+        open(location, false).write("three").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
     }
 
@@ -113,5 +212,61 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n");
         write_whole(&mut file, b"three\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\nthree\n");
+    }
+
+    /// The contents of `events.jsonl` and of those put aside, the newest first.
+    fn files(folder: &Path) -> Vec<String> {
+        let names = std::iter::once("events.jsonl".to_owned()).chain((1..).map(|n| format!("events.jsonl.{n}")));
+        names
+            .map_while(|name| std::fs::read_to_string(folder.join(name)).ok())
+            .collect()
+    }
+
+    #[test]
+    fn files_are_put_aside_by_size_and_the_oldest_go() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.jsonl");
+        let rotation = Rotation {
+            most_bytes: 8,
+            keep: 2,
+            ..Rotation::default()
+        };
+        let mut writer = LineWriter::open(path.to_str(), false, rotation).unwrap();
+        let mut write = |line: &str| {
+            writer.rotate_before(line.len() + 1).unwrap();
+            writer.write(line).unwrap();
+            files(folder.path())
+        };
+        assert_eq!(write("one"), ["one\n"]);
+        assert_eq!(write("two"), ["one\ntwo\n"]);
+        assert_eq!(write("three"), ["three\n", "one\ntwo\n"]);
+        assert_eq!(write("longer than all"), ["longer than all\n", "three\n", "one\ntwo\n"]);
+        assert_eq!(write("four"), ["four\n", "longer than all\n", "three\n"]);
+        let mut writer = LineWriter::open(path.to_str(), true, rotation).unwrap();
+        writer.rotate_before(5).unwrap();
+        writer.write("five").unwrap();
+        assert_eq!(
+            files(folder.path()),
+            ["five\n", "four\n", "longer than all\n"],
+            "what was there counts"
+        );
+    }
+
+    #[test]
+    fn files_are_put_aside_by_age_but_not_when_empty() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.jsonl");
+        let rotation = Rotation {
+            most_age: Duration::from_nanos(1),
+            keep: 0,
+            ..Rotation::default()
+        };
+        let mut writer = LineWriter::open(path.to_str(), false, rotation).unwrap();
+        for line in ["one", "two"] {
+            std::thread::sleep(Duration::from_millis(2));
+            writer.rotate_before(4).unwrap();
+            writer.write(line).unwrap();
+        }
+        assert_eq!(files(folder.path()), ["two\n"], "none is kept");
     }
 }

@@ -1,4 +1,5 @@
-# Frames with their truth in, a few lines for a person out; fails when the line was not inspected well.
+# The lines of candleanomaly, with the truth of each frame, in, a few lines for a person out; fails when the line was not
+# inspected well.
 # A part is flagged when the middle of a region lies in it, in any frame that shows it whole.
 
 def holds($region):

@@ -27,7 +27,7 @@ for type in png jpeg; do
     gst-launch-1.0 -q multifilesrc "location=$work/$type/%06d" "caps=image/$type,framerate=1/1" \
         ! "${type}dec" ! videoconvert \
         ! candleanomaly "model-file=$2" \
-        ! candlepublish "location=$work/$type.jsonl" mode=all ! fakesink async=false
+        ! candlepublish "location=$work/$type.jsonl" post-messages=all ! fakesink async=false
     # The decoders pass over what they cannot read: with a line too few, no line's picture is sure.
     if [ "$(wc -l < "$work/$type.jsonl")" -ne ${#pictures[@]} ]; then
         for number in "${!pictures[@]}"; do
@@ -37,8 +37,8 @@ for type in png jpeg; do
         done
         exit 1
     fi
-    jq -c '.frame as $frame | {file: $ARGS.positional[$frame]} + . | del(.time, .timestamp, .frame, .state, .stale)' \
-        "$work/$type.jsonl" --args "${pictures[@]}" >> "$work/all.jsonl"
+    jq -c '{file: $ARGS.positional[.frame], score, threshold, anomalous, regions}' "$work/$type.jsonl" \
+        --args "${pictures[@]}" >> "$work/all.jsonl"
 done
 [ -e "$work/all.jsonl" ] || { echo "$1: no PNG or JPEG pictures" >&2; exit 1; }
 jq -cs 'sort_by(.file)[]' "$work/all.jsonl" > "$3"

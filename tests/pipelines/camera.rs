@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use gst::glib;
 use gst_rtsp_server::prelude::*;
 
-use crate::{Folder, events, fail, models, script};
+use crate::{Folder, events, fail, models, program, script};
 
 /// A script that runs until this is dropped.
 pub struct Stopped(pub Child);
@@ -87,6 +87,51 @@ fn a_camera_with_sound_is_watched() {
     );
     let score = event["score"].as_f64().unwrap();
     assert!((0.7..=1.0).contains(&score), "{event}");
+}
+
+#[test]
+fn a_broker_is_told_of_a_camera() {
+    let folder = Folder::new();
+    let model = folder.path().join("bright");
+    models::brightness(&model);
+    let uri = format!("rtsp://127.0.0.1:{}/line", camera());
+    // None of those that the system gives to others meanwhile.
+    let port = (20_000 + std::process::id() % 12_000).to_string();
+    let spawn = |mut command: Command| {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Stopped(child)
+    };
+    let _broker = spawn(program("mosquitto", &["-p", &port]));
+    let broker = format!("mqtt://localhost:{port}");
+    let arguments = [&uri, model.to_str().unwrap(), &broker, "line"];
+    let mut command = script("camera-to-mqtt.sh", &arguments, folder.path());
+    command.env("XDG_DATA_HOME", folder.path());
+    let _watch = spawn(command);
+    let heard = |topic: &str| loop {
+        let mut subscriber = spawn(program("mosquitto_sub", &["-p", &port, "-C", "1", "-t", topic]));
+        let mut line = String::new();
+        let output = subscriber.0.stdout.take().expect("standard output is piped");
+        BufReader::new(output).read_line(&mut line).unwrap();
+        // The broker may not be there yet.
+        if !line.is_empty() {
+            break line;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    let event = &events(&heard("gst-candle/line/inspect/events"))[0];
+    assert_eq!(
+        (&event["element"], &event["model"]),
+        (&"inspect".into(), &"bright".into()),
+        "{event}"
+    );
+    assert_eq!(
+        (&event["camera"], &event["state"]),
+        (&"line".into(), &true.into()),
+        "{event}"
+    );
+    assert_eq!(heard("gst-candle/line/availability"), "online\n");
+    let entity: serde_json::Value = serde_json::from_str(&heard("homeassistant/binary_sensor/+/config")).unwrap();
+    assert_eq!(entity["state_topic"], "gst-candle/line/inspect/state");
 }
 
 #[test]

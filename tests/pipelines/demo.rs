@@ -95,15 +95,14 @@ fn it_leaves_a_video_a_picture_and_events_and_fails_where_the_line_is_misjudged(
         .iter()
         .position(|frame| *frame == picture)
         .expect("a frame of the video");
-    let truth = &lines_of("frames.jsonl")[number]["truth"][0]["defect"];
+    let lines = lines_of("frames.jsonl");
+    let shown = lines.iter().find(|line| line["frame"] == number).expect("its line");
+    let truth = &shown["truth"][0]["defect"];
     assert!(truth.is_string() && truth != "good", "frame {number} shows {truth}");
     for name in ["events.jsonl", "frames.jsonl"] {
         let lines = lines_of(name);
-        let fields = ["time", "score", "threshold", "state", "regions", "label"];
-        assert!(
-            fields.iter().all(|field| lines[0].get(field).is_some()),
-            "{name}: {}",
-            lines[0]
-        );
+        for field in ["time", "score", "threshold", "state", "regions", "label"] {
+            assert!(lines.iter().any(|line| line.get(field).is_some()), "{name}: {field}");
+        }
     }
 }

@@ -22,6 +22,7 @@ fn wrong_arguments_get_the_usage() {
         ("snapshots.sh", &["only", "two"]),
         ("testsrc.sh", &["out.mp4", "20", "more"]),
         ("demo.sh", &[]),
+        ("camera-to-mqtt.sh", &["/dev/video0", "model"]),
     ] {
         let (code, usage) = fail(script(name, arguments, none));
         assert_eq!(code, 2, "{name}");
@@ -51,10 +52,26 @@ fn testsrc_writes_a_video_and_events() {
     assert_eq!(frames.len(), 20);
     assert_eq!([frames[0].width, frames[0].height], [480, 360]);
     let events = events(&lines);
-    // The first frame has a line always, and one of what each element found.
-    assert_eq!(events[0]["frame"], 0);
-    for field in ["score", "state", "regions"] {
-        assert!(events[0].get(field).is_some(), "no {field} in {}", events[0]);
+    let schema = include_str!("../../docs/event-1.schema.json");
+    let mut schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    schema["additionalProperties"] = false.into();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for event in &events {
+        if let Err(error) = validator.validate(event) {
+            panic!("{error}: {event}");
+        }
+    }
+    // The first frame has a line of each element always.
+    for (event, (element, model)) in events.iter().zip([
+        ("candleanomaly0", "anomaly-testsrc.safetensors"),
+        ("candleclassify0", "classify-testsrc.safetensors"),
+    ]) {
+        assert_eq!(event["frame"], 0, "{event}");
+        assert_eq!(
+            (&event["element"], &event["model"]),
+            (&element.into(), &model.into()),
+            "{event}"
+        );
     }
 }
 

@@ -14,6 +14,8 @@ use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
 use super::inspect::{Finding, Inspector};
 use super::paint::paint;
 use super::settings::{Output, Settings};
+#[cfg(feature = "analytics")]
+use crate::common::analytics;
 use crate::common::live::Live;
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
@@ -149,7 +151,10 @@ impl CandleAnomaly {
             })?;
         }
         if settings.common.attach_meta {
-            attach(buffer, result, [info.width(), info.height()]);
+            let size = [info.width(), info.height()];
+            attach(buffer, result, size);
+            #[cfg(feature = "analytics")]
+            relate(buffer, finding, result, size);
         }
         if result.stale {
             return Ok(None);
@@ -299,11 +304,8 @@ fn attach(buffer: &mut gst::BufferRef, result: &AnomalyResult, size: [u32; 2]) {
         return;
     }
     for region in &result.regions {
-        let [x, y, width, height] = scaled(region.rect.map(f64::from), result.size, size.map(|side| side as usize));
-        let [left, top] = [x, y].map(|edge| edge.floor() as i32);
-        let [right, bottom] = [x + width, y + height].map(|edge| edge.ceil() as i32);
         let region = Region {
-            rect: [left, top, right - left, bottom - top],
+            rect: on_frame(region.rect, result.size, size),
             ..*region
         };
         let [x, y, width, height] = region.rect.map(|n| n as u32);
@@ -312,6 +314,29 @@ fn attach(buffer: &mut gst::BufferRef, result: &AnomalyResult, size: [u32; 2]) {
         param.set("label", "anomaly");
         meta.add_param(param);
     }
+}
+
+/// The same as GStreamer's analytics metas.
+#[cfg(feature = "analytics")]
+fn relate(buffer: &mut gst::BufferRef, finding: &Finding, result: &AnomalyResult, size: [u32; 2]) {
+    if result.stale {
+        return;
+    }
+    let place = |rect| on_frame(rect, result.size, size);
+    let regions = result.regions.iter();
+    let regions: Vec<_> = regions
+        .map(|region| (place(region.rect), finding.confidence(region)))
+        .collect();
+    let [width, height] = size.map(|side| side as i32);
+    analytics::add_anomaly(buffer, result, place([0, 0, width, height]), &regions);
+}
+
+/// The pixels of a buffer's frame of `size` that a rectangle of a result's frame covers, whose `[width, height]` is `from`.
+fn on_frame(rect: [i32; 4], from: [i32; 2], size: [u32; 2]) -> [i32; 4] {
+    let [x, y, width, height] = scaled(rect.map(f64::from), from, size.map(|side| side as usize));
+    let [left, top] = [x, y].map(|edge| edge.floor() as i32);
+    let [right, bottom] = [x + width, y + height].map(|edge| edge.ceil() as i32);
+    [left, top, right - left, bottom - top]
 }
 
 #[glib::object_subclass]

@@ -210,6 +210,12 @@ impl Finding {
         self.scale.score(self.inspection.score)
     }
 
+    /// How hot a region is, between 0 and 1, 0.5 at the pixel threshold.
+    #[cfg(feature = "analytics")]
+    pub fn confidence(&self, region: &Region) -> f64 {
+        self.heat.score(region.score as f32)
+    }
+
     /// The reconstruction at the size of the inspected part.
     pub fn reconstruction(&self) -> Image {
         self.inspection.placement.restore(&self.inspection.reconstruction)

@@ -11,6 +11,8 @@ use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
 
 use super::name::{Namer, surest};
 use super::settings::{Regions, Settings};
+#[cfg(feature = "analytics")]
+use crate::common::analytics;
 use crate::common::live::Live;
 use crate::common::messages::{self, Poster, Times};
 use crate::common::pace::{Pace, Pacer};
@@ -111,6 +113,11 @@ impl CandleClassify {
         let result = self.name(state, settings, times, buffer)?;
         if settings.common.attach_meta {
             result.attach(buffer);
+            #[cfg(feature = "analytics")]
+            match settings.regions {
+                Regions::Frame => analytics::add_labels(buffer, &result.labels, result.size),
+                Regions::Metas => analytics::add_labelled_regions(buffer, &result.regions, result.size),
+            }
         }
         let labels = match settings.regions {
             Regions::Frame => vec![result.labels.label.clone()],
@@ -153,7 +160,12 @@ impl CandleClassify {
                     let time_ns = times.running.map_or(0, gst::ClockTime::nseconds);
                     Ok((Some(namer.name_frame(&frame, settings, time_ns)?), Vec::new()))
                 }
-                Regions::Metas => Ok((None, namer.name_regions(&frame, settings, &region_metas(buffer))?)),
+                Regions::Metas => {
+                    let regions = region_metas(buffer);
+                    #[cfg(feature = "analytics")]
+                    let regions = analytics::with_objects(regions, buffer, size);
+                    Ok((None, namer.name_regions(&frame, settings, &regions)?))
+                }
             }
         })?;
         self.live.record(begin.elapsed());

@@ -4,6 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gst_base::prelude::*;
 
+#[cfg(feature = "analytics")]
+pub mod analytics;
 pub mod engine;
 pub mod frame;
 pub mod latency;

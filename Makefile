@@ -1,18 +1,21 @@
 # Two commands do everything on a fresh Debian 12: `make demo` and `make test`.
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
-PLUGINS := $(CURDIR)/target/gst-plugins
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+PLUGINS := $(TARGET)/gst-plugins
+# What the installed GStreamer allows; asked when a recipe runs, after the set-up.
+FEATURES := $$(scripts/features.sh)
 # A registry of its own, so that the user's is left alone and finds nothing of a stale build.
 export GST_PLUGIN_PATH := $(PLUGINS)
 export GST_PRESET_PATH := $(PLUGINS)/presets
-export GST_REGISTRY_1_0 := $(CURDIR)/target/gst-registry.bin
-export GST_CANDLE := $(CURDIR)/target/release/gst-candle
+export GST_REGISTRY_1_0 := $(TARGET)/gst-registry.bin
+export GST_CANDLE := $(TARGET)/release/gst-candle
 PREFIX ?= /usr/local
 PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
 # GStreamer looks for presets in this folder alone, wherever the plugins are.
 PRESET_DIR ?= $(shell pkg-config --variable=datadir gstreamer-1.0)/gstreamer-1.0/presets
 
-.PHONY: demo test test-checked build memcheck soak lint deny install docs-elements models bench-peers bench-train bench-denoisers study-anomaly clean
+.PHONY: demo test test-checked test-analytics build memcheck soak lint deny install docs-elements models bench-peers bench-train bench-denoisers study-anomaly clean
 
 ## demo: build, then the test source through denoise, anomaly, classify and overlay; leaves out/
 demo: build
@@ -20,19 +23,23 @@ demo: build
 
 ## test: every test
 test: build
-	cargo test --release --workspace --locked
+	cargo test --release --workspace --locked $(FEATURES)
 
 ## test-checked: the kernels in a build that checks every bound, unsafe accesses included
 test-checked:
 	scripts/setup.sh
 	cargo test --lib --no-default-features --locked -- kernels:: exec::
 
+## test-analytics: clippy and every test once more under GStreamer 1.26, in a Debian 13 that it makes in target/debian13 (as root)
+test-analytics:
+	scripts/debian13.sh make lint test
+
 ## build: the trainer and the plugins, for use from the build folder
 build:
 	scripts/setup.sh
-	cargo build --release --workspace --locked
+	cargo build --release --workspace --locked $(FEATURES)
 	mkdir -p $(PLUGINS)
-	cp -u target/release/libgstcandle.so target/release/libgstcandlepublish.so $(PLUGINS)
+	cp -u $(TARGET)/release/libgstcandle.so $(TARGET)/release/libgstcandlepublish.so $(PLUGINS)
 	install -D -m 644 -t $(PLUGINS)/presets plugins/candle/presets/*.prs
 
 ## memcheck: each element under valgrind, a few small frames (installs valgrind)
@@ -42,14 +49,14 @@ memcheck: build
 
 ## soak: the whole pipeline at full rate with other models every ten seconds; SOAK_MINUTES=60 unless set
 soak: build
-	cargo build --release --workspace --locked --example soak
-	target/release/examples/soak $${SOAK_MINUTES:-60}
+	cargo build --release --workspace --locked $(FEATURES) --example soak
+	$(TARGET)/release/examples/soak $${SOAK_MINUTES:-60}
 
 ## lint: formatting and clippy, with and without features
 lint:
 	scripts/setup.sh
 	cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	cargo clippy --release --workspace --all-targets --locked $(FEATURES) -- -D warnings
 	cargo clippy --release -p gst-candle --no-default-features --all-targets --locked -- -D warnings
 	cargo clippy --release -p gst-candle --no-default-features --features train --all-targets --locked -- -D warnings
 
@@ -60,14 +67,14 @@ deny:
 
 ## install: the trainer to PREFIX/bin, the plugins and presets where GStreamer finds them
 install: build
-	install -D -m 755 target/release/gst-candle $(DESTDIR)$(PREFIX)/bin/gst-candle
-	install -D -m 644 -t $(DESTDIR)$(PLUGIN_DIR) target/release/libgstcandle.so target/release/libgstcandlepublish.so
+	install -D -m 755 $(GST_CANDLE) $(DESTDIR)$(PREFIX)/bin/gst-candle
+	install -D -m 644 -t $(DESTDIR)$(PLUGIN_DIR) $(TARGET)/release/libgstcandle.so $(TARGET)/release/libgstcandlepublish.so
 	install -D -m 644 -t $(DESTDIR)$(PRESET_DIR) plugins/candle/presets/*.prs
 
 ## docs-elements: the pages of docs/elements, from the elements themselves and their source
 docs-elements: build
-	cargo build --release --workspace --locked --example element_docs
-	target/release/examples/element_docs docs/elements
+	cargo build --release --workspace --locked $(FEATURES) --example element_docs
+	$(TARGET)/release/examples/element_docs docs/elements
 
 ## models: train the shipped models again (hours; needs the data that models/README.md names)
 models: build

@@ -3,6 +3,7 @@
 #
 # Debian 12 or later: GStreamer 1.22 or later with its development files, and Rust 1.92 or later (by rustup).
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 rust_needed=1.92
 
@@ -14,16 +15,17 @@ packages=(
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
     mosquitto mosquitto-clients
 )
-missing=()
-for package in "${packages[@]}"; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
+# Installs those of the packages named that are missing.
+install() {
+    local package missing=() as_root=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
     if ! command -v apt-get >/dev/null; then
         echo "setup: this system has no apt-get; install by hand what matches: ${missing[*]}" >&2
         exit 1
     fi
-    as_root=()
     if [ "$(id -u)" -ne 0 ]; then
         command -v sudo >/dev/null || { echo "setup: run as root, or install: ${missing[*]}" >&2; exit 1; }
         as_root=(sudo)
@@ -31,7 +33,11 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "setup: installing ${missing[*]}"
     "${as_root[@]}" apt-get update -q
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
-fi
+}
+
+install "${packages[@]}"
+# With the analytics metas come applications that read them, which the tests run.
+[ -z "$(scripts/features.sh)" ] || install python3-gst-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
 
 export PATH="$HOME/.cargo/bin:$PATH"
 rust_found=$(rustc --version 2>/dev/null | awk '{print $2}' || true)

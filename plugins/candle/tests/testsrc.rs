@@ -276,9 +276,11 @@ fn a_live_source_hands_frames_over_when_they_are_complete() {
 #[test]
 fn a_live_source_waits_out_a_pause() {
     let line = Line::playing("candletestsrc is-live=true ! video/x-raw,width=16,height=16,framerate=50/1");
-    line.pull().unwrap();
-    line.pipeline.set_state(gst::State::Paused).unwrap();
-    line.pipeline.set_state(gst::State::Playing).unwrap();
+    for _ in 0..20 {
+        line.pull().unwrap();
+        line.pipeline.set_state(gst::State::Paused).unwrap();
+        line.pipeline.set_state(gst::State::Playing).unwrap();
+    }
     (0..5).for_each(|_| drop(line.pull().unwrap()));
     // Stops at once, also while it waits for the end of a frame.
     drop(Line::playing(

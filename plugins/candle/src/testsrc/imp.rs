@@ -49,6 +49,14 @@ impl Wait {
     fn allow(&mut self) {
         self.is_stopped = false;
     }
+
+    /// Whether to wait now; if so, `stop` ends it.
+    fn begin(&mut self, clock_id: &gst::SingleShotClockId) -> bool {
+        if !self.is_stopped {
+            self.clock_id = Some(clock_id.clone());
+        }
+        !self.is_stopped
+    }
 }
 
 /// An inspection line to try things out without a camera: parts on a belt, some with a scratch, a spot or a chip, and the noise of a sensor.
@@ -315,27 +323,25 @@ impl CandleTestSrc {
             .leave(obj.upcast_ref(), *CAT, running_time, || self.meter.to_structure());
     }
 
-    /// Sleeps until `running_time` by the pipeline's clock.
+    /// Sleeps until `running_time` by the pipeline's clock, or until a pause in between is over.
     fn wait_until(&self, running_time: gst::ClockTime) -> Result<(), gst::FlowError> {
         let obj = self.obj();
         let (Some(clock), Some(base_time)) = (obj.clock(), obj.base_time()) else {
             return Ok(());
         };
         let clock_id = clock.new_single_shot_id(base_time + running_time);
-        {
-            let mut wait = lock(&self.wait);
-            if wait.is_stopped {
-                return Err(gst::FlowError::Flushing);
+        if lock(&self.wait).begin(&clock_id) {
+            let waited = clock_id.wait().0;
+            lock(&self.wait).clock_id = None;
+            if waited != Err(gst::ClockError::Unscheduled) {
+                return Ok(());
             }
-            wait.clock_id = Some(clock_id.clone());
         }
-        let waited = clock_id.wait().0;
-        lock(&self.wait).clock_id = None;
-        if waited == Err(gst::ClockError::Unscheduled) {
-            Err(gst::FlowError::Flushing)
-        } else {
-            Ok(())
-        }
+        // The frame is given up only for a flush or the end. Over a pause it is kept: whoever gives it up is paused, and in GStreamer 1.26
+        // that may come after the start by which the next state change means to go on.
+        obj.wait_playing()?;
+        lock(&self.wait).allow();
+        Ok(())
     }
 
     /// Draws the frame, and says what is true of it.

@@ -41,7 +41,7 @@ fn read(elements: &str) -> [u32; 5] {
 
     let plugins = plugins(folder.path());
     let launch = format!(
-        "candletestsrc num-buffers=40 seed=1 frames-per-part=10 defect-rate=0.35 ! \
+        "candletestsrc num-buffers=14 seed=1 frames-per-part=5 defect-rate=0.5 ! \
          video/x-raw,format=RGB,width=480,height=360,framerate=15/1 ! {elements} ! appsink name=out sync=false"
     );
     let read = |program: &[&Path]| {
@@ -71,8 +71,8 @@ fn score_regions_and_their_labels_are_what_the_messages_say() {
         shipped("anomaly-testsrc"),
         shipped("classify-testsrc")
     ));
-    assert_eq!((frames, messages), (40, 80));
-    assert!(anomalous > 2 && anomalous < 38, "{anomalous} of 40 frames");
+    assert_eq!((frames, messages), (14, 28));
+    assert!(anomalous > 2 && anomalous < 12, "{anomalous} of 14 frames");
     assert!(
         regions >= anomalous && labels == regions,
         "{regions} regions, {labels} labels"
@@ -85,5 +85,5 @@ fn the_frames_labels_are_what_the_messages_say() {
         "candleclassify model-file={} post-messages=all",
         shipped("classify-testsrc")
     ));
-    assert_eq!([frames, messages, anomalous, regions, labels], [40, 40, 0, 0, 40]);
+    assert_eq!([frames, messages, anomalous, regions, labels], [14, 14, 0, 0, 14]);
 }

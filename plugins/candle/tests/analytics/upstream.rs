@@ -11,7 +11,7 @@ const TITLE: [i32; 4] = [0, 3, 100, 14];
 fn inspected(elements: &str) -> Vec<gst::Sample> {
     let [width, height] = SIZE;
     Line::all(&format!(
-        "candletestsrc num-buffers=30 seed=1 frames-per-part=10 defect-rate=0.35 ! \
+        "candletestsrc num-buffers=14 seed=1 frames-per-part=5 defect-rate=0.5 ! \
          video/x-raw,format=RGB,width={width},height={height},framerate=15/1 ! {elements}"
     ))
 }
@@ -42,7 +42,7 @@ impl Drawn {
         let drawn = inspected(&format!(
             "{elements} ! objectdetectionoverlay ! videoconvert ! video/x-raw,format=RGB"
         ));
-        assert_eq!((plain.len(), drawn.len()), (30, 30));
+        assert_eq!((plain.len(), drawn.len()), (14, 14));
         let compare = |(plain, drawn): (&gst::Sample, &gst::Sample)| {
             let objects = objects(plain.buffer().unwrap());
             let (plain, drawn) = (values(plain), values(drawn));
@@ -112,7 +112,7 @@ fn the_overlay_draws_regions_and_labels() {
             assert_eq!(inside, 0.0, "frame {index}: nothing to draw");
         }
     }
-    assert!(regions > 5, "{regions} regions");
+    assert!(regions >= 3, "{regions} regions");
     let title = |verdict: &str| {
         let frame = frames.iter().find(|frame| frame.objects[0].label == verdict);
         frame.expect("some are").part(TITLE)

@@ -394,17 +394,22 @@ mod tests {
 
     #[test]
     fn hot_places_apart_are_drawn_once_each() {
-        // Columns 0, 2 and 4 are hot. Where a colour is laid on twice, it is stronger than on the frame's first column.
-        let map = HeatMap::new(&[255, 0, 255, 0, 255], [5, 1], [0.0, 0.0, 55.0, 4.0]).unwrap();
+        // Three codes hot, three cold, and so on, of four columns each. Where a colour is laid on twice, it is stronger than on the frame's first
+        // column.
+        let codes: [u8; 15] = std::array::from_fn(|i| if i / 3 % 2 == 0 { 255 } else { 0 });
+        let map = HeatMap::new(&codes, [15, 1], [0.0, 0.0, 60.0, 4.0]).unwrap();
         for format in PixelFormat::ALL {
-            let row = format.plane_size(0, 55, 4)[0];
-            let found = &drawn(format, &map, [55, 4], 0.7)[0];
-            let alone = drawn(format, &map, [4, 4], 0.7)[0][..row / 55].to_vec();
-            for x in [0, 27, 54] {
-                assert_eq!(found[x * row / 55..][..row / 55], alone, "{format:?} {x}");
+            let row = format.plane_size(0, 60, 4)[0];
+            let found = &drawn(format, &map, [60, 4], 0.7)[0];
+            let alone = found[..row / 60].to_vec();
+            for x in [30, 59] {
+                assert_eq!(found[x * row / 60..][..row / 60], alone, "{format:?} {x}");
             }
-            let is_drawn = |x: usize| found[x * row / 55..][..row / 55].iter().any(|&byte| byte != 100);
-            assert!(is_drawn(10) && !is_drawn(15) && !is_drawn(38), "{format:?}");
+            let is_drawn = |x: usize| found[x * row / 60..][..row / 60].iter().any(|&byte| byte != 100);
+            assert!(
+                is_drawn(0) && is_drawn(10) && !is_drawn(18) && !is_drawn(42),
+                "{format:?}"
+            );
         }
     }
 }

@@ -115,13 +115,14 @@ impl Layout {
 
         let bar_height = (sizes.text / 8 + 1 + sizes.text + sizes.text / 3 + sizes.frame) as i64;
         let bar = Rect::new([0, height - bar_height, width, bar_height]);
-        let bar = Some(bar).filter(|_| layers.contains(Layers::LABEL) && 3 * bar_height <= height);
+        let has_label = layers.contains(Layers::LABEL);
+        let bar = Some(bar).filter(|_| has_label && 3 * bar_height <= height);
         let bottom = bar.map_or(height, |bar| bar.y);
 
         let badge = [margin, margin, width - 2 * margin, Sizes::plate(sizes.text) as i64];
         let badge = Some(Rect::new(badge)).filter(|badge| {
             let fits = 2 * badge.bottom() <= bottom && badge.width >= 4 * sizes.text as i64;
-            layers.contains(Layers::FRAME) && fits
+            layers.contains(Layers::FRAME) && fits && (bar.is_some() || !has_label)
         });
 
         // From the badge to the bar.

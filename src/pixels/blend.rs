@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::formats::Component;
 use super::mix::{Codes, Mix, Mixer, dot, parts};
 use super::{FrameMut, PixelFormat};
+use crate::kernels::simd::{Vector, Work, run_best};
 
 /// A picture to lay over a frame, rows one after the other. A pixel is `0xAARRGGBB`, red, green and blue multiplied by alpha, which
 /// is also what Cairo calls ARGB32.
@@ -127,7 +128,7 @@ fn mix_run(line: &mut [u8], at: Component, columns: Range<usize>, mix: Mix, wide
     }
     let bytes = &mut line[columns.start * at.step..(columns.end - 1) * at.step + at.offset + if wide { 2 } else { 1 }];
     match at.step {
-        1 => bytes.iter_mut().for_each(|byte| *byte = mix.on8(*byte)),
+        1 => run_best(MixRun { bytes, mix }),
         _ if wide => bytes
             .as_chunks_mut()
             .0
@@ -137,6 +138,23 @@ fn mix_run(line: &mut [u8], at: Component, columns: Range<usize>, mix: Mix, wide
             for byte in bytes.iter_mut().skip(at.offset).step_by(step) {
                 *byte = mix.on8(*byte);
             }
+        }
+    }
+}
+
+/// [`mix_run`] of bytes side by side.
+struct MixRun<'a> {
+    bytes: &'a mut [u8],
+    mix: Mix,
+}
+
+impl Work for MixRun<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        for byte in self.bytes {
+            *byte = self.mix.on8(*byte);
         }
     }
 }
@@ -224,7 +242,7 @@ fn blend_packed(frame: &mut FrameMut<'_>, cut: &Cut<'_>, packed: Packed) {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn blend_pixel(pixel: &mut [u8], [red, green, blue, alpha]: [i32; 4], packed: Packed) {
     let rest = 255 - alpha;
     let under = packed.alpha.map_or(255, |offset| i32::from(pixel[offset]));

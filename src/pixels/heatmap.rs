@@ -7,6 +7,7 @@ use super::colormap::ColorMap;
 use super::formats::Component;
 use super::mix::{Mix, Mixer, parts};
 use super::{FrameMut, PixelFormat};
+use crate::kernels::simd::{Vector, Work, run_best};
 
 /// Where the colours begin to show and where they are as opaque as they get, as shares of the largest code; the threshold is at 0.5.
 const SHOWS: [f32; 2] = [0.3, 0.6];
@@ -67,7 +68,7 @@ impl<'a> HeatMap<'a> {
     fn hot(&self, least: u8) -> Vec<Range<usize>> {
         let columns = |row: &[u8]| {
             // Most rows are cold, and the highest code of a row is found faster than the place of one.
-            if row.iter().fold(0, |most, &code| most.max(code)) < least {
+            if run_best(Highest(row)) < least {
                 return 0..0;
             }
             let is_hot = |code: &u8| *code >= least;
@@ -75,6 +76,18 @@ impl<'a> HeatMap<'a> {
             first..row.iter().rposition(is_hot).map_or(first, |last| last + 1)
         };
         (0..self.size[1]).map(|y| columns(self.row(y))).collect()
+    }
+}
+
+/// The highest of some codes.
+struct Highest<'a>(&'a [u8]);
+
+impl Work for Highest<'_> {
+    type Output = u8;
+
+    #[inline(always)]
+    fn run<V: Vector>(self) -> u8 {
+        self.0.iter().fold(0, |most, &code| most.max(code))
     }
 }
 
@@ -124,6 +137,19 @@ impl Axis {
         ((self.first + index as f64 * self.step - 0.5) * Self::ONE) as i64
     }
 
+    /// The code in whose middle value `index` lies, if it is one.
+    fn whole(&self, index: usize) -> Option<usize> {
+        let at = self.at(index);
+        let code = usize::try_from(at >> 32).ok().filter(|&code| code < self.codes)?;
+        (at as u32 == 0).then_some(code)
+    }
+
+    /// How many values the codes lie after the beginning, if there is a value for each.
+    fn whole_shift(&self) -> Option<i64> {
+        let first = self.at(0);
+        (self.step == 1.0 && first as u32 == 0).then_some(-(first >> 32))
+    }
+
     const ONE: f64 = (1u64 << 32) as f64;
 }
 
@@ -159,7 +185,12 @@ impl<'a> Enlarged<'a> {
     /// Calls `paint` with a row, the first of some columns and their codes, for all that may be hot, no value twice.
     fn each(mut self, mut paint: impl FnMut(usize, usize, &[u8])) {
         let least = (u16::from(self.least) << 8) - 128;
+        let shift = self.axes[0].whole_shift();
         for y in self.rows.clone() {
+            if let (Some(shift), Some(row)) = (shift, self.axes[1].whole(y)) {
+                self.each_as_it_is(y, row, shift, &mut paint);
+                continue;
+            }
             let columns = self.turn_to(y);
             let line = &self.line[..columns.end];
             let mut from = columns.start;
@@ -173,6 +204,23 @@ impl<'a> Enlarged<'a> {
                     enlarge(&self.line, &self.axes[0], reach.start, codes);
                     paint(y, reach.start, codes);
                 }
+            }
+        }
+    }
+
+    /// [`Self::each`] of row `y`, which is row `row` of the map as it is, moved by `shift` columns.
+    fn each_as_it_is(&self, y: usize, row: usize, shift: i64, paint: &mut impl FnMut(usize, usize, &[u8])) {
+        let (codes, columns) = (self.map.row(row), self.hot[row].clone());
+        let inside = |column: usize| (column as i64 + shift).clamp(0, self.axes[0].values as i64);
+        let mut from = columns.start;
+        while let Some(first) = codes[from..columns.end].iter().position(|&code| code >= self.least) {
+            let first = from + first;
+            let length = codes[first..columns.end].iter().position(|&code| code < self.least);
+            from = length.map_or(columns.end, |length| first + length);
+            let [begin, end] = [inside(first), inside(from)];
+            if begin < end {
+                let cut = |value: i64| (value - shift) as usize;
+                paint(y, begin as usize, &codes[cut(begin)..cut(end)]);
             }
         }
     }
@@ -277,8 +325,30 @@ fn mix_codes(row: &mut [u8], at: Component, codes: &[u8], table: &[Mix; 256], wi
         }
         return;
     }
+    if at.step == 1 {
+        let row = &mut row[at.offset..];
+        return run_best(MixRow { row, codes, table });
+    }
     for (value, &code) in row[at.offset..].iter_mut().step_by(at.step).zip(codes) {
         *value = table[usize::from(code)].on8(*value);
+    }
+}
+
+/// [`mix_codes`] of a plane of bytes.
+struct MixRow<'a> {
+    row: &'a mut [u8],
+    codes: &'a [u8],
+    table: &'a [Mix; 256],
+}
+
+impl Work for MixRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        for (value, &code) in self.row.iter_mut().zip(self.codes) {
+            *value = self.table[usize::from(code)].on8(*value);
+        }
     }
 }
 
@@ -388,6 +458,28 @@ mod tests {
                 let mut frame = FrameMut::new(format, 7, 5, lent, strides, Colorimetry::default()).unwrap();
                 frame.fill(0, 0, 7, 5, HeatColors::new(0.6).color(code));
                 assert_eq!(found, expected, "{format:?} {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_of_the_frames_own_fineness_is_drawn_code_by_code() {
+        let codes: Vec<u8> = (0..40 * 30)
+            .map(|i: u32| (i.wrapping_mul(2654435761) >> 24) as u8)
+            .collect();
+        for [left, top] in [[0, 0], [3, 2], [-5, -7], [20, 25]] {
+            let map = HeatMap::new(&codes, [40, 30], [left as f64, top as f64, 40.0, 30.0]).unwrap();
+            let found = &drawn(PixelFormat::Gray8, &map, [50, 41], 0.7)[0];
+            for (i, &value) in found.iter().enumerate() {
+                let [x, y] = [(i % 50) as i32 - left, (i / 50) as i32 - top];
+                let inside = (0..40).contains(&x) && (0..30).contains(&y);
+                let code = if inside { codes[(y * 40 + x) as usize] } else { 0 };
+                let alone = HeatMap::new(std::slice::from_ref(&code), [1, 1], [0.0, 0.0, 1.0, 1.0]).unwrap();
+                assert_eq!(
+                    value,
+                    drawn(PixelFormat::Gray8, &alone, [1, 1], 0.7)[0][0],
+                    "{left},{top}: {i}"
+                );
             }
         }
     }

@@ -74,6 +74,9 @@ impl Mix {
 
     /// The same where the colour covers only the share `part` of `whole` of what a code stands for.
     pub fn over(self, part: usize, whole: usize) -> Self {
+        if part == whole {
+            return self;
+        }
         let share = |value: u32| (u64::from(value) * part as u64 / whole as u64) as u32;
         Self {
             keep: Self::ONE - share(Self::ONE - self.keep),
@@ -82,7 +85,7 @@ impl Mix {
     }
 
     /// On a code of 8 bits.
-    #[inline]
+    #[inline(always)]
     pub fn on8(self, code: u8) -> u8 {
         ((u32::from(code) * self.keep + self.add + Self::ONE / 2) >> 16).min(255) as u8
     }

@@ -180,7 +180,7 @@ fn padded_rows_and_planes_give_the_same_result_and_frame() {
 }
 
 #[test]
-fn a_discontinuity_forgets_the_time_before_and_keeps_the_model() {
+fn decisions_go_on_where_frames_are_left_out() {
     init();
     let caps = "format=GRAY8,width=24,height=16";
     let info = info_of(caps);
@@ -203,8 +203,24 @@ fn a_discontinuity_forgets_the_time_before_and_keeps_the_model() {
             let output = harness.push_and_pull(flagged(grey(&info, second, 1), flag)).unwrap();
             let result = result(&output, kind(element)).unwrap();
             let bright = result.get("state") == Ok(true) || result.get("label") == Ok("bright");
-            assert_eq!(bright, flag.is_empty(), "{element} {properties} {flag:?}: {result}");
+            assert!(bright, "{element} {properties} {flag:?}: {result}");
         }
+    }
+}
+
+#[test]
+fn the_interval_holds_where_frames_are_left_out_all_the_time() {
+    init();
+    for (name, model) in elements() {
+        let caps = "format=GRAY8,width=16,height=8";
+        let (mut harness, _) = harness(name, &model, "inference-interval=3", caps);
+        for index in 0..9 {
+            let frame = flagged(grey(&info_of(caps), 100, index), gst::BufferFlags::DISCONT);
+            let output = harness.push_and_pull(frame).unwrap();
+            let stale = result(&output, kind(name)).unwrap().get::<bool>("stale");
+            assert_eq!(stale, Ok(index % 3 != 0), "{name}: frame {index}");
+        }
+        assert_eq!(counts(&element(&harness)), [9, 3, 6, 0], "{name}");
     }
 }
 

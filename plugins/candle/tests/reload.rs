@@ -205,6 +205,15 @@ fn a_model_that_fails_on_a_frame_does_not_take_over() {
     );
 }
 
+/// Whether the bus tells, after all else that it has told by now, that a model is loaded.
+fn loaded(bus: &gst::Bus) -> bool {
+    let is_complete = |message: gst::Message| match message.view() {
+        gst::MessageView::Progress(progress) => progress.get().0 == gst::ProgressType::Complete,
+        _ => false,
+    };
+    std::iter::from_fn(|| bus.pop()).any(is_complete)
+}
+
 #[test]
 fn caps_that_change_before_it_takes_over_do_not_disturb() {
     init();
@@ -215,10 +224,13 @@ fn caps_that_change_before_it_takes_over_do_not_disturb() {
         let mut index = 0;
         push_until(&mut harness, &bus, name, &mut index);
         element(&harness).set_property("model-file", copy.path().to_str().unwrap());
-        std::thread::sleep(Duration::from_millis(100));
-        // Loaded by now; these frames have it tried.
-        push_until(&mut harness, &bus, name, &mut index);
-        std::thread::sleep(Duration::from_millis(100));
+        while !loaded(&bus) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // This frame has it tried, and no other comes before the caps change.
+        harness.push(grey(&info_of(CAPS), 200, index)).unwrap();
+        harness.pull().unwrap();
+        index += 1;
         let caps = "format=RGB,width=23,height=9";
         harness.set_src_caps(caps_of(caps));
         let reloaded = push_of_until(&info_of(caps), &mut harness, &bus, "model-reloaded", &mut index);
@@ -265,11 +277,14 @@ fn a_load_is_told_as_it_goes_on_and_ends_with_the_element() {
     push_until(&mut harness, &bus, "candleclassify", &mut index);
     assert!(progress(&bus).is_empty(), "a load of moments is not told");
     element.set_property("model-file", other.path().to_str().unwrap());
-    while bus.peek().is_none() {
+    let begun = Instant::now();
+    let mut told = Vec::new();
+    while !told.contains(&gst::ProgressType::Complete) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{told:?}");
         std::thread::sleep(Duration::from_millis(5));
+        told.extend(progress(&bus));
     }
-    std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(progress(&bus), [gst::ProgressType::Start, gst::ProgressType::Complete]);
+    assert_eq!(told, [gst::ProgressType::Start, gst::ProgressType::Complete]);
 
     // In READY what was asked for is what the next start loads; nothing of it is told afterwards.
     for _ in 0..20 {

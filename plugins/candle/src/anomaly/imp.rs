@@ -52,12 +52,6 @@ struct State {
 impl State {
     fn reset(&mut self) {
         self.alarm.reset();
-        self.interrupt();
-    }
-
-    /// Frames are missing before the one that comes. The alarm goes by the frames there are and by their times: where a live source or a leaky
-    /// queue leaves some out again and again, it would never start otherwise.
-    fn interrupt(&mut self) {
         self.pacer = Pacer::default();
         self.inspector.reset();
         self.last = None;
@@ -98,12 +92,13 @@ impl CandleAnomaly {
         let obj = self.obj();
         self.reload
             .renew(obj.upcast_ref(), frame, &info, settings, |inspector, file| {
-                state.inspector = inspector;
+                let before = std::mem::replace(&mut state.inspector, inspector);
                 state.reset();
                 state.drift.reset();
                 state.rate = None;
                 lock(&self.settings).common.model_file = Some(file);
                 self.live.work_changes();
+                before
             });
     }
 
@@ -120,7 +115,9 @@ impl CandleAnomaly {
             .clone()
             .ok_or_else(|| gst::error_msg!(gst::CoreError::Negotiation, ("No caps yet")))?;
         if buffer.flags().contains(gst::BufferFlags::DISCONT) {
-            state.interrupt();
+            // Frames are missing before this one. All but a network that sees several goes by the frames there are and by their times: where a
+            // live source or a leaky queue leaves some out again and again, no alarm would ever start otherwise.
+            state.inspector.reset();
         }
         let pace = state.pacer.decide(
             self.obj().upcast_ref(),

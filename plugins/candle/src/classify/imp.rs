@@ -77,10 +77,11 @@ impl CandleClassify {
         let obj = self.obj();
         self.reload
             .renew(obj.upcast_ref(), frame, &info, settings, |namer, file| {
-                state.namer = namer;
+                let before = std::mem::replace(&mut state.namer, namer);
                 state.reset();
                 lock(&self.settings).common.model_file = Some(file);
                 self.live.work_changes();
+                before
             });
     }
 
@@ -92,9 +93,6 @@ impl CandleClassify {
         times: Times,
         buffer: &mut gst::BufferRef,
     ) -> Result<Option<Told>, gst::ErrorMessage> {
-        if buffer.flags().contains(gst::BufferFlags::DISCONT) {
-            state.reset();
-        }
         let pace = state.pacer.decide(
             self.obj().upcast_ref(),
             &self.live,

@@ -6,6 +6,10 @@
 //! | `candleclassify` | the label, or a region's | those of `classify`, without `stale`; `state-changed` |
 //! | `candledenoise` | the noise level, by a quarter and 1 at least | those of `denoise`, without `stale` |
 //!
+//! Others come when what they tell happens: `model-reloaded` (`model-file`) and `model-rejected` (`model-file`, `reason`) of an element that was given
+//! another model; `candle-stats`, every `stats-interval`, with what the property `stats` holds; `candlesnapshot` (`path`, `kind`, `event`, and what was
+//! found) when a picture or clip is complete; `candlepublish` (`connected`, `broker`, `queued`, `reason`) when a broker goes or comes.
+//!
 //! The times are `timestamp` (of the buffer), `stream-time`, `running-time` and `duration` (guint64, nanoseconds); those unknown are left out.
 //! `state-changed` (gboolean) is whether the alarm or a label is another than before. No field is text to be parsed.
 

@@ -61,6 +61,8 @@ enum Stage<W> {
 enum Job<W: Worker> {
     Load(u64, Settings),
     Try(u64, Held<W>, Stamp, Sample<W::Settings>),
+    /// What a model has in memory is given back where no frame waits for it.
+    Drop(Held<W>),
 }
 
 /// A frame of the stream, and how the element is set.
@@ -165,10 +167,12 @@ impl<W: Worker> Reload<W> {
         if let Err(error) = std::thread::Builder::new().name("candle-load".into()).spawn(work) {
             let mut next = lock(&self.0);
             next.busy = false;
-            let (job, path) = (next.job.take(), next.asked.take().unwrap_or_default());
+            let (job, asked) = (next.job.take(), next.asked.take());
             drop(next);
             drop(job);
-            reject(element, &path, &format!("{path}: no thread to load it in: {error}"));
+            if let Some(path) = asked {
+                reject(element, &path, &format!("{path}: no thread to load it in: {error}"));
+            }
         }
     }
 
@@ -184,6 +188,7 @@ impl<W: Worker> Reload<W> {
             match job {
                 Job::Load(number, settings) => self.load(number, element, &settings),
                 Job::Try(number, worker, stamp, sample) => self.try_on(number, element, worker, stamp, &sample),
+                Job::Drop(worker) => drop(worker),
             }
         }
     }
@@ -259,14 +264,14 @@ impl<W: Worker> Reload<W> {
     }
 
     /// Between two frames: has a model that was loaded meanwhile tried on a copy of `frame` in the background; hands one that was tried on such
-    /// a frame, and its file, to `take_over`, and tells it.
+    /// a frame, and its file, to `take_over`, which gives the one before, and tells it.
     pub fn renew(
         &self,
         element: &gst_base::BaseTransform,
         frame: &gst::BufferRef,
         info: &VideoInfo,
         settings: &W::Settings,
-        take_over: impl FnOnce(Held<W>, String),
+        take_over: impl FnOnce(Held<W>, String) -> Held<W>,
     ) {
         let mut next = lock(&self.0);
         let (worker, stamp) = match mem::replace(&mut next.stage, Stage::None) {
@@ -276,16 +281,21 @@ impl<W: Worker> Reload<W> {
             }
             Stage::Ready(worker, stamp, _) | Stage::Loaded(worker, stamp) => (worker, stamp),
         };
+        let number = next.number;
+        drop(next);
         // A gap's buffer stands for nothing.
         let copy = (!frame.flags().contains(gst::BufferFlags::GAP)).then(|| frame.copy_deep());
+        let mut next = lock(&self.0);
+        if next.number != number {
+            return;
+        }
         let Some(Ok(frame)) = copy else {
             next.stage = Stage::Loaded(worker, stamp);
             return;
         };
         let (info, settings) = (info.clone(), settings.clone());
         let sample = Sample { frame, info, settings };
-        let job = Job::Try(next.number, worker, stamp, sample);
-        self.give(next, element, job);
+        self.give(next, element, Job::Try(number, worker, stamp, sample));
     }
 
     fn swap(
@@ -294,7 +304,7 @@ impl<W: Worker> Reload<W> {
         element: &gst_base::BaseTransform,
         worker: Held<W>,
         stamp: Stamp,
-        take_over: impl FnOnce(Held<W>, String),
+        take_over: impl FnOnce(Held<W>, String) -> Held<W>,
     ) {
         let path = next.asked.take().unwrap_or_default();
         next.known = stamp;
@@ -302,7 +312,11 @@ impl<W: Worker> Reload<W> {
             running.model_file = Some(path.clone());
         }
         drop(next);
-        take_over(worker, path.clone());
+        let before = take_over(worker, path.clone());
+        let next = lock(&self.0);
+        if next.job.is_none() {
+            self.give(next, element, Job::Drop(before));
+        }
         element.notify("model-file");
         let reloaded = gst::Structure::builder("model-reloaded").field("model-file", path);
         post(element, reloaded.build());

@@ -120,10 +120,11 @@ impl CandleDenoise {
         let obj = self.obj();
         self.reload
             .renew(obj.upcast_ref(), frame, &info, settings, |denoiser, file| {
-                state.denoiser = denoiser;
+                let before = std::mem::replace(&mut state.denoiser, denoiser);
                 state.reset();
                 lock(&self.settings).common.model_file = Some(file);
                 self.live.work_changes();
+                before
             });
     }
 
@@ -137,7 +138,7 @@ impl CandleDenoise {
         output: &mut gst::BufferRef,
     ) -> Result<Option<Told>, gst::ErrorMessage> {
         if input.flags().contains(gst::BufferFlags::DISCONT) {
-            state.reset();
+            state.denoiser.reset();
         }
         let pace = if settings.strength == 0.0 {
             // What is remembered grows old meanwhile.

@@ -26,7 +26,7 @@ const FAINT: [f32; 3] = [0.78; 3];
 pub const PLATE: f32 = 0.65;
 
 /// More tags on a frame than this are left out: nobody reads them.
-const MOST_TAGS: usize = 32;
+const MOST_TAGS: usize = 12;
 
 /// What the drawing keeps from frame to frame so as not to make it again.
 #[derive(Default)]

@@ -21,7 +21,7 @@ esac
 
 # -e: Ctrl-C completes the clip at hand.
 exec gst-launch-1.0 -qe "${source[@]}" ! videoconvert \
-    ! candleanomaly "model-file=$2" hold-duration=1000000000 max-lag=$max_lag \
+    ! queue ! candleanomaly "model-file=$2" hold-duration=1000000000 max-lag=$max_lag ! queue \
     ! candleoverlay \
     ! candlesnapshot "location=$3" on=alarm-begin clip-before=3000000000 clip-after=5000000000 max-files=1000 max-size=2000000000 \
     ! fakesink sync=true

@@ -30,12 +30,14 @@ declare -A runs=(
     [predict]="candletestsrc num-buffers=6 ! video/x-raw,width=48,height=32,format=I420 ! $predict inference-interval=2 ! fakesink"
     [classify]="$source,format=BGRx ! $classify regions=metas smoothing=0.5 ! fakesink"
     [overlay]="$source,format=RGBA ! $anomaly threshold=0 ! $classify ! candleoverlay show-truth=true ! fakesink"
-    [publish]="$source,format=RGB ! $denoise ! $anomaly threshold=0 ! candlepublish mode=all location=$work/events.jsonl ! fakesink"
+    [publish]="$source,format=RGB ! $denoise ! $anomaly threshold=0 ! candlepublish post-messages=all location=$work/events.jsonl ! fakesink"
+    [snapshot]="$source,format=RGB ! $anomaly threshold=0 ! candlesnapshot location=$work/flagged on=anomalous clip-before=1000000000 \
+        clip-encoder=jpegenc ! fakesink"
     [missing]="$source ! candledenoise model-file=$work/missing.safetensors ! fakesink"
     [reload]="candletestsrc is-live=true ! video/x-raw,width=48,height=32,format=RGB,framerate=5/1 \
         ! candleclassify model-file=$work/watched.safetensors watch-model=true name=watched ! fakesink"
 )
-order=(source denoise remember anomaly predict classify overlay publish missing reload)
+order=(source denoise remember anomaly predict classify overlay publish snapshot missing reload)
 [ $# -eq 0 ] || order=("$@")
 
 # Waits until the run has said something so many times; 5 minutes, because the machine may be busy.

@@ -27,13 +27,22 @@ fn alive(said: &str) -> Vec<&str> {
 /// Asked while the pipeline plays, the tracer names what there is: it is there, and read as it should be.
 #[test]
 fn the_tracer_tells_of_what_is_alive() {
+    let folder = Folder::new();
     let line = "candletestsrc is-live=true num-buffers=1000 ! fakesink";
-    let mut command = program("bash", &["-c"]);
-    command
-        .arg(format!(
-            "gst-launch-1.0 -q {line} & sleep 1; kill -USR1 $!; sleep 1; kill -INT $!; wait $!"
-        ))
-        .env("GST_LEAKS_TRACER_SIG", "1");
+    // The trace says when it has been asked, and is what the test reads in the end.
+    let script = r#"
+        await() { until grep -q "$1" "$2" 2>/dev/null; do sleep 0.1; done; }
+        gst-launch-1.0 -m $1 >"$0/said" 2>"$0/trace" &
+        await 'new-state=(GstState)playing' "$0/said"
+        kill -USR1 $!
+        await 'object-alive, .*candletestsrc0' "$0/trace"
+        kill -INT $!
+        wait $!
+        code=$?
+        cat "$0/trace" >&2
+        exit $code"#;
+    let mut command = program("bash", &["-c", script, &folder.text(""), line]);
+    command.env("GST_LEAKS_TRACER_SIG", "1");
     let said = traced(command);
     assert!(
         alive(&said).iter().any(|object| object.contains("candletestsrc0")),
@@ -54,12 +63,23 @@ fn nothing_is_left_of_a_pipeline_that_has_ended() {
         "candleclassify regions=metas post-messages=all model-file={}",
         model("classify")
     );
-    let publish = format!("candlepublish mode=all location={}", folder.text("events.jsonl"));
+    let publish = format!(
+        "candlepublish post-messages=all location={}",
+        folder.text("events.jsonl")
+    );
+    let snapshot = format!(
+        "candleanomaly threshold=0 model-file={} ! candlesnapshot location={} on=anomalous clip-after=1000000000",
+        model("anomaly"),
+        folder.text("flagged")
+    );
     let all = format!("{denoise} ! {anomaly} ! {classify} ! candleoverlay show-truth=true ! {publish}");
-    for elements in [&denoise, &anomaly, &heatmap, &classify, &publish, &all] {
+    for elements in [&denoise, &anomaly, &heatmap, &classify, &publish, &snapshot, &all] {
         let mut command = program("gst-launch-1.0", &["-q"]);
         command.args(format!("{source} ! {elements} ! fakesink").split_whitespace());
         let said = traced(command);
         assert_eq!(alive(&said), Vec::<&str>::new(), "{elements}");
     }
+    let flagged = std::fs::read_dir(folder.text("flagged")).unwrap().flatten();
+    let clips = flagged.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "mkv"));
+    assert_eq!(clips.count(), 1);
 }

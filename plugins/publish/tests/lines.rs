@@ -75,6 +75,7 @@ fn changes_are_written_at_once_and_every_buffer_passes() {
 fn all_writes_each_result_with_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("events.jsonl");
+    // By its old name.
     let mut harness = harness(&format!("mode=all camera=\"line 1\" location={}", file.display()));
     for index in 0..3 {
         harness.push_and_pull(buffer(index, Some(true), None)).unwrap();
@@ -130,7 +131,7 @@ fn an_interval_tells_changes_and_one_result_each_interval() {
 fn files_are_put_aside_and_no_line_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("events.jsonl");
-    let properties = "mode=all max-size-bytes=2000 max-files=3";
+    let properties = "post-messages=all max-size-bytes=2000 max-files=3";
     let mut harness = harness(&format!("{properties} location={}", file.display()));
     for index in 0..100 {
         harness.push_and_pull(buffer(index, Some(true), None)).unwrap();
@@ -165,7 +166,7 @@ fn files_are_put_aside_and_no_line_is_lost() {
 /// A pipeline that takes buffers and their caps from here, writes every result to `file`, and ends.
 fn stream(frames: &[(gst::Caps, gst::Buffer)], file: &Path) -> Vec<gst::Buffer> {
     let pipeline = gst::parse::launch(&format!(
-        "appsrc name=in format=time ! candlepublish mode=all location={} ! appsink name=out sync=false",
+        "appsrc name=in format=time ! candlepublish post-messages=all location={} ! appsink name=out sync=false",
         file.display()
     ));
     let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
@@ -252,7 +253,7 @@ fn a_file_that_cannot_be_opened_is_named() {
 
 #[test]
 fn a_full_disk_is_one_warning_that_names_the_file_and_frames_go_on() {
-    let mut harness = harness("mode=all location=/dev/full");
+    let mut harness = harness("post-messages=all location=/dev/full");
     let element = element(&harness);
     let bus = gst::Bus::new();
     element.set_bus(Some(&bus));
@@ -286,7 +287,7 @@ fn a_reader_that_hangs_holds_up_neither_frames_nor_the_end() {
     );
     // Opens for reading and reads nothing; for both, so that opening does not wait.
     let reader = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
-    let mut harness = harness(&format!("mode=all location={}", fifo.display()));
+    let mut harness = harness(&format!("post-messages=all location={}", fifo.display()));
     let element = element(&harness);
     let start = std::time::Instant::now();
     for index in 0..2000 {

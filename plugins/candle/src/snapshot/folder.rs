@@ -43,7 +43,7 @@ impl Folder {
             element: plain(element),
         };
         std::fs::create_dir_all(&folder.path)?;
-        let trial = format!("{}_{}", utc(SystemTime::now()), std::process::id());
+        let trial = format!("{}_{}_{}", utc(SystemTime::now()), folder.element, std::process::id());
         drop(folder.begin(&trial, "trial")?);
         folder.pick_up()?;
         Ok(folder)
@@ -179,7 +179,12 @@ impl Part {
     /// Gives it its name once it is on the disk.
     pub fn commit(self) -> io::Result<()> {
         self.file.sync_all()?;
-        std::fs::rename(&self.temporary, &self.path)
+        std::fs::rename(&self.temporary, &self.path)?;
+        // So that its name survives a power failure, where the file system can: the file is there in any case.
+        if let Some(folder) = self.path.parent() {
+            let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the element does.
 
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::subclass::prelude::*;
@@ -21,7 +21,7 @@ use super::worker::Worker;
 use crate::common::messages::Times;
 use crate::common::settings::warn_if_late;
 use crate::common::slot::Slot;
-use crate::common::{frame, keep_every_frame, lock};
+use crate::common::{frame, keep_every_frame, lock, starts_anew};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -31,7 +31,7 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-/// How long the end of the stream, and then the stop, wait for what is being written.
+/// How long the end of the stream waits for what is being written, and so a stop for both threads together.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What the stream made.
@@ -79,7 +79,7 @@ impl State {
 /// with the `path` tells of each. `docs/snapshots.md` says more.
 ///
 /// Encoding and writing happen in other threads. What they cannot follow is dropped and counted in `stats`, and what cannot be written
-/// is a warning; the stream goes on. Its end waits until all is written, some seconds at the most.
+/// is a warning; the stream goes on. Its end and a stop wait until all is written, 15 seconds each at the most.
 #[derive(Default)]
 pub struct CandleSnapshot {
     settings: Arc<Mutex<Settings>>,
@@ -129,7 +129,7 @@ impl CandleSnapshot {
             let backlog = Backlog::default();
             let (jobs, worker) = clip::start(folder, report.clone(), backlog.clone()).map_err(no_thread)?;
             lock(&self.workers).push(worker);
-            tape = Some(Tape::new(jobs, backlog, report));
+            tape = Some(Tape::new(settings.clone(), jobs, backlog, report));
         }
         Ok(State {
             info: None,
@@ -156,7 +156,7 @@ impl CandleSnapshot {
             state.pictures.take(buffer, &info, event, &settings);
         }
         if let Some(tape) = &mut state.tape {
-            tape.frame(buffer, &info, times.running, event.as_ref(), &settings);
+            tape.frame(buffer, &info, times.running, event.as_ref(), settings.clip_max);
         }
     }
 }
@@ -237,8 +237,9 @@ impl BaseTransformImpl for CandleSnapshot {
         // The threads end when they have done what they were given.
         self.state.set(None);
         let workers = std::mem::take(&mut *lock(&self.workers));
+        let deadline = Instant::now() + PATIENCE;
         for worker in workers {
-            if !worker.join(PATIENCE) {
+            if !worker.join(deadline) {
                 gst::warning!(
                     CAT,
                     imp = self,
@@ -266,13 +267,12 @@ impl BaseTransformImpl for CandleSnapshot {
 
     fn sink_event(&self, event: gst::Event) -> bool {
         let pending = &self.report().pending;
+        if starts_anew(&event) {
+            self.state.change(State::cut);
+        }
         match event.type_() {
             gst::EventType::FlushStart => pending.hurry(true),
-            gst::EventType::FlushStop => {
-                pending.hurry(false);
-                self.state.change(State::cut);
-            }
-            gst::EventType::StreamStart => self.state.change(State::cut),
+            gst::EventType::FlushStop => pending.hurry(false),
             gst::EventType::Eos => {
                 self.state.change(State::cut);
                 // Who stops at the end of the stream has heard of every file by then.

@@ -31,6 +31,8 @@ const JITTER: gst::ClockTime = gst::ClockTime::from_seconds(1);
 
 /// Encodes the stream, so that clips can begin in the past. It never waits.
 pub struct Tape {
+    /// As they were at the start: `clip-before`, `clip-after` and `clip-encoder` stay until the next one.
+    settings: Settings,
     jobs: Sender<Job>,
     backlog: Backlog,
     report: Arc<Report>,
@@ -44,9 +46,10 @@ pub struct Tape {
 }
 
 impl Tape {
-    /// Of clips that `jobs` are sent of.
-    pub fn new(jobs: Sender<Job>, backlog: Backlog, report: Arc<Report>) -> Self {
+    /// Of clips as `settings` say, that `jobs` are sent of.
+    pub fn new(settings: Settings, jobs: Sender<Job>, backlog: Backlog, report: Arc<Report>) -> Self {
         Self {
+            settings,
             jobs,
             backlog,
             report,
@@ -57,14 +60,14 @@ impl Tape {
         }
     }
 
-    /// Takes the next frame, at this running time if it has one, and what happened on it.
+    /// Takes the next frame, at this running time if it has one, and what happened on it, which makes no clip longer than `longest`.
     pub fn frame(
         &mut self,
         buffer: &gst::Buffer,
         info: &VideoInfo,
         time: Option<gst::ClockTime>,
         event: Option<&Event>,
-        settings: &Settings,
+        longest: gst::ClockTime,
     ) {
         let next = || self.last.map_or(gst::ClockTime::ZERO, |last| last + PERIOD);
         let mut time = time.unwrap_or_else(next);
@@ -79,7 +82,7 @@ impl Tape {
         }
         self.last = Some(time);
         if self.recorder.is_none() && self.rests_until.is_none_or(|until| time >= until) {
-            match self.record(info, settings) {
+            match self.record(info) {
                 Ok(recorder) => self.recorder = Some(recorder),
                 Err(error) => self.broke(time, &error),
             }
@@ -92,7 +95,7 @@ impl Tape {
         };
         if let Some(event) = event {
             let ticket = self.report.pending.ticket();
-            let (after, longest) = (settings.clip_after, settings.clip_max);
+            let after = self.settings.clip_after;
             let has_room = lock(&recorder.ring).trigger(event, ticket, time, after, longest);
             if !has_room {
                 self.report
@@ -117,15 +120,15 @@ impl Tape {
         }
     }
 
-    fn record(&mut self, info: &VideoInfo, settings: &Settings) -> io::Result<Recorder> {
+    fn record(&mut self, info: &VideoInfo) -> io::Result<Recorder> {
         self.recorders += 1;
         let ring = Ring::new(
             self.recorders,
-            settings.clip_before,
+            self.settings.clip_before,
             self.jobs.clone(),
             self.backlog.clone(),
         );
-        Recorder::new(info, settings, ring, self.report.clone())
+        Recorder::new(info, &self.settings.clip_encoder, ring, self.report.clone())
     }
 
     /// The encoder failed.
@@ -152,13 +155,13 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(info: &VideoInfo, settings: &Settings, ring: Ring, report: Arc<Report>) -> io::Result<Self> {
+    fn new(info: &VideoInfo, description: &str, ring: Ring, report: Arc<Report>) -> io::Result<Self> {
         let size = even(info);
         let mut caps = info.to_caps().map_err(io::Error::other)?;
         caps.make_mut().set("width", size[0] as i32);
         caps.make_mut().set("height", size[1] as i32);
         let cut = VideoInfo::from_caps(&caps).map_err(io::Error::other)?;
-        let (pipe, sink) = encoder(&cut, &settings.clip_encoder).map_err(io::Error::other)?;
+        let (pipe, sink) = encoder(&cut, description).map_err(io::Error::other)?;
         let ring = Arc::new(Mutex::new(ring));
         sink.set_callbacks(callbacks(ring.clone(), report.clone()));
         let pad = pipe.src().static_pad("src").expect("a source has a source pad");

@@ -26,9 +26,10 @@ impl Worker {
         Ok(Self { handle, end })
     }
 
-    /// Waits for its end; after `limit` it is left alone, and the answer is `false`.
-    pub fn join(self, limit: Duration) -> bool {
-        if self.end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+    /// Waits for its end; after `deadline` it is left alone, and the answer is `false`.
+    pub fn join(self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if self.end.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
             return false;
         }
         // A panic has been told on standard error.
@@ -103,7 +104,7 @@ mod tests {
         pending.wait(Duration::from_millis(1));
         let worker = Worker::spawn("work", move || drop(ticket)).expect("threads can be made");
         pending.wait(LONG);
-        assert!(worker.join(LONG));
+        assert!(worker.join(Instant::now() + LONG));
         let _ticket = pending.ticket();
         pending.hurry(true);
         pending.wait(LONG);
@@ -114,7 +115,7 @@ mod tests {
         let (send, receive) = channel::<()>();
         let work = move || assert!(receive.recv().is_err());
         let worker = Worker::spawn("stuck", work).expect("threads can be made");
-        assert!(!worker.join(Duration::from_millis(1)));
+        assert!(!worker.join(Instant::now()));
         drop(send);
     }
 }

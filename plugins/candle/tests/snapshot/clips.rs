@@ -53,6 +53,9 @@ fn run(stand: &mut Stand, frames: std::ops::Range<u64>, alarms: &[u64]) {
 #[test]
 fn a_clip_shows_the_time_before_and_after() {
     let mut stand = Stand::new(CLIP, CAPS);
+    // Of no effect before the next start.
+    stand.snap.set_property("clip-before", 0u64);
+    stand.snap.set_property("clip-after", 9_000_000_000u64);
     run(&mut stand, 0..60, &[33]);
     let (outcome, folder) = stand.end();
     let (clips, pictures) = (files(&folder, "mkv"), files(&folder, "jpg"));
@@ -151,8 +154,15 @@ fn other_caps_end_a_clip_and_the_next_is_of_theirs() {
 }
 
 #[test]
-fn a_flush_ends_a_clip_and_what_came_before_is_in_no_later_one() {
+fn a_flush_or_a_new_segment_ends_a_clip_and_what_came_before_is_in_no_later_one() {
     init();
+    for is_flushed in [true, false] {
+        jump(is_flushed);
+    }
+}
+
+/// A clip, a jump back to frame 3, and another clip. Without a flush the running time goes on, as it does where a file is played again.
+fn jump(is_flushed: bool) {
     let folder = tempfile::tempdir().unwrap();
     let location = folder.path().join("flagged");
     let mut harness = Harness::new_parse(&format!(
@@ -171,9 +181,14 @@ fn a_flush_ends_a_clip_and_what_came_before_is_in_no_later_one() {
         }
     };
     run(&mut harness, 0..20, 15);
-    harness.push_event(gst::event::FlushStart::new());
-    harness.push_event(gst::event::FlushStop::new(true));
-    harness.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+    let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    if is_flushed {
+        harness.push_event(gst::event::FlushStart::new());
+        harness.push_event(gst::event::FlushStop::new(true));
+    } else {
+        segment.set_base(gst::ClockTime::from_mseconds(1700));
+    }
+    harness.push_event(gst::event::Segment::new(&segment));
     run(&mut harness, 3..30, 8);
     harness.push_event(gst::event::Eos::new());
     let snap = harness.find_element("candlesnapshot").unwrap();

@@ -33,7 +33,7 @@ impl Every {
             classify: with_model("classify", &models[2]),
             overlay: "candleoverlay".into(),
             publish: format!(
-                "candlepublish mode=all location={}",
+                "candlepublish post-messages=all location={}",
                 folder.path().join("events.jsonl").display()
             ),
             _models: models,

@@ -251,7 +251,10 @@ impl State {
             };
             let sources = self
                 .sources
-                .get_or_insert_with(|| Sources::upstream_of(element.sink_pad()));
+                .take()
+                .filter(|sources| !sources.is_outdated())
+                .unwrap_or_else(|| Sources::upstream_of(element.sink_pad()));
+            let sources = self.sources.insert(sources);
             let finding = Finding {
                 task,
                 source: sources.of(task),

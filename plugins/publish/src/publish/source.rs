@@ -69,6 +69,11 @@ impl Sources {
         }
     }
 
+    /// Whether one of them is gone, and another may stand in its place.
+    pub fn is_outdated(&self) -> bool {
+        self.0.iter().any(|(_, element)| element.upgrade().is_none())
+    }
+
     /// The one that a result for `task` comes from: of several, the last, whose result it is.
     pub fn of(&self, task: Task) -> Source {
         let element = self
@@ -90,5 +95,25 @@ impl Sources {
             element: element.name().into(),
             model: model.flatten().and_then(file_name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_to_be_looked_again_when_an_element_is_gone() {
+        gst::init().unwrap();
+        let make = |name: &str| gst::ElementFactory::make("identity").name(name).build().unwrap();
+        let [one, other] = ["one", "other"].map(make);
+        let sources = Sources(vec![
+            (Task::Anomaly, one.downgrade()),
+            (Task::Classify, other.downgrade()),
+        ]);
+        assert!(!sources.is_outdated() && !Sources::default().is_outdated());
+        assert_eq!(sources.of(Task::Classify).element, "other");
+        drop(other);
+        assert!(sources.is_outdated());
     }
 }

@@ -24,7 +24,7 @@ impl Publisher {
     /// Publishes every frame to `port` as the camera `line`, with a queue in `folder`.
     fn start(port: u16, folder: &std::path::Path, properties: &str) -> Self {
         let mut harness = harness(&format!(
-            "mode=all camera=line broker=mqtt://localhost:{port} queue-folder={} {properties}",
+            "post-messages=all camera=line broker=mqtt://localhost:{port} queue-folder={} {properties}",
             folder.display()
         ));
         let element = element(&harness);

@@ -201,15 +201,16 @@ impl Queue {
         self.counts.queued == 0
     }
 
-    /// Whether something was pushed since the last `sync`.
+    /// Whether nothing was pushed since the last `sync` that succeeded.
     pub fn is_synced(&self) -> bool {
         self.is_synced
     }
 
     /// Has the disk keep what was pushed.
     pub fn sync(&mut self) -> io::Result<()> {
+        self.writer.as_ref().map_or(Ok(()), File::sync_data)?;
         self.is_synced = true;
-        self.writer.as_ref().map_or(Ok(()), File::sync_data)
+        Ok(())
     }
 
     fn path(&self, first: u64) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use gst::{glib, prelude::*};
 
+mod attach;
 mod imp;
 mod inspect;
 mod paint;

@@ -7,7 +7,7 @@
 //!     cargo run --release --example inspect -- --model part.safetensors --output watched.mp4 /dev/video0
 //!
 //! Whatever happens, results, errors, the end, a signal, a line typed, is a message on the pipeline's bus: one loop in one thread sees to it
-//! all, and nothing needs a lock. `inspect.py` beside this file is the same in Python.
+//! all, and nothing needs a lock. `inspection.py` beside this file is the same in Python.
 
 use std::fmt::{Display, Formatter};
 use std::io::Write;

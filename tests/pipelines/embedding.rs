@@ -16,7 +16,7 @@ fn folder(name: &str) -> PathBuf {
 /// The inspection program in each language, not yet started, with one signal handed on as one.
 fn programs(arguments: &[&str]) -> [Command; 2] {
     let in_rust = vec![EXAMPLES.join("inspect")];
-    let in_python = vec![PathBuf::from(PYTHON), folder("examples/inspect.py")];
+    let in_python = vec![PathBuf::from(PYTHON), folder("examples/inspection.py")];
     [in_rust, in_python].map(|program| {
         let mut command = Command::new("timeout");
         command.args(["--foreground", "60"]).args(program).args(arguments);

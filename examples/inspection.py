@@ -4,11 +4,11 @@ thresholds and the model are changed while it runs. Needs python3-gi and gir1.2-
 
     make build
     export GST_PLUGIN_PATH=$PWD/target/gst-plugins GST_PRESET_PATH=$PWD/target/gst-plugins/presets
-    python3 examples/inspect.py --model models/anomaly-testsrc.safetensors
-    python3 examples/inspect.py --model part.safetensors --output watched.mp4 /dev/video0
+    python3 examples/inspection.py --model models/anomaly-testsrc.safetensors
+    python3 examples/inspection.py --model part.safetensors --output watched.mp4 /dev/video0
 
 Everything happens in the main loop's thread, so that nothing needs a lock: messages of the pipeline's bus, signals, lines typed.
-`inspect.rs` beside this file is the same in Rust.
+`inspect.rs` beside this file is the same in Rust; under that name this one would stand in for a module of Python itself.
 """
 
 import argparse

@@ -188,6 +188,9 @@ check (GstSample * sample, GstBus * bus)
   for (; (message = gst_bus_peek (bus)); gst_message_unref (message)) {
     const GstStructure *s = gst_message_get_structure (message);
     guint64 timestamp = 0;
+    // May come while the last frame is read, and is waited for afterwards.
+    if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_EOS)
+      break;
     if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
       gst_message_parse_error (message, &error, NULL);
       CHECK (FALSE, "%s", error->message);

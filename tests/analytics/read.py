@@ -115,6 +115,9 @@ class Reader:
         """Compares a frame with the messages about it, which are on the bus before it comes."""
         objects = read(buffer)
         while (message := bus.peek()) is not None:
+            if message.type == Gst.MessageType.EOS:
+                # May come while the last frame is read, and is waited for afterwards.
+                break
             if message.type == Gst.MessageType.ERROR:
                 sys.exit(str(message.parse_error()[0]))
             told = message.get_structure()

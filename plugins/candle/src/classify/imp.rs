@@ -345,11 +345,9 @@ impl BaseTransformImpl for CandleClassify {
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
-        let answered = BaseTransformImplExt::parent_query(self, direction, query);
-        if answered && direction == gst::PadDirection::Src {
-            self.live.answer(query);
-        }
-        answered
+        self.live.query(direction, query, |query| {
+            BaseTransformImplExt::parent_query(self, direction, query)
+        })
     }
 
     fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {

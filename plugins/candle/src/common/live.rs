@@ -314,8 +314,21 @@ impl Live {
         }
     }
 
-    /// Adds the element's latency to what upstream answered, in a live pipeline.
-    pub fn answer(&self, query: &mut gst::QueryRef) {
+    /// Answers a query as `parent` does, and adds the element's latency to what upstream answered, in a live pipeline.
+    pub fn query(
+        &self,
+        direction: gst::PadDirection,
+        query: &mut gst::QueryRef,
+        parent: impl FnOnce(&mut gst::QueryRef) -> bool,
+    ) -> bool {
+        let answered = parent(query);
+        if answered && direction == gst::PadDirection::Src {
+            self.add_latency(query);
+        }
+        answered
+    }
+
+    fn add_latency(&self, query: &mut gst::QueryRef) {
         if let gst::QueryViewMut::Latency(query) = query.view_mut()
             && let (true, least, most) = query.result()
         {
@@ -415,7 +428,7 @@ mod tests {
         let answer = |is_live, most| {
             let mut query = gst::query::Latency::new();
             query.set(is_live, 33 * MS, most);
-            live.answer(&mut query);
+            assert!(live.query(gst::PadDirection::Src, &mut query, |_| true));
             query.result()
         };
         assert_eq!(answer(false, None), (false, 33 * MS, None));

@@ -337,11 +337,9 @@ impl BaseTransformImpl for CandleDenoise {
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
-        let answered = BaseTransformImplExt::parent_query(self, direction, query);
-        if answered && direction == gst::PadDirection::Src {
-            self.live.answer(query);
-        }
-        answered
+        self.live.query(direction, query, |query| {
+            BaseTransformImplExt::parent_query(self, direction, query)
+        })
     }
 
     fn before_transform(&self, inbuf: &gst::BufferRef) {

@@ -4,10 +4,7 @@
 //! `layer + frame · (1 - alpha)` (Porter and Duff's "over", 1984). For YUV formats the layer is turned into the frame's own codes, by its
 //! matrix and range; subsampled chroma takes the mean of the layer over the pixels it stands for.
 
-use std::ops::Range;
-
-use super::formats::Component;
-use super::mix::{Codes, Mix, Mixer, dot, parts};
+use super::mix::{Codes, dot, parts};
 use super::{FrameMut, PixelFormat};
 use crate::kernels::simd::{Vector, Work, run_best};
 
@@ -53,108 +50,6 @@ impl FrameMut<'_> {
                     blend_chroma(self, &cut, &codes, chroma);
                 }
             }
-        }
-    }
-
-    /// Draws a rectangle of one colour (see [`premultiply`]); what lies outside of the frame is cut off.
-    pub fn fill(&mut self, x: i64, y: i64, width: usize, height: usize, color: u32) {
-        let clip = |at: i64, length: usize, frame: usize| {
-            let from = at.clamp(0, frame as i64);
-            let to = at.saturating_add_unsigned(length as u64).clamp(from, frame as i64);
-            from as usize..to as usize
-        };
-        let (columns, rows) = (clip(x, width, self.width), clip(y, height, self.height));
-        if columns.is_empty() || rows.is_empty() || color == 0 {
-            return;
-        }
-        if let Some(packed) = packed(self.format).filter(|packed| packed.alpha.is_some()) {
-            let (parts, bytes) = (parts(color), columns.start * packed.size..columns.end * packed.size);
-            for row in self.planes[0]
-                .chunks_mut(self.strides[0])
-                .skip(rows.start)
-                .take(rows.len())
-            {
-                for pixel in row[bytes.clone()].chunks_exact_mut(packed.size) {
-                    blend_pixel(pixel, parts, packed);
-                }
-            }
-            return;
-        }
-        let mixer = Mixer::new(self.format, self.colorimetry);
-        for component in 0..self.format.components() {
-            fill_component(self, component, [&columns, &rows], mixer.mix(component, color));
-        }
-    }
-}
-
-/// Fills the columns and rows, in pixels of the frame, of one component.
-fn fill_component(frame: &mut FrameMut<'_>, component: usize, [columns, rows]: [&Range<usize>; 2], mix: Mix) {
-    let at = frame.format.component(component);
-    let (stride, [width, height]) = (frame.strides[at.plane], [frame.width, frame.height]);
-    let wide = frame.format == PixelFormat::Gray16Le;
-    let lines = frame.planes[at.plane].chunks_mut(stride).enumerate();
-    let coarse = |range: &Range<usize>, shift: u32| range.start >> shift..range.end.div_ceil(1 << shift);
-    let inner = coarse(rows, at.shift[1]);
-    for (y, line) in lines.skip(inner.start).take(inner.len()) {
-        let [part, whole] = covered(rows, y, at.shift[1], height);
-        let mix = mix.over(part, whole);
-        let mut inner = coarse(columns, at.shift[0]);
-        // Where only a part of what a code stands for is covered: the first and the last column.
-        for end in [inner.start, inner.end - 1] {
-            let [part, whole] = covered(columns, end, at.shift[0], width);
-            if part < whole && inner.contains(&end) {
-                mix_run(line, at, end..end + 1, mix.over(part, whole), wide);
-                inner = if end == inner.start {
-                    end + 1..inner.end
-                } else {
-                    inner.start..end
-                };
-            }
-        }
-        mix_run(line, at, inner, mix, wide);
-    }
-}
-
-/// How many of the pixels of `range` the code `at` stands for, and how many it stands for at all.
-fn covered(range: &Range<usize>, at: usize, shift: u32, frame: usize) -> [usize; 2] {
-    let block = at << shift..((at + 1) << shift).min(frame);
-    [block.end.min(range.end) - block.start.max(range.start), block.len()]
-}
-
-/// Mixes one colour into codes of a row.
-fn mix_run(line: &mut [u8], at: Component, columns: Range<usize>, mix: Mix, wide: bool) {
-    if columns.is_empty() {
-        return;
-    }
-    let bytes = &mut line[columns.start * at.step..(columns.end - 1) * at.step + at.offset + if wide { 2 } else { 1 }];
-    match at.step {
-        1 => run_best(MixRun { bytes, mix }),
-        _ if wide => bytes
-            .as_chunks_mut()
-            .0
-            .iter_mut()
-            .for_each(|code| *code = mix.on16(*code)),
-        step => {
-            for byte in bytes.iter_mut().skip(at.offset).step_by(step) {
-                *byte = mix.on8(*byte);
-            }
-        }
-    }
-}
-
-/// [`mix_run`] of bytes side by side.
-struct MixRun<'a> {
-    bytes: &'a mut [u8],
-    mix: Mix,
-}
-
-impl Work for MixRun<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        for byte in self.bytes {
-            *byte = self.mix.on8(*byte);
         }
     }
 }
@@ -268,22 +163,41 @@ fn blend_luma(frame: &mut FrameMut<'_>, cut: &Cut<'_>, codes: &Codes) {
     for y in 0..cut.height {
         let start = (cut.to[1] + y) * stride + cut.to[0] * size;
         let row = &mut frame.planes[0][start..][..cut.width * size];
-        let pixels = cut.row(y).iter().enumerate().filter(|(_, layer)| **layer != 0);
-        if size == 1 {
-            for (x, &layer) in pixels {
-                let parts = parts(layer);
-                let sum = dot(codes.luma, parts) + i32::from(row[x]) * (255 - parts[3]) * 256;
-                row[x] = ((sum + Codes::ONE / 2) / Codes::ONE).clamp(0, 255) as u8;
-            }
-        } else {
-            for (x, &layer) in pixels {
-                let parts = parts(layer);
-                let under = i64::from(u16::from_le_bytes([row[2 * x], row[2 * x + 1]]));
-                let sum = i64::from(dot(codes.luma, parts)) * codes.wide + under * i64::from(255 - parts[3]) * 256;
-                let code = (sum + i64::from(Codes::ONE / 2)) / i64::from(Codes::ONE);
-                row[2 * x..2 * x + 2].copy_from_slice(&(code.clamp(0, 65535) as u16).to_le_bytes());
-            }
+        let (layer, factors) = (cut.row(y), codes.luma);
+        match size {
+            1 => run_best(BlendLuma { row, layer, factors }),
+            _ => blend_luma16(row, layer, codes),
         }
+    }
+}
+
+/// A row of luma codes of 8 bits.
+struct BlendLuma<'a> {
+    row: &'a mut [u8],
+    layer: &'a [u32],
+    factors: [i32; 4],
+}
+
+impl Work for BlendLuma<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        for (code, &layer) in self.row.iter_mut().zip(self.layer) {
+            let parts = parts(layer);
+            let sum = dot(self.factors, parts) + i32::from(*code) * (255 - parts[3]) * 256;
+            *code = ((sum + Codes::ONE / 2).max(0) / Codes::ONE).min(255) as u8;
+        }
+    }
+}
+
+fn blend_luma16(row: &mut [u8], layer: &[u32], codes: &Codes) {
+    for (code, &layer) in row.as_chunks_mut().0.iter_mut().zip(layer) {
+        let parts = parts(layer);
+        let under = i64::from(u16::from_le_bytes(*code));
+        let sum = i64::from(dot(codes.luma, parts)) * codes.wide + under * i64::from(255 - parts[3]) * 256;
+        let mixed = (sum + i64::from(Codes::ONE / 2)) / i64::from(Codes::ONE);
+        *code = (mixed.clamp(0, 65535) as u16).to_le_bytes();
     }
 }
 
@@ -329,28 +243,109 @@ fn blend_chroma(frame: &mut FrameMut<'_>, cut: &Cut<'_>, codes: &Codes, chroma: 
     let [across, down] = chroma.block;
     let rows = cut.to[1] / down..(cut.to[1] + cut.height).div_ceil(down);
     let columns = cut.to[0] / across..(cut.to[0] + cut.width).div_ceil(across);
+    let mut sums = vec![Sum::default(); columns.len()];
+    // A row of the layer with clear pixels before and after, up to whole blocks.
+    let mut line = vec![0; columns.len() * across];
+    let inside = cut.to[0] - columns.start * across;
+    // The last column may stand for fewer pixels.
+    let last = frame.width - (columns.end - 1) * across;
+    let whole = columns.len() - usize::from(last < across);
     for row in rows {
         let lines = row * down..((row + 1) * down).min(frame.height);
-        for column in columns.clone() {
-            let block = column * across..((column + 1) * across).min(frame.width);
-            let mut sum = [0; 4];
-            for line in lines.clone().map(|y| cut.on_frame(y)) {
-                for pixel in block.clone().filter_map(|x| line.get(x.wrapping_sub(cut.to[0]))) {
-                    let parts = parts(*pixel);
-                    sum = std::array::from_fn(|i| sum[i] + parts[i]);
+        sums.fill(Sum::default());
+        for pixels in lines.clone().map(|y| cut.on_frame(y)).filter(|line| !line.is_empty()) {
+            line[inside..][..cut.width].copy_from_slice(pixels);
+            match across {
+                1 => run_best(AddBlocks::<1> {
+                    line: &line,
+                    sums: &mut sums,
+                }),
+                _ => run_best(AddBlocks::<2> {
+                    line: &line,
+                    sums: &mut sums,
+                }),
+            }
+        }
+        for (factors, (plane, offset)) in codes.chroma.into_iter().zip(chroma.at) {
+            let first = row * frame.strides[plane] + columns.start * chroma.step + offset;
+            let row = &mut frame.planes[plane][first..][..(columns.len() - 1) * chroma.step + 1];
+            for (from, sums, width) in [(0, &sums[..whole], across), (whole, &sums[whole..], last)] {
+                if !sums.is_empty() {
+                    run_best(BlendChroma {
+                        row: &mut row[from * chroma.step..],
+                        step: chroma.step,
+                        sums,
+                        factors,
+                        pixels: width * lines.len(),
+                    });
                 }
             }
-            if sum == [0; 4] {
-                continue;
+        }
+    }
+}
+
+/// The sums of a block's blue and red, and of its green and alpha, in two halves of 16 bits.
+type Sum = [u32; 2];
+
+/// Adds the pixels of a line to the sums of blocks of `ACROSS` of them.
+struct AddBlocks<'a, const ACROSS: usize> {
+    line: &'a [u32],
+    sums: &'a mut [Sum],
+}
+
+impl<const ACROSS: usize> Work for AddBlocks<'_, ACROSS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        for (sum, block) in self.sums.iter_mut().zip(self.line.as_chunks::<ACROSS>().0) {
+            for pixel in block {
+                sum[0] += pixel & 0xff00ff;
+                sum[1] += pixel >> 8 & 0xff00ff;
             }
-            // 1, 2 or 4.
-            let pixels = (block.len() * lines.len()) as i32;
-            for (factors, (plane, offset)) in codes.chroma.into_iter().zip(chroma.at) {
-                let at = row * frame.strides[plane] + column * chroma.step + offset;
-                let byte = &mut frame.planes[plane][at];
-                let total = dot(factors, sum) + i32::from(*byte) * (255 * pixels - sum[3]) * 256;
-                let mean = (total + Codes::ONE * pixels / 2).max(0) >> pixels.trailing_zeros();
-                *byte = (mean / Codes::ONE).min(255) as u8;
+        }
+    }
+}
+
+/// A row of codes of one chroma component, `step` bytes apart.
+struct BlendChroma<'a> {
+    row: &'a mut [u8],
+    step: usize,
+    sums: &'a [Sum],
+    factors: [i32; 4],
+    /// How many a code stands for: 1, 2 or 4.
+    pixels: usize,
+}
+
+impl BlendChroma<'_> {
+    #[inline(always)]
+    fn code(&self, code: u8, [blue_red, green_alpha]: Sum) -> u8 {
+        let low = |pair: u32| (pair & 0xffff) as i32;
+        let high = |pair: u32| (pair >> 16) as i32;
+        let parts = [high(blue_red), low(green_alpha), low(blue_red), high(green_alpha)];
+        let pixels = self.pixels as i32;
+        let total = dot(self.factors, parts) + i32::from(code) * (255 * pixels - parts[3]) * 256;
+        let mean = (total + Codes::ONE * pixels / 2).max(0) >> pixels.trailing_zeros();
+        (mean / Codes::ONE).min(255) as u8
+    }
+}
+
+impl Work for BlendChroma<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(mut self) {
+        let row = std::mem::take(&mut self.row);
+        match self.step {
+            1 => {
+                for (code, sum) in row.iter_mut().zip(self.sums) {
+                    *code = self.code(*code, *sum);
+                }
+            }
+            step => {
+                for (code, sum) in row.iter_mut().step_by(step).zip(self.sums) {
+                    *code = self.code(*code, *sum);
+                }
             }
         }
     }

@@ -2,12 +2,17 @@
 
 use std::ops::Range;
 
+use super::FrameMut;
 use super::blend::{blend_pixel, packed, premultiply};
 use super::colormap::ColorMap;
-use super::formats::Component;
-use super::mix::{Mix, Mixer, parts};
-use super::{FrameMut, PixelFormat};
+use super::mix::{Mixer, parts};
 use crate::kernels::simd::{Vector, Work, run_best};
+
+mod enlarge;
+mod mixes;
+
+use enlarge::Enlarged;
+use mixes::PlaneMixes;
 
 /// Where the colours begin to show and where they are as opaque as they get, as shares of the largest code; the threshold is at 0.5.
 const SHOWS: [f32; 2] = [0.3, 0.6];
@@ -91,177 +96,6 @@ impl Work for Highest<'_> {
     }
 }
 
-/// One axis of a map on one component of a frame.
-struct Axis {
-    /// Codes from the map's edge to the middle of the component's first value.
-    first: f64,
-    /// Codes from one value to the next.
-    step: f64,
-    /// Codes from the map's edge to the middle of the last value, which may stand for fewer pixels than the others.
-    last: f64,
-    codes: usize,
-    /// Values of the component along the axis.
-    values: usize,
-}
-
-impl Axis {
-    /// `shift` is the power of two by which the component is coarser than the frame of `frame` pixels.
-    fn new(map: &HeatMap<'_>, axis: usize, frame: usize, shift: u32) -> Self {
-        let (codes, block) = (map.size[axis], f64::from(1 << shift));
-        let (a_pixel, values) = (codes as f64 / map.covers[axis + 2], frame.div_ceil(1 << shift));
-        let code = |pixel: f64| (pixel - map.covers[axis]) * a_pixel;
-        let before_last = (values.saturating_sub(1) << shift) as f64;
-        Self {
-            first: code(block / 2.0),
-            step: block * a_pixel,
-            last: code((before_last + frame as f64) / 2.0),
-            codes,
-            values,
-        }
-    }
-
-    /// The values that codes `first` to `last` reach, bilinearly. A value belongs to the map if its middle does.
-    fn reach(&self, [first, last]: [usize; 2]) -> Range<usize> {
-        let value = |code: f64| {
-            let code = code.clamp(0.0, self.codes as f64);
-            match code > self.last {
-                true => self.values,
-                false => (((code - self.first) / self.step).ceil().max(0.0) as usize).min(self.values),
-            }
-        };
-        value(first as f64 - 0.5)..value(last as f64 + 1.5)
-    }
-
-    /// Where value `index` lies between the middles of codes, in units of 2^-32 from the first.
-    fn at(&self, index: usize) -> i64 {
-        ((self.first + index as f64 * self.step - 0.5) * Self::ONE) as i64
-    }
-
-    /// The code in whose middle value `index` lies, if it is one.
-    fn whole(&self, index: usize) -> Option<usize> {
-        let at = self.at(index);
-        let code = usize::try_from(at >> 32).ok().filter(|&code| code < self.codes)?;
-        (at as u32 == 0).then_some(code)
-    }
-
-    /// How many values the codes lie after the beginning, if there is a value for each.
-    fn whole_shift(&self) -> Option<i64> {
-        let first = self.at(0);
-        (self.step == 1.0 && first as u32 == 0).then_some(-(first >> 32))
-    }
-
-    const ONE: f64 = (1u64 << 32) as f64;
-}
-
-/// A map enlarged or reduced bilinearly to a component's size, row by row and only where it is hot.
-struct Enlarged<'a> {
-    map: HeatMap<'a>,
-    /// What [`HeatMap::hot`] gave.
-    hot: &'a [Range<usize>],
-    axes: [Axis; 2],
-    rows: Range<usize>,
-    least: u8,
-    /// A row of the map between two of its rows, in 1/256, the last value twice.
-    line: Vec<u16>,
-    codes: Vec<u8>,
-}
-
-impl<'a> Enlarged<'a> {
-    fn new(map: &HeatMap<'a>, hot: &'a [Range<usize>], least: u8, frame: [usize; 2], shift: [u32; 2]) -> Option<Self> {
-        let axes = [0, 1].map(|axis| Axis::new(map, axis, frame[axis], shift[axis]));
-        let is_hot = |columns: &Range<usize>| !columns.is_empty();
-        let ends = [hot.iter().position(is_hot)?, hot.iter().rposition(is_hot)?];
-        Some(Self {
-            map: *map,
-            hot,
-            rows: axes[1].reach(ends),
-            least,
-            line: vec![0; map.size[0] + 1],
-            codes: vec![0; axes[0].values],
-            axes,
-        })
-    }
-
-    /// Calls `paint` with a row, the first of some columns and their codes, for all that may be hot, no value twice.
-    fn each(mut self, mut paint: impl FnMut(usize, usize, &[u8])) {
-        let least = (u16::from(self.least) << 8) - 128;
-        let shift = self.axes[0].whole_shift();
-        for y in self.rows.clone() {
-            if let (Some(shift), Some(row)) = (shift, self.axes[1].whole(y)) {
-                self.each_as_it_is(y, row, shift, &mut paint);
-                continue;
-            }
-            let columns = self.turn_to(y);
-            let line = &self.line[..columns.end];
-            let mut from = columns.start;
-            while let Some(first) = line[from..].iter().position(|&value| value >= least) {
-                let first = from + first;
-                let length = line[first..].iter().position(|&value| value < least);
-                from = length.map_or(line.len(), |length| first + length);
-                let reach = self.axes[0].reach([first, from - 1]);
-                if !reach.is_empty() {
-                    let codes = &mut self.codes[..reach.len()];
-                    enlarge(&self.line, &self.axes[0], reach.start, codes);
-                    paint(y, reach.start, codes);
-                }
-            }
-        }
-    }
-
-    /// [`Self::each`] of row `y`, which is row `row` of the map as it is, moved by `shift` columns.
-    fn each_as_it_is(&self, y: usize, row: usize, shift: i64, paint: &mut impl FnMut(usize, usize, &[u8])) {
-        let (codes, columns) = (self.map.row(row), self.hot[row].clone());
-        let inside = |column: usize| (column as i64 + shift).clamp(0, self.axes[0].values as i64);
-        let mut from = columns.start;
-        while let Some(first) = codes[from..columns.end].iter().position(|&code| code >= self.least) {
-            let first = from + first;
-            let length = codes[first..columns.end].iter().position(|&code| code < self.least);
-            from = length.map_or(columns.end, |length| first + length);
-            let [begin, end] = [inside(first), inside(from)];
-            if begin < end {
-                let cut = |value: i64| (value - shift) as usize;
-                paint(y, begin as usize, &codes[cut(begin)..cut(end)]);
-            }
-        }
-    }
-
-    /// Makes `line` that of the component's row `y`, as far as it may be hot and its neighbours, and gives the columns where it may.
-    fn turn_to(&mut self, y: usize) -> Range<usize> {
-        let last = self.map.size[1] - 1;
-        let at = self.axes[1].at(y).clamp(0, (last as i64) << 32);
-        let (above, second) = ((at >> 32) as usize, (at >> 24 & 0xff) as u16);
-        let below = (above + 1).min(last);
-        let hot = match (self.hot[above].clone(), self.hot[below].clone()) {
-            (hot, cold) | (cold, hot) if cold.is_empty() => hot,
-            (a, b) => a.start.min(b.start)..a.end.max(b.end),
-        };
-        if hot.is_empty() {
-            return hot;
-        }
-        let columns = self.map.size[0];
-        let around = hot.start.saturating_sub(1)..(hot.end + 2).min(columns);
-        let [above, below] = [above, below].map(|y| &self.map.row(y)[around.clone()]);
-        for (value, (&a, &b)) in self.line[around].iter_mut().zip(above.iter().zip(below)) {
-            *value = u16::from(a) * (256 - second) + u16::from(b) * second;
-        }
-        self.line[columns] = self.line[columns - 1];
-        hot
-    }
-}
-
-/// Codes of neighbouring values, the first of which is `first`.
-fn enlarge(line: &[u16], axis: &Axis, first: usize, codes: &mut [u8]) {
-    let (last, step) = ((axis.codes as i64 - 1) << 32, (axis.step * Axis::ONE) as i64);
-    let mut at = axis.at(first);
-    for code in codes {
-        let place = at.clamp(0, last);
-        let (left, second) = ((place >> 32) as usize, (place >> 24 & 0xff) as u32);
-        let sum = u32::from(line[left]) * (256 - second) + u32::from(line[left + 1]) * second;
-        *code = ((sum + (1 << 15)) >> 16) as u8;
-        at += step;
-    }
-}
-
 impl FrameMut<'_> {
     /// Draws a heat map, enlarged or reduced bilinearly. Costs time only where it is hot. Subsampled chroma takes the colour of the map at its
     /// middle.
@@ -275,35 +109,20 @@ impl FrameMut<'_> {
             return;
         }
         let mixer = Mixer::new(self.format, self.colorimetry);
-        let tables: [[Mix; 256]; 3] = std::array::from_fn(|component| match component < self.format.components() {
-            true => colors.0.map(|color| mixer.mix(component, color)),
-            false => [Mix::default(); 256],
-        });
-        let format = self.format;
-        let shift = |component| format.component(component).shift;
-        // Components of one size are done together.
-        let [first, second] = match self.format.components() {
-            1 => [0..1, 1..1],
-            _ if shift(1) == [0, 0] => [0..3, 3..3],
-            _ => [0..1, 1..3],
-        };
-        for group in [first, second].into_iter().filter(|group| !group.is_empty()) {
-            if let Some(enlarged) = Enlarged::new(map, &hot, least, size, shift(group.start)) {
-                self.heat_components(enlarged, group, &tables);
+        let planes: Vec<PlaneMixes> = (0..self.format.planes())
+            .map(|plane| PlaneMixes::new(plane, self.format, &mixer, colors))
+            .collect();
+        // Planes of one size are done together.
+        for group in planes.chunk_by(|a, b| a.shift == b.shift) {
+            if let Some(enlarged) = Enlarged::new(map, &hot, least, size, group[0].shift) {
+                enlarged.each(|y, column, codes| {
+                    for mixes in group {
+                        let start = y * self.strides[mixes.plane] + column * mixes.step;
+                        mixes.mix(&mut self.planes[mixes.plane][start..], codes);
+                    }
+                });
             }
         }
-    }
-
-    /// Components of one size.
-    fn heat_components(&mut self, enlarged: Enlarged<'_>, group: Range<usize>, tables: &[[Mix; 256]; 3]) {
-        let wide = self.format == PixelFormat::Gray16Le;
-        enlarged.each(|y, column, codes| {
-            for component in group.clone() {
-                let at = self.format.component(component);
-                let row = &mut self.planes[at.plane][y * self.strides[at.plane] + column * at.step..];
-                mix_codes(row, at, codes, &tables[component], wide);
-            }
-        });
     }
 
     fn heat_with_alpha(&mut self, enlarged: Enlarged<'_>, colors: &HeatColors) {
@@ -314,41 +133,6 @@ impl FrameMut<'_> {
                 blend_pixel(pixel, parts(colors.color(code)), packed);
             }
         });
-    }
-}
-
-/// Mixes the colours of `codes` into neighbouring values, the first of them at the beginning of `row`.
-fn mix_codes(row: &mut [u8], at: Component, codes: &[u8], table: &[Mix; 256], wide: bool) {
-    if wide {
-        for (value, &code) in row.as_chunks_mut().0.iter_mut().zip(codes) {
-            *value = table[usize::from(code)].on16(*value);
-        }
-        return;
-    }
-    if at.step == 1 {
-        let row = &mut row[at.offset..];
-        return run_best(MixRow { row, codes, table });
-    }
-    for (value, &code) in row[at.offset..].iter_mut().step_by(at.step).zip(codes) {
-        *value = table[usize::from(code)].on8(*value);
-    }
-}
-
-/// [`mix_codes`] of a plane of bytes.
-struct MixRow<'a> {
-    row: &'a mut [u8],
-    codes: &'a [u8],
-    table: &'a [Mix; 256],
-}
-
-impl Work for MixRow<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        for (value, &code) in self.row.iter_mut().zip(self.codes) {
-            *value = self.table[usize::from(code)].on8(*value);
-        }
     }
 }
 

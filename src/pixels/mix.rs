@@ -3,6 +3,7 @@
 use super::{Colorimetry, Matrix, PixelFormat, Range};
 
 /// Red, green, blue and alpha of a layer's pixel.
+#[inline(always)]
 pub(super) fn parts(pixel: u32) -> [i32; 4] {
     let byte = |shift: u32| (pixel >> shift & 0xff) as i32;
     [byte(16), byte(8), byte(0), byte(24)]
@@ -58,6 +59,7 @@ impl Codes {
     }
 }
 
+#[inline(always)]
 pub(super) fn dot(factors: [i32; 4], parts: [i32; 4]) -> i32 {
     factors.iter().zip(parts).map(|(factor, part)| factor * part).sum()
 }
@@ -71,6 +73,12 @@ pub(super) struct Mix {
 
 impl Mix {
     const ONE: u32 = 1 << 16;
+
+    /// What leaves a code as it is.
+    pub const NONE: Self = Self {
+        keep: Self::ONE,
+        add: 0,
+    };
 
     /// The same where the colour covers only the share `part` of `whole` of what a code stands for.
     pub fn over(self, part: usize, whole: usize) -> Self {

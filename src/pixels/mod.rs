@@ -7,6 +7,7 @@
 pub mod blend;
 mod color;
 pub mod colormap;
+mod fill;
 mod filter;
 mod formats;
 mod frame;

@@ -1,6 +1,6 @@
 //! What `candleoverlay` costs a frame of 1920x1080, in CPU time: `cargo bench --workspace --bench overlay`.
 //!
-//! The frames are those of `candletestsrc` with what the shipped models found on them; most have a defect and an alarm.
+//! Formats as arguments (`-- I420 BGRx`) leave out the others. The frames are those of `candletestsrc` with what the shipped models found on them; most have a defect and an alarm.
 
 use cpu_time::ThreadTime;
 use gst::prelude::*;
@@ -67,7 +67,13 @@ fn main() {
     gst::init().expect("GStreamer starts");
     gstcandle::plugin_register_static().expect("the plugin registers");
     println!("ms of CPU time a frame, median (most)");
-    for format in ["I420", "NV12", "BGRx", "RGB", "GRAY8", "Y444", "RGBA"] {
+    // Cargo gives `--bench` on the way.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted = |format: &&str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == format);
+    for format in ["I420", "NV12", "BGRx", "RGB", "GRAY8", "Y444", "RGBA"]
+        .into_iter()
+        .filter(is_wanted)
+    {
         let (caps, frames) = frames(format);
         let [median, most] = cost("", &caps, &frames);
         println!("{format:6} all layers                {median:6.2} ({most:.2})");

@@ -137,9 +137,9 @@ impl Strip {
             let alpha = if column.fresh { 1.0 } else { 0.45 };
             // The line at the score, which is never below the plot's bottom, and a fainter ground under it.
             let rows = ((column.score * height as f32).round() as usize).clamp(line.min(height), height);
+            let [curve, ground] = [alpha, 0.4 * alpha].map(|alpha| premultiply(color, alpha));
             for (i, y) in (height - rows..height).enumerate() {
-                let alpha = if i < 2 * line { alpha } else { 0.4 * alpha };
-                self.pixels[y * width + x] = premultiply(color, alpha);
+                self.pixels[y * width + x] = if i < 2 * line { curve } else { ground };
             }
         }
     }

@@ -17,12 +17,12 @@ pub(super) struct PlaneMixes {
 
 enum CodeMixes {
     /// One byte a value.
-    Bytes([Mix; 256]),
+    Bytes(Box<[Mix; 256]>),
     /// One value of 16 bits.
-    Wide([Mix; 256]),
-    Pairs([PixelMix<2>; 256]),
+    Wide(Box<[Mix; 256]>),
+    Pairs(Box<[PixelMix<2>; 256]>),
     /// Three or four bytes a value.
-    Pixels([PixelMix<4>; 256]),
+    Pixels(Box<[PixelMix<4>; 256]>),
 }
 
 impl PlaneMixes {
@@ -32,10 +32,10 @@ impl PlaneMixes {
         let (first, Component { step, shift, .. }) = components[0];
         let alone = || colors.0.map(|color| mixer.mix(first, color));
         let mixes = match step {
-            1 => CodeMixes::Bytes(alone()),
-            _ if format == PixelFormat::Gray16Le => CodeMixes::Wide(alone()),
-            2 => CodeMixes::Pairs(colors.0.map(|color| PixelMix::new(&components, mixer, color))),
-            _ => CodeMixes::Pixels(colors.0.map(|color| PixelMix::new(&components, mixer, color))),
+            1 => CodeMixes::Bytes(Box::new(alone())),
+            _ if format == PixelFormat::Gray16Le => CodeMixes::Wide(Box::new(alone())),
+            2 => CodeMixes::Pairs(Box::new(colors.0.map(|color| PixelMix::new(&components, mixer, color)))),
+            _ => CodeMixes::Pixels(Box::new(colors.0.map(|color| PixelMix::new(&components, mixer, color)))),
         };
         Self {
             plane,

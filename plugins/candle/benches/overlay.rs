@@ -1,6 +1,7 @@
 //! What `candleoverlay` costs a frame of 1920x1080, in CPU time: `cargo bench --workspace --bench overlay`.
 //!
-//! Formats as arguments (`-- I420 BGRx`) leave out the others. The frames are those of `candletestsrc` with what the shipped models found on them; most have a defect and an alarm.
+//! Formats as arguments (`-- I420 BGRx`) leave out the others. The frames are those of `candletestsrc` with what the shipped models found on
+//! them; most have a defect and an alarm.
 
 use cpu_time::ThreadTime;
 use gst::prelude::*;

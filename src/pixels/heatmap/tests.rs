@@ -148,3 +148,50 @@ fn hot_places_apart_are_drawn_once_each() {
         );
     }
 }
+
+#[test]
+fn every_value_takes_the_mean_code_of_its_pixels() {
+    // As fine as the frame, wider than the blocks in which cold places are skipped, cold between three hot places.
+    let [width, height] = [401, 7];
+    let is_hot = |x: usize| [0..11, 197..206, 390..401].iter().any(|hot| hot.contains(&x));
+    let codes: Vec<u8> = (0..width * height)
+        .map(|i| match is_hot(i % width) {
+            true => ((i as u32).wrapping_mul(2654435761) >> 24) as u8,
+            false => 0,
+        })
+        .collect();
+    let map = HeatMap::new(&codes, [width, height], [0.0, 0.0, width as f64, height as f64]).unwrap();
+    for format in PixelFormat::ALL {
+        let found = drawn(format, &map, [width, height], 0.7);
+        let alone: Vec<Vec<Vec<u8>>> = (0..=255)
+            .map(|code| {
+                HeatMap::new(std::slice::from_ref(&code), [1, 1], [0.0, 0.0, 2.0, 2.0])
+                    .map(|map| drawn(format, &map, [2, 2], 0.7))
+            })
+            .map(Option::unwrap)
+            .collect();
+        for component in 0..format.components() {
+            let at = format.component(component);
+            let [columns, rows] = format.component_size(component, width, height);
+            let [across, down] = at.shift.map(|shift| 1 << shift);
+            // At the frame's end a value may stand for fewer pixels.
+            for (x, y) in (0..rows).flat_map(|y| (0..columns).map(move |x| (x, y))) {
+                let count = down * across;
+                let pixels = (0..count)
+                    .map(|i| {
+                        [
+                            (x * across + i % across).min(width - 1),
+                            (y * down + i / across).min(height - 1),
+                        ]
+                    })
+                    .map(|[x, y]| usize::from(codes[y * width + x]));
+                let mean = (pixels.sum::<usize>() + count / 2) / count;
+                let place = y * format.plane_size(at.plane, width, height)[0] + x * at.step + at.offset;
+                assert_eq!(
+                    found[at.plane][place], alone[mean][at.plane][at.offset],
+                    "{format:?} {component} {x},{y}"
+                );
+            }
+        }
+    }
+}

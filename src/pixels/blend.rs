@@ -109,6 +109,29 @@ pub(super) struct Packed {
     pub alpha: Option<usize>,
 }
 
+impl Packed {
+    /// Whether each pixel of a row is; without alpha, they all are.
+    pub fn is_opaque(&self, row: &[u8]) -> bool {
+        self.alpha.is_none_or(|offset| run_best(CommonBits(row))[offset] == 255)
+    }
+}
+
+/// The bits that every pixel of four bytes has.
+struct CommonBits<'a>(&'a [u8]);
+
+impl Work for CommonBits<'_> {
+    type Output = [u8; 4];
+
+    #[inline(always)]
+    fn run<V: Vector>(self) -> [u8; 4] {
+        let pixels = self.0.as_chunks::<4>().0;
+        let all = pixels
+            .iter()
+            .fold(u32::MAX, |all, pixel| all & u32::from_ne_bytes(*pixel));
+        all.to_ne_bytes()
+    }
+}
+
 pub(super) fn packed(format: PixelFormat) -> Option<Packed> {
     let (size, rgb, alpha) = match format {
         PixelFormat::Rgb => (3, [0, 1, 2], None),
@@ -129,6 +152,9 @@ fn blend_packed(frame: &mut FrameMut<'_>, cut: &Cut<'_>, packed: Packed) {
     for y in 0..cut.height {
         let start = (cut.to[1] + y) * stride + cut.to[0] * packed.size;
         let row = &mut frame.planes[0][start..][..cut.width * packed.size];
+        // Opaque pixels stay so, and need no look at their alpha.
+        let alpha = packed.alpha.filter(|_| !packed.is_opaque(row));
+        let packed = Packed { alpha, ..packed };
         for (pixel, &layer) in row.chunks_exact_mut(packed.size).zip(cut.row(y)) {
             if layer != 0 {
                 blend_pixel(pixel, parts(layer), packed);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::blend::{blend_pixel, packed};
+use super::blend::{Packed, blend_pixel, packed};
 use super::mix::{Mix, Mixer, parts};
 use super::{FrameMut, PixelFormat};
 use crate::kernels::simd::{Vector, Work, run_best};
@@ -22,8 +22,16 @@ impl FrameMut<'_> {
         if columns.is_empty() || rows.is_empty() || color == 0 {
             return;
         }
-        if packed(self.format).is_some_and(|packed| packed.alpha.is_some()) {
-            return self.fill_with_alpha(&columns, rows, color);
+        let alpha = packed(self.format).filter(|packed| packed.alpha.is_some());
+        if let Some(packed) = alpha
+            && !self
+                .block(0, packed.size, [&columns, &rows])
+                .rows()
+                .all(|row| packed.is_opaque(row))
+        {
+            return self
+                .block(0, packed.size, [&columns, &rows])
+                .mix_with_alpha(packed, color);
         }
         let mixer = Mixer::new(self.format, self.colorimetry);
         for plane in 0..self.format.planes() {
@@ -31,14 +39,13 @@ impl FrameMut<'_> {
         }
     }
 
-    fn fill_with_alpha(&mut self, columns: &Range<usize>, rows: Range<usize>, color: u32) {
-        let Some(packed) = packed(self.format) else { return };
-        let (parts, bytes) = (parts(color), columns.start * packed.size..columns.end * packed.size);
-        let lines = self.planes[0].chunks_mut(self.strides[0]);
-        for row in lines.skip(rows.start).take(rows.len()) {
-            for pixel in row[bytes.clone()].chunks_exact_mut(packed.size) {
-                blend_pixel(pixel, parts, packed);
-            }
+    /// Columns and rows of a plane whose values are `step` bytes apart.
+    fn block(&mut self, plane: usize, step: usize, [columns, rows]: [&Range<usize>; 2]) -> Block<'_> {
+        Block {
+            bytes: &mut self.planes[plane][rows.start * self.strides[plane]..],
+            stride: self.strides[plane],
+            rows: rows.len(),
+            columns: columns.start * step..columns.end * step,
         }
     }
 
@@ -58,12 +65,7 @@ impl FrameMut<'_> {
             let mixes = mixes.map(|mix| mix.over(part, whole));
             for (columns, [part, whole]) in alike(columns, shift[0], self.width) {
                 let mixes = mixes.map(|mix| mix.over(part, whole));
-                let block = Block {
-                    bytes: &mut self.planes[plane][rows.start * self.strides[plane]..],
-                    stride: self.strides[plane],
-                    rows: rows.len(),
-                    columns: columns.start * step..columns.end * step,
-                };
+                let block = self.block(plane, step, [&columns, &rows]);
                 match wide {
                     true => block.mix_wide(mixes[0]),
                     false => run_best(MixBlock {
@@ -113,6 +115,15 @@ impl<'a> Block<'a> {
         let columns = self.columns;
         let rows = self.bytes.chunks_mut(self.stride).take(self.rows);
         rows.map(move |row| &mut row[columns.clone()])
+    }
+
+    fn mix_with_alpha(self, packed: Packed, color: u32) {
+        let parts = parts(color);
+        for row in self.rows() {
+            for pixel in row.chunks_exact_mut(packed.size) {
+                blend_pixel(pixel, parts, packed);
+            }
+        }
     }
 
     fn mix_wide(self, mix: Mix) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::FrameMut;
-use super::blend::{blend_pixel, packed, premultiply};
+use super::blend::{Packed, blend_pixel, packed, premultiply};
 use super::colormap::ColorMap;
 use super::mix::{Mixer, parts};
 use crate::kernels::simd::{Vector, Work, run_best};
@@ -102,12 +102,7 @@ impl FrameMut<'_> {
     pub fn blend_heat(&mut self, map: &HeatMap<'_>, colors: &HeatColors) {
         let Some(least) = colors.least() else { return };
         let (size, hot) = ([self.width, self.height], map.hot(least));
-        if packed(self.format).is_some_and(|packed| packed.alpha.is_some()) {
-            if let Some(enlarged) = Enlarged::new(map, &hot, least, size, [0, 0]) {
-                self.heat_with_alpha(enlarged, colors);
-            }
-            return;
-        }
+        let alpha = packed(self.format).filter(|packed| packed.alpha.is_some());
         let mixer = Mixer::new(self.format, self.colorimetry);
         let planes: Vec<PlaneMixes> = (0..self.format.planes())
             .map(|plane| PlaneMixes::new(plane, self.format, &mixer, colors))
@@ -118,21 +113,21 @@ impl FrameMut<'_> {
                 enlarged.each(|y, column, codes| {
                     for mixes in group {
                         let start = y * self.strides[mixes.plane] + column * mixes.step;
-                        mixes.mix(&mut self.planes[mixes.plane][start..], codes);
+                        let row = &mut self.planes[mixes.plane][start..];
+                        match alpha.filter(|packed| !packed.is_opaque(&row[..codes.len() * mixes.step])) {
+                            Some(packed) => mix_with_alpha(row, codes, packed, colors),
+                            None => mixes.mix(row, codes),
+                        }
                     }
                 });
             }
         }
     }
+}
 
-    fn heat_with_alpha(&mut self, enlarged: Enlarged<'_>, colors: &HeatColors) {
-        let Some(packed) = packed(self.format) else { return };
-        enlarged.each(|y, column, codes| {
-            let row = &mut self.planes[0][y * self.strides[0] + column * packed.size..];
-            for (pixel, &code) in row.chunks_exact_mut(packed.size).zip(codes) {
-                blend_pixel(pixel, parts(colors.color(code)), packed);
-            }
-        });
+fn mix_with_alpha(row: &mut [u8], codes: &[u8], packed: Packed, colors: &HeatColors) {
+    for (pixel, &code) in row.chunks_exact_mut(packed.size).zip(codes) {
+        blend_pixel(pixel, parts(colors.color(code)), packed);
     }
 }
 

@@ -2,6 +2,7 @@ use rand::{Rng, RngExt};
 
 use super::*;
 use crate::data::random::stream;
+use crate::pixels::heatmap::{HeatColors, HeatMap};
 use crate::pixels::{Colorimetry, Matrix, Range};
 
 /// A frame's memory: every row followed by `PADDING` bytes of 0xAA that nobody may touch.
@@ -287,6 +288,66 @@ fn a_fill_is_a_layer_of_one_colour() {
                 // The low byte of a code of 16 bits may be anything.
                 let apart = if format == PixelFormat::Gray16Le { 255 } else { 1 };
                 assert!(a.abs_diff(*b) <= apart, "round {round} {format:?}: {a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn opaque_pixels_take_what_pixels_without_alpha_take() {
+    // One clear pixel, whose row goes the slower way, changes nothing for the others.
+    let [width, height] = [37, 6];
+    let codes: Vec<u8> = (0..width * height).map(|i| (i * 7 % 256) as u8).collect();
+    let map = HeatMap::new(&codes, [width, height], [0.0, 0.0, width as f64, height as f64]).unwrap();
+    let pixels: Vec<u32> = (0..20u32)
+        .map(|i| premultiply([0.1, 0.5, 0.9], i as f32 / 19.0))
+        .collect();
+    let draws: [&dyn Fn(&mut FrameMut<'_>); 3] = [
+        &|frame| frame.fill(2, 1, 30, 4, premultiply([0.2, 0.9, 0.4], 0.3)),
+        &|frame| frame.blend(&Layer::new(&pixels, 10), 5, 2),
+        &|frame| frame.blend_heat(&map, &HeatColors::new(0.6)),
+    ];
+    for format in [
+        PixelFormat::Rgba,
+        PixelFormat::Bgra,
+        PixelFormat::Argb,
+        PixelFormat::Abgr,
+    ] {
+        let alpha = packed(format).and_then(|packed| packed.alpha).unwrap();
+        for (draw, clear) in draws
+            .iter()
+            .flat_map(|draw| [(draw, None), (draw, Some(3 * width + 13))])
+        {
+            let mut plain = Memory::new(PixelFormat::Rgb, [width, height], || 100);
+            let mut opaque = Memory::new(format, [width, height], || 100);
+            let offset = |memory: &Memory, pixel: usize| {
+                let step = memory.rows[0] / width;
+                pixel / width * (memory.rows[0] + PADDING) + pixel % width * step
+            };
+            for pixel in 0..width * height {
+                let at = offset(&opaque, pixel) + alpha;
+                opaque.planes[0][at] = if clear == Some(pixel) { 0 } else { 255 };
+            }
+            draw(&mut plain.frame(LIMITED));
+            draw(&mut opaque.frame(LIMITED));
+            assert!(opaque.padding_is_whole());
+            assert!(
+                plain.planes[0].iter().any(|byte| ![100, 0xAA].contains(byte)),
+                "something is drawn"
+            );
+            for pixel in (0..width * height).filter(|&pixel| clear != Some(pixel)) {
+                let found = &opaque.planes[0][offset(&opaque, pixel)..][..4];
+                assert_eq!(found[alpha], 255, "{format:?} {pixel}");
+                for component in 0..3 {
+                    let expected = plain.planes[0][offset(&plain, pixel) + component];
+                    let code = found[format.component(component).offset];
+                    assert!(code.abs_diff(expected) <= 1, "{format:?} {pixel}: {code} {expected}");
+                }
+            }
+            if let Some(pixel) = clear {
+                // Under a colour, a clear pixel becomes the colour and as opaque as it.
+                let found = opaque.planes[0][offset(&opaque, pixel) + alpha];
+                assert!((1..255).contains(&found), "{format:?}: {found}");
             }
         }
     }

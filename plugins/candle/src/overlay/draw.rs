@@ -50,10 +50,10 @@ impl Canvas {
     ) -> Result<(), TextError> {
         let layout = Layout::new([frame.width, frame.height], settings.text_scale, settings.layers);
         self.heat(frame, findings, settings);
-        let panels = self.panels(frame, findings, &layout, history);
         for mark in &findings.marks {
             outline(frame, mark, layout.sizes.line);
         }
+        let panels = self.panels(frame, findings, &layout, history);
         let tags = self.tags(frame, findings, &layout);
         if settings.layers.contains(Layers::FRAME) {
             status_frame(frame, findings.status(), layout.sizes.frame);

@@ -144,6 +144,11 @@ fn property_row(property: &ParamSpec) -> String {
             let _ = write!(meaning, "<br>`{}`: {}", value.nick(), value.name());
         }
     }
+    if let Some(values) = property.downcast_ref::<glib::ParamSpecFlags>() {
+        for value in values.flags_class().values() {
+            let _ = write!(meaning, "<br>`{}`: {}", value.nick(), value.name());
+        }
+    }
     format!(
         "| `{}` | {type_} | {default} | {} | {} |\n",
         property.name(),
@@ -205,6 +210,19 @@ fn type_and_default(property: &ParamSpec) -> (String, String) {
             .value(spec.default_value_as_i32())
             .map_or("", |value| value.nick());
         return ("one of those named".into(), format!("`{default}`"));
+    }
+    if let Some(spec) = property.downcast_ref::<glib::ParamSpecFlags>() {
+        let class = spec.flags_class();
+        let bits = spec.default_value_as_u32();
+        let set = class
+            .values()
+            .iter()
+            .filter(|value| value.value() != 0 && value.value() & bits == value.value());
+        let set: Vec<&str> = set.map(|value| value.nick()).collect();
+        return (
+            "some of those named, joined by +".into(),
+            format!("`{}`", set.join("+")),
+        );
     }
     (format!("`{}`", property.value_type().name()), String::new())
 }

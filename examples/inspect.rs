@@ -3,7 +3,7 @@
 //!
 //!     make build
 //!     export GST_PLUGIN_PATH=$PWD/target/gst-plugins GST_PRESET_PATH=$PWD/target/gst-plugins/presets
-//!     cargo run --release --example inspect -- --model models/anomaly-testsrc.safetensors
+//!     cargo run --release --example inspect -- --denoise models/denoise-testsrc.safetensors --model models/anomaly-testsrc.safetensors
 //!     cargo run --release --example inspect -- --model part.safetensors --output watched.mp4 /dev/video0
 //!
 //! Whatever happens, results, errors, the end, a signal, a line typed, is a message on the pipeline's bus: one loop in one thread sees to it

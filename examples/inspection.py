@@ -4,7 +4,7 @@ thresholds and the model are changed while it runs. Needs python3-gi and gir1.2-
 
     make build
     export GST_PLUGIN_PATH=$PWD/target/gst-plugins GST_PRESET_PATH=$PWD/target/gst-plugins/presets
-    python3 examples/inspection.py --model models/anomaly-testsrc.safetensors
+    python3 examples/inspection.py --denoise models/denoise-testsrc.safetensors --model models/anomaly-testsrc.safetensors
     python3 examples/inspection.py --model part.safetensors --output watched.mp4 /dev/video0
 
 Everything happens in the main loop's thread, so that nothing needs a lock: messages of the pipeline's bus, signals, lines typed.

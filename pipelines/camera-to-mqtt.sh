@@ -20,7 +20,8 @@ case $1 in
 esac
 
 # The leaky queue drops old frames rather than fall behind the camera. One line a second keeps the score current.
-exec gst-launch-1.0 -qe "${source[@]}" ! videoconvert \
+# Without -q: it would hide warnings, such as that the broker cannot be reached.
+exec gst-launch-1.0 -e --no-position "${source[@]}" ! videoconvert \
     ! queue leaky=downstream max-size-buffers=2 \
     ! candleanomaly name=inspect "model-file=$2" hold-duration=1000000000 \
     ! candlepublish "broker=$3" "camera=${4:-}" discovery-prefix=homeassistant \

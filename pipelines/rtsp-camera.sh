@@ -18,15 +18,17 @@ has_shown=
 while :; do
     # Cameras may send sound too, hence the filter. One without power says nothing more, hence the watchdog, in milliseconds. The leaky
     # queue drops old frames rather than fall behind the camera.
-    exec {events}< <(exec gst-launch-1.0 -q rtspsrc "location=$1" latency=200 ! application/x-rtp,media=video ! decodebin \
+    exec {events}< <(exec gst-launch-1.0 --no-position rtspsrc "location=$1" latency=200 ! application/x-rtp,media=video ! decodebin \
         ! watchdog timeout=10000 ! videoconvert \
         ! queue leaky=downstream max-size-buffers=2 \
         ! candleanomaly "model-file=$2" hold-duration=1000000000 \
         ! candlepublish ! fakesink sync=false)
     running=$!
-    while IFS= read -r event <&"$events"; do
-        has_shown=yes
-        printf '%s\n' "$event"
+    while IFS= read -r line <&"$events"; do
+        case $line in
+            '{'*) has_shown=yes; printf '%s\n' "$line" ;;
+            WARNING:*) printf '%s\n' "$line" >&2 ;;
+        esac
     done
     exec {events}<&-
     status=0

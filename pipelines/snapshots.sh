@@ -20,7 +20,7 @@ case $1 in
 esac
 
 # -e: Ctrl-C completes the clip at hand.
-exec gst-launch-1.0 -qe "${source[@]}" ! videoconvert \
+exec gst-launch-1.0 -e --no-position "${source[@]}" ! videoconvert \
     ! queue ! candleanomaly "model-file=$2" hold-duration=1000000000 max-lag=$max_lag ! queue \
     ! candleoverlay \
     ! candlesnapshot "location=$3" on=alarm-begin clip-before=3000000000 clip-after=5000000000 max-files=1000 max-size=2000000000 \

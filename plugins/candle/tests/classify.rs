@@ -172,7 +172,8 @@ fn each_region_on_the_frame_is_named() {
     let classify = result(&none, "classify").unwrap();
     assert_eq!(
         (classify.get::<&str>("label"), classify.get("known")),
-        (Ok("unknown"), Ok(false))
+        (Ok(""), Ok(false)),
+        "there is nothing to name"
     );
     let told = messages(&bus);
     assert_eq!(

@@ -180,6 +180,35 @@ fn the_bar_says_label_and_confidence() {
 }
 
 #[test]
+fn a_frame_with_nothing_to_name_has_no_bar() {
+    let mut buffer = ground(&caps("RGB", 200, 200));
+    attach(&mut buffer, "classify", classify("", 0.0));
+    assert!(!Picture::drawn("", buffer, 200, 200).is_drawn(0..200, 0..200));
+}
+
+#[test]
+fn what_is_red_elsewhere_is_white_on_grey_frames() {
+    for (format, size) in [("GRAY8", 1), ("GRAY16_LE", 2)] {
+        let caps = caps(format, 200, 200);
+        let mut harness = harness("candleoverlay show-heatmap=false show-label=false", &caps);
+        let mut buffer = ground(&caps);
+        attach(&mut buffer, "anomaly", anomaly(true, &[region(40, 50, 20, 10)]).build());
+        let drawn = harness.push_and_pull(buffer).unwrap();
+        let bytes = drawn.map_readable().unwrap();
+        // The high byte; rows have no padding.
+        let luma = |x: usize, y: usize| bytes[(y * 200 + x) * size + size - 1];
+        for (what, x, y) in [
+            ("frame", 0, 150),
+            ("frame", 199, 0),
+            ("box", 80, 110),
+            ("box", 100, 119),
+        ] {
+            assert!(luma(x, y) > 220, "{format}: {what} at {x},{y} has {}", luma(x, y));
+        }
+    }
+}
+
+#[test]
 fn without_an_alarm_there_is_no_red_frame() {
     let mut buffer = ground(&caps("RGB", 200, 200));
     attach(&mut buffer, "anomaly", anomaly(false, &[]).build());
@@ -249,8 +278,13 @@ fn every_format_shows_the_same_drawing() {
         for format in FORMATS {
             let to = |format| format!("videoconvert dither=none ! capsfilter caps=video/x-raw,format={format}");
             let [there, back] = [to(format), to("RGB")];
-            let found = run(&format!("{there} ! candleoverlay ! {back}"));
-            let expected = run(&format!("candleoverlay ! {there} ! {back}"));
+            // On grey, red things are white.
+            let overlay = match format.starts_with("GRAY") {
+                true => "candleoverlay show-frame=false show-regions=false",
+                false => "candleoverlay",
+            };
+            let found = run(&format!("{there} ! {overlay} ! {back}"));
+            let expected = run(&format!("{overlay} ! {there} ! {back}"));
             let pairs = found.pixels.iter().flatten().zip(expected.pixels.iter().flatten());
             let sum: u32 = pairs.map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
             let mean = f64::from(sum) / (3 * width * height) as f64;

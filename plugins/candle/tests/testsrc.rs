@@ -86,11 +86,11 @@ fn a_stream_of_one_frame_is_that_frame_and_its_end() {
 }
 
 #[test]
-fn without_wishes_it_is_rgb_of_640_by_480_at_30_frames() {
+fn without_wishes_it_is_rgb_of_480_by_360_at_30_frames() {
     let info = info(&Line::all("candletestsrc num-buffers=1")[0]);
     assert_eq!(
         (info.width(), info.height(), info.fps()),
-        (640, 480, gst::Fraction::new(30, 1))
+        (480, 360, gst::Fraction::new(30, 1))
     );
     assert_eq!(info.format(), gst_video::VideoFormat::Rgb);
     assert!(!info.is_interlaced());

@@ -15,7 +15,7 @@ glib::wrapper! {
     /// pixels stay as they are unless `output` says otherwise.
     ///
     /// ```text
-    /// gst-launch-1.0 -m candletestsrc num-buffers=300 ! candleanomaly model-file=models/anomaly-testsrc.safetensors output=heatmap ! videoconvert ! autovideosink
+    /// gst-launch-1.0 -m candletestsrc num-buffers=300 ! candledenoise model-file=models/denoise-testsrc.safetensors ! candleanomaly model-file=models/anomaly-testsrc.safetensors output=heatmap ! videoconvert ! autovideosink
     /// ```
     pub struct CandleAnomaly(ObjectSubclass<imp::CandleAnomaly>)
         @extends gst_base::BaseTransform, gst::Element, gst::Object, @implements gst::Preset;

@@ -12,7 +12,7 @@ glib::wrapper! {
     /// The label is the class with the largest probability, smoothed over time, where that reaches the class's threshold; else it is `unknown`.
     ///
     /// ```text
-    /// gst-launch-1.0 -m candletestsrc num-buffers=300 ! candleclassify model-file=models/classify-testsrc.safetensors smoothing=0.5 ! fakesink
+    /// gst-launch-1.0 -m candletestsrc num-buffers=300 ! candledenoise model-file=models/denoise-testsrc.safetensors ! candleanomaly model-file=models/anomaly-testsrc.safetensors min-area=20 ! candleclassify model-file=models/classify-testsrc.safetensors regions=metas ! fakesink
     /// ```
     pub struct CandleClassify(ObjectSubclass<imp::CandleClassify>)
         @extends gst_base::BaseTransform, gst::Element, gst::Object, @implements gst::Preset;

@@ -120,14 +120,14 @@ impl Namer {
     }
 }
 
-/// What stands for a frame of which only regions were named: the surest of them, or `unknown` where there are none.
+/// What stands for a frame of which only regions were named: the surest of them, or an empty label where there are none.
 pub fn surest(regions: &[LabelledRegion]) -> Labels {
     let surest = regions
         .iter()
         .max_by(|a, b| a.labels.confidence.total_cmp(&b.labels.confidence));
     surest.map_or_else(
         || Labels {
-            label: UNKNOWN.to_owned(),
+            label: String::new(),
             confidence: 0.0,
             known: false,
             top: Vec::new(),

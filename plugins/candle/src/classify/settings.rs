@@ -97,7 +97,7 @@ impl Settings {
         [
             glib::ParamSpecString::builder("label")
                 .nick("Label")
-                .blurb("The label in force, `unknown` where none is sure enough; nothing before the first inference.")
+                .blurb("The label in force, with `regions=metas` that of the surest region; `unknown` where none is sure enough, empty where there is no region to name, nothing before the first inference.")
                 .read_only()
                 .build(),
             glib::ParamSpecDouble::builder("confidence")

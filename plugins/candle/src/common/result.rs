@@ -25,7 +25,7 @@
 //!
 //! | field of `classify` | type | meaning |
 //! |---|---|---|
-//! | `label` | gchararray | the label in force; `unknown` where none is sure enough |
+//! | `label` | gchararray | the label in force; `unknown` where none is sure enough, empty where there was no region to name |
 //! | `confidence` | gdouble | probability of the most probable label, smoothed |
 //! | `known` | gboolean | whether `label` is one of the model's |
 //! | `labels`, `confidences` | GstValueArray of gchararray, of gdouble | the `top-k` most probable, best first |
@@ -137,7 +137,7 @@ pub struct AnomalyResult {
 /// A label and its runners-up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labels {
-    /// The label in force, `unknown` where none is sure enough.
+    /// The label in force, `unknown` where none is sure enough, empty where there was nothing to name.
     pub label: String,
     /// Probability of the most probable label.
     pub confidence: f64,

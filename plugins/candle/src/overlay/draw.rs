@@ -1,8 +1,8 @@
 //! How it is drawn.
 
-use gst_candle::pixels::FrameMut;
 use gst_candle::pixels::blend::premultiply;
 use gst_candle::pixels::heatmap::{HeatColors, HeatMap};
+use gst_candle::pixels::{FrameMut, PixelFormat};
 
 use super::findings::{Findings, Label, Mark, Status};
 use super::history::{Age, History};
@@ -189,6 +189,7 @@ impl Canvas {
     ) -> Result<(), TextError> {
         let (ground, ink) = match status {
             Status::Anomalous => (AMBER, BLACK),
+            _ if shown(frame, ALARM_PLATE) == WHITE => (WHITE, BLACK),
             _ => (ALARM_PLATE, WHITE),
         };
         let pad = 2 * Sizes::pad(layout.sizes.text) as i64;
@@ -229,13 +230,8 @@ impl Canvas {
             let Some(place) = place_tag(rect, tag, &self.taken, &self.boxes, &layout.inner) else {
                 continue;
             };
-            frame.fill(
-                place.x,
-                place.y,
-                place.width as usize,
-                height,
-                premultiply(mark.color, 0.92),
-            );
+            let ground = premultiply(shown(frame, mark.color), 0.92);
+            frame.fill(place.x, place.y, place.width as usize, height, ground);
             let top = place.y + (place.height - picture.height as i64) / 2;
             frame.blend(&picture.layer(), place.x + pad as i64, top);
             self.taken.push(place);
@@ -301,6 +297,14 @@ fn score_texts(word: Option<&str>, [against, score]: &[String; 2]) -> Vec<String
     }
 }
 
+/// A colour as it shows on the frame: in grey, red would be as dark as what it is to stand out from.
+fn shown(frame: &FrameMut<'_>, color: [f32; 3]) -> [f32; 3] {
+    match frame.format {
+        PixelFormat::Gray8 | PixelFormat::Gray16Le => WHITE,
+        _ => color,
+    }
+}
+
 /// Solid while the alarm is on, dashed where the frame alone is anomalous.
 fn status_frame(frame: &mut FrameMut<'_>, status: Status, thickness: usize) {
     let (color, dashed) = match status {
@@ -309,7 +313,8 @@ fn status_frame(frame: &mut FrameMut<'_>, status: Status, thickness: usize) {
         Status::Alarm | Status::Held => (ALARM, false),
     };
     let whole = [0, 0, frame.width as i64, frame.height as i64];
-    border(frame, whole, thickness, premultiply(color, 1.0), dashed);
+    let color = premultiply(shown(frame, color), 1.0);
+    border(frame, whole, thickness, color, dashed);
 }
 
 /// A box, dark around its line so that it shows on any ground.
@@ -322,7 +327,8 @@ fn outline(frame: &mut FrameMut<'_>, mark: &Mark, line: usize) {
         height.saturating_add(2),
     ];
     border(frame, around, line + 2, premultiply(BLACK, 0.5), mark.is_old);
-    border(frame, mark.rect, line, premultiply(mark.color, 1.0), mark.is_old);
+    let color = premultiply(shown(frame, mark.color), 1.0);
+    border(frame, mark.rect, line, color, mark.is_old);
 }
 
 /// The four sides of a rectangle, `thickness` pixels inwards.

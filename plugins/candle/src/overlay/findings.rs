@@ -127,11 +127,12 @@ impl Results {
             marks.extend(truth(buffer));
         }
         let has_panel = wants(Layers::LABEL) || wants(Layers::HISTORY) || wants(Layers::HEATMAP | Layers::LEGEND);
+        let named = self.classify.as_ref().filter(|result| !result.labels.label.is_empty());
         let is_told = |score: &Score| has_panel || (wants(Layers::FRAME) && score.status != Status::Normal);
         Findings {
             marks,
             age: ages[0].max(ages[1]),
-            label: self.classify.as_ref().filter(|_| wants(Layers::LABEL)).map(label),
+            label: named.filter(|_| wants(Layers::LABEL)).map(label),
             score: self.anomaly.as_ref().map(score).filter(is_told),
             is_heat_old: ages[0] != Age::Young,
             heat: self

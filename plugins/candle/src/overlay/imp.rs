@@ -69,11 +69,12 @@ impl State {
 
 /// Draws on each frame what `candleanomaly` and `candleclassify` found in it.
 ///
-/// `gst-launch-1.0 candletestsrc is-live=true ! candleanomaly model-file=models/anomaly-testsrc.safetensors ! candleoverlay ! videoconvert ! autovideosink`
+/// `gst-launch-1.0 candletestsrc is-live=true ! candledenoise model-file=models/denoise-testsrc.safetensors !
+/// candleanomaly model-file=models/anomaly-testsrc.safetensors ! candleoverlay ! videoconvert ! autovideosink`
 ///
 /// What is drawn are the `layers`: a heat map, which begins to show at six tenths of the threshold, so that normal parts stay clean; its legend,
 /// with the threshold marked; a box around each region, with its name and score or confidence; a bar with the label, the next probable ones and the
-/// score against the threshold; a strip of the score over the last seconds, the threshold in its middle; and a frame, red with the word `ALARM` while
+/// score against the threshold; a strip of the score over the last seconds, the threshold in its middle; and a frame, red (on grey frames white) with the word `ALARM` while
 /// the alarm is on (`ALARM held` where it is kept up over a normal frame), dashed and amber with the word `anomalous` where a frame is anomalous and
 /// the alarm is not on.
 ///

@@ -106,7 +106,8 @@ impl Watch {
         let before = self.label.replace(label.to_owned());
         match settings.wanted_labels() {
             Some(mut wanted) => wanted.any(|wanted| wanted == label),
-            None => before.is_some(),
+            // Where there is nothing to name any more, there is nothing to show.
+            None => before.is_some() && !label.is_empty(),
         }
     }
 }

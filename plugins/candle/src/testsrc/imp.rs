@@ -215,8 +215,8 @@ impl BaseSrcImpl for CandleTestSrc {
     fn fixate(&self, mut caps: gst::Caps) -> gst::Caps {
         caps.truncate();
         if let Some(structure) = caps.make_mut().structure_mut(0) {
-            structure.fixate_field_nearest_int("width", 640);
-            structure.fixate_field_nearest_int("height", 480);
+            structure.fixate_field_nearest_int("width", 480);
+            structure.fixate_field_nearest_int("height", 360);
             structure.fixate_field_nearest_fraction("framerate", gst::Fraction::new(30, 1));
             if structure.has_field("pixel-aspect-ratio") {
                 structure.fixate_field_nearest_fraction("pixel-aspect-ratio", gst::Fraction::new(1, 1));

@@ -1,6 +1,6 @@
 //! Whole lines to a file or to standard output.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -75,12 +75,22 @@ impl LineWriter {
 
 impl FileWriter {
     fn open(path: &Path, append: bool, rotation: Rotation) -> io::Result<Self> {
-        let mut file = match append {
-            true => OpenOptions::new().append(true).create(true).open(path)?,
-            false => File::create(path)?,
+        let mut options = OpenOptions::new();
+        let options = if append {
+            options.append(true)
+        } else {
+            options.write(true)
         };
+        // What is there goes only once it is sure that nobody else writes to it.
+        let mut file = options.create(true).truncate(false).open(path)?;
         let metadata = file.metadata()?;
-        let mut bytes = metadata.len();
+        if metadata.is_file() {
+            claim(&file)?;
+            if !append {
+                file.set_len(0)?;
+            }
+        }
+        let mut bytes = if append { metadata.len() } else { 0 };
         // A program that was killed may have left half a line; the next one must not become part of it.
         if append && metadata.is_file() && !ends_with_newline(path)? {
             file.write_all(b"\n")?;
@@ -125,6 +135,7 @@ impl FileWriter {
             }
         }
         self.file = File::create(&self.path)?;
+        claim(&self.file)?;
         self.bytes = 0;
         self.since = SystemTime::now();
         Ok(())
@@ -134,6 +145,17 @@ impl FileWriter {
         let mut path = self.path.clone().into_os_string();
         path.push(format!(".{number}"));
         path.into()
+    }
+}
+
+/// Keeps others that do so, too, from writing to the file as long as it is open. Not every file system can.
+fn claim(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another candlepublish writes to it; give each a file of its own",
+        )),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 
@@ -200,6 +222,25 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n{\"cut\ntwo\n");
         open(location, false).write("three").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
+    }
+
+    #[test]
+    fn a_file_has_one_writer_and_loses_nothing_to_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.jsonl");
+        let mut first = open(path.to_str(), false);
+        first.write("one").unwrap();
+        for append in [false, true] {
+            let second = LineWriter::open(path.to_str(), append, Rotation::default());
+            let error = second.expect_err("the first one writes to it").to_string();
+            assert!(error.contains("another candlepublish writes to it"), "{error}");
+        }
+        first.write("two").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+        drop(first);
+        open(path.to_str(), true).write("three").unwrap();
+        // Devices are for all.
+        let _both = [open(Some("/dev/null"), false), open(Some("/dev/null"), false)];
     }
 
     #[test]

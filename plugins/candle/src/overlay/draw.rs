@@ -313,8 +313,14 @@ fn status_frame(frame: &mut FrameMut<'_>, status: Status, thickness: usize) {
         Status::Alarm | Status::Held => (ALARM, false),
     };
     let whole = [0, 0, frame.width as i64, frame.height as i64];
-    let color = premultiply(shown(frame, color), 1.0);
-    border(frame, whole, thickness, color, dashed);
+    let visible = shown(frame, color);
+    border(frame, whole, thickness, premultiply(visible, 1.0), dashed);
+    if visible == WHITE {
+        // What is white, too, needs an edge.
+        let side = thickness as i64;
+        let inside = [side, side, whole[2] - 2 * side, whole[3] - 2 * side];
+        border(frame, inside, thickness.div_ceil(2), premultiply(BLACK, 1.0), dashed);
+    }
 }
 
 /// A box, dark around its line so that it shows on any ground.

@@ -283,6 +283,7 @@ mod tests {
         assert_eq!(write("three"), ["three\n", "one\ntwo\n"]);
         assert_eq!(write("longer than all"), ["longer than all\n", "three\n", "one\ntwo\n"]);
         assert_eq!(write("four"), ["four\n", "longer than all\n", "three\n"]);
+        drop(writer);
         let mut writer = LineWriter::open(path.to_str(), true, rotation).unwrap();
         writer.rotate_before(5).unwrap();
         writer.write("five").unwrap();

@@ -18,7 +18,7 @@ has_shown=
 while :; do
     # Cameras may send sound too, hence the filter. One without power says nothing more, hence the watchdog, in milliseconds. The leaky
     # queue drops old frames rather than fall behind the camera.
-    exec {events}< <(exec gst-launch-1.0 --no-position rtspsrc "location=$1" latency=200 ! application/x-rtp,media=video ! decodebin \
+    exec {events}< <(LC_ALL=C exec gst-launch-1.0 --no-position rtspsrc "location=$1" latency=200 ! application/x-rtp,media=video ! decodebin \
         ! watchdog timeout=10000 ! videoconvert \
         ! queue leaky=downstream max-size-buffers=2 \
         ! candleanomaly "model-file=$2" hold-duration=1000000000 \

@@ -106,7 +106,7 @@ impl Mix {
     }
 }
 
-/// Makes the [`Mix`]es of a format without alpha.
+/// Makes the [`Mix`]es of a format; alpha, where it has one, stays.
 pub(super) struct Mixer {
     format: PixelFormat,
     codes: Codes,

@@ -35,7 +35,7 @@ fn the_overlay_draws_in_every_format_and_size() {
                 ];
                 if format.starts_with("GRAY") {
                     // White, with a black edge.
-                    let edge = [at(2, height / 2), at(width / 2, 2)];
+                    let edge = [at(1, height / 2), at(width / 2, 1)];
                     assert!(
                         border.iter().all(|value| *value > 230),
                         "{caps}: {border:?} is not white"

@@ -316,10 +316,11 @@ fn status_frame(frame: &mut FrameMut<'_>, status: Status, thickness: usize) {
     let visible = shown(frame, color);
     border(frame, whole, thickness, premultiply(visible, 1.0), dashed);
     if visible == WHITE {
-        // What is white, too, needs an edge.
-        let side = thickness as i64;
+        // On what is white, too, its inner edge shows.
+        let edge = thickness.div_ceil(3);
+        let side = (thickness - edge) as i64;
         let inside = [side, side, whole[2] - 2 * side, whole[3] - 2 * side];
-        border(frame, inside, thickness.div_ceil(2), premultiply(BLACK, 1.0), dashed);
+        border(frame, inside, edge, premultiply(BLACK, 1.0), false);
     }
 }
 

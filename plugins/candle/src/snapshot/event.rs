@@ -94,7 +94,9 @@ impl Watch {
             times,
             at: SystemTime::now(),
             score: anomaly.map(|result| (result.score, result.threshold)),
-            label: classify.map(|result| (result.labels.label, result.labels.confidence)),
+            label: classify
+                .map(|result| (result.labels.label, result.labels.confidence))
+                .filter(|(label, _)| !label.is_empty()),
         })
     }
 

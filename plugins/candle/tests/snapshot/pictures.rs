@@ -165,6 +165,8 @@ fn what_is_asked_for_makes_a_picture_and_nothing_else() {
     assert_eq!(events("on=label-change labels=\"scratch, dent\"", &frames), renamed);
     assert_eq!(events("labels=good", &[label("good")]), ["label-change good"]);
     assert_eq!(events("", &[label("good")]), [""; 0]);
+    let unnamed = [both(false, ""), both(true, "")];
+    assert_eq!(events("", &unnamed), ["alarm-begin 0.8750"]);
     // A region that goes is nothing to show, one that comes is.
     let regions = ["dent", "", "dent"].map(label);
     assert_eq!(events("", &regions), ["label-change dent"]);

@@ -75,20 +75,13 @@ impl LineWriter {
 
 impl FileWriter {
     fn open(path: &Path, append: bool, rotation: Rotation) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let options = if append {
-            options.append(true)
-        } else {
-            options.write(true)
+        let mut file = match append {
+            true => OpenOptions::new().append(true).create(true).open(path)?,
+            false => emptied(path)?,
         };
-        // What is there goes only once it is sure that nobody else writes to it.
-        let mut file = options.create(true).truncate(false).open(path)?;
         let metadata = file.metadata()?;
-        if metadata.is_file() {
+        if append && metadata.is_file() {
             claim(&file)?;
-            if !append {
-                file.set_len(0)?;
-            }
         }
         let mut bytes = if append { metadata.len() } else { 0 };
         // A program that was killed may have left half a line; the next one must not become part of it.
@@ -134,8 +127,12 @@ impl FileWriter {
                 result => result?,
             }
         }
-        self.file = File::create(&self.path)?;
-        claim(&self.file)?;
+        if keep == 0 {
+            self.file.set_len(0)?;
+            self.file.seek(SeekFrom::Start(0))?;
+        } else {
+            self.file = emptied(&self.path)?;
+        }
         self.bytes = 0;
         self.since = SystemTime::now();
         Ok(())
@@ -146,6 +143,16 @@ impl FileWriter {
         path.push(format!(".{number}"));
         path.into()
     }
+}
+
+/// A file with nothing in it. What was there goes only once it is sure that nobody else writes to it.
+fn emptied(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    if file.metadata()?.is_file() {
+        claim(&file)?;
+        file.set_len(0)?;
+    }
+    Ok(file)
 }
 
 /// Keeps others that do so, too, from writing to the file as long as it is open. Not every file system can.

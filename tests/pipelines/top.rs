@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
-use crate::{Folder, errors, events, fail, models, program, succeed};
+use crate::{Folder, PLUGINS, environment, errors, events, fail, models, program, succeed};
 
 /// `gst-candle top` with these arguments, split at spaces.
 fn top(arguments: &str) -> Command {
@@ -75,7 +75,10 @@ fn ctrl_c_ends_the_stream_in_order() {
         "--interval 0.05 videotestsrc is-live=true ! candleanomaly model-file={} ! candlepublish mode=all location={events_file} ! fakesink",
         bright(&folder)
     );
-    let mut child = top(&line)
+    // Without `timeout`, which hands on one signal as two, and the second ends the program at once.
+    let mut child = environment(&mut Command::new(env!("CARGO_BIN_EXE_gst-candle")), &PLUGINS)
+        .args(["top", "--duration", "60"])
+        .args(line.split(' '))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -83,7 +86,6 @@ fn ctrl_c_ends_the_stream_in_order() {
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut text = String::new();
     output.read_line(&mut text).unwrap();
-    // `timeout` hands the signal on to what it runs.
     let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(interrupted.unwrap().success());
     output.read_to_string(&mut text).unwrap();

@@ -139,15 +139,8 @@ fn property_row(property: &ParamSpec) -> String {
     let blurb = property.blurb().unwrap_or_default();
     let (type_, default) = type_and_default(property);
     let mut meaning = blurb.to_owned();
-    if let Some(values) = property.downcast_ref::<glib::ParamSpecEnum>() {
-        for value in values.enum_class().values() {
-            let _ = write!(meaning, "<br>`{}`: {}", value.nick(), value.name());
-        }
-    }
-    if let Some(values) = property.downcast_ref::<glib::ParamSpecFlags>() {
-        for value in values.flags_class().values() {
-            let _ = write!(meaning, "<br>`{}`: {}", value.nick(), value.name());
-        }
+    for (nick, name) in named_values(property) {
+        let _ = write!(meaning, "<br>`{nick}`: {name}");
     }
     format!(
         "| `{}` | {type_} | {default} | {} | {} |\n",
@@ -155,6 +148,20 @@ fn property_row(property: &ParamSpec) -> String {
         when(property.flags()),
         meaning.replace('|', "\\|")
     )
+}
+
+/// Nicks and names of the values of a property that has some of its own.
+fn named_values(property: &ParamSpec) -> Vec<(String, String)> {
+    let text = |nick: &str, name: &str| (nick.to_owned(), name.to_owned());
+    if let Some(one) = property.downcast_ref::<glib::ParamSpecEnum>() {
+        let class = one.enum_class();
+        class.values().iter().map(|v| text(v.nick(), v.name())).collect()
+    } else if let Some(some) = property.downcast_ref::<glib::ParamSpecFlags>() {
+        let class = some.flags_class();
+        class.values().iter().map(|v| text(v.nick(), v.name())).collect()
+    } else {
+        Vec::new()
+    }
 }
 
 /// When a property can be set.

@@ -147,6 +147,11 @@ pub(super) fn packed(format: PixelFormat) -> Option<Packed> {
     Some(Packed { size, rgb, alpha })
 }
 
+/// The same for a format with alpha.
+pub(super) fn packed_with_alpha(format: PixelFormat) -> Option<Packed> {
+    packed(format).filter(|packed| packed.alpha.is_some())
+}
+
 fn blend_packed(frame: &mut FrameMut<'_>, cut: &Cut<'_>, packed: Packed) {
     let stride = frame.strides[0];
     for y in 0..cut.height {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::blend::{Packed, blend_pixel, packed};
+use super::blend::{Packed, blend_pixel, packed_with_alpha};
 use super::mix::{Mix, Mixer, parts};
 use super::{FrameMut, PixelFormat};
 use crate::kernels::simd::{Vector, Work, run_best};
@@ -22,16 +22,11 @@ impl FrameMut<'_> {
         if columns.is_empty() || rows.is_empty() || color == 0 {
             return;
         }
-        let alpha = packed(self.format).filter(|packed| packed.alpha.is_some());
-        if let Some(packed) = alpha
-            && !self
-                .block(0, packed.size, [&columns, &rows])
-                .rows()
-                .all(|row| packed.is_opaque(row))
-        {
-            return self
-                .block(0, packed.size, [&columns, &rows])
-                .mix_with_alpha(packed, color);
+        if let Some(packed) = packed_with_alpha(self.format) {
+            let mut block = self.block(0, packed.size, [&columns, &rows]);
+            if !block.rows().all(|row| packed.is_opaque(row)) {
+                return block.mix_with_alpha(packed, color);
+            }
         }
         let mixer = Mixer::new(self.format, self.colorimetry);
         for plane in 0..self.format.planes() {
@@ -65,7 +60,7 @@ impl FrameMut<'_> {
             let mixes = mixes.map(|mix| mix.over(part, whole));
             for (columns, [part, whole]) in alike(columns, shift[0], self.width) {
                 let mixes = mixes.map(|mix| mix.over(part, whole));
-                let block = self.block(plane, step, [&columns, &rows]);
+                let mut block = self.block(plane, step, [&columns, &rows]);
                 match wide {
                     true => block.mix_wide(mixes[0]),
                     false => run_best(MixBlock {
@@ -109,15 +104,15 @@ struct Block<'a> {
     columns: Range<usize>,
 }
 
-impl<'a> Block<'a> {
+impl Block<'_> {
     #[inline(always)]
-    fn rows(self) -> impl Iterator<Item = &'a mut [u8]> {
-        let columns = self.columns;
+    fn rows(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        let columns = self.columns.clone();
         let rows = self.bytes.chunks_mut(self.stride).take(self.rows);
         rows.map(move |row| &mut row[columns.clone()])
     }
 
-    fn mix_with_alpha(self, packed: Packed, color: u32) {
+    fn mix_with_alpha(&mut self, packed: Packed, color: u32) {
         let parts = parts(color);
         for row in self.rows() {
             for pixel in row.chunks_exact_mut(packed.size) {
@@ -126,7 +121,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    fn mix_wide(self, mix: Mix) {
+    fn mix_wide(&mut self, mix: Mix) {
         for row in self.rows() {
             for code in row.as_chunks_mut().0 {
                 *code = mix.on16(*code);
@@ -154,7 +149,7 @@ impl Work for MixBlock<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Vector>(self) {
+    fn run<V: Vector>(mut self) {
         let Pattern(mixes) = self.pattern;
         for row in self.block.rows() {
             let (whole, rest) = row.as_chunks_mut::<PERIOD>();

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::FrameMut;
-use super::blend::{Packed, blend_pixel, packed, premultiply};
+use super::blend::{Packed, blend_pixel, packed_with_alpha, premultiply};
 use super::colormap::ColorMap;
 use super::mix::{Mixer, parts};
 use crate::kernels::simd::{Vector, Work, run_best};
@@ -102,7 +102,7 @@ impl FrameMut<'_> {
     pub fn blend_heat(&mut self, map: &HeatMap<'_>, colors: &HeatColors) {
         let Some(least) = colors.least() else { return };
         let (size, hot) = ([self.width, self.height], map.hot(least));
-        let alpha = packed(self.format).filter(|packed| packed.alpha.is_some());
+        let alpha = packed_with_alpha(self.format);
         let mixer = Mixer::new(self.format, self.colorimetry);
         let planes: Vec<PlaneMixes> = (0..self.format.planes())
             .map(|plane| PlaneMixes::new(plane, self.format, &mixer, colors))

@@ -189,7 +189,7 @@ impl Canvas {
     ) -> Result<(), TextError> {
         let (ground, ink) = match status {
             Status::Anomalous => (AMBER, BLACK),
-            _ if shown(frame, ALARM_PLATE) == WHITE => (WHITE, BLACK),
+            _ if is_gray(frame) => (WHITE, BLACK),
             _ => (ALARM_PLATE, WHITE),
         };
         let pad = 2 * Sizes::pad(layout.sizes.text) as i64;
@@ -299,10 +299,11 @@ fn score_texts(word: Option<&str>, [against, score]: &[String; 2]) -> Vec<String
 
 /// A colour as it shows on the frame: in grey, red would be as dark as what it is to stand out from.
 fn shown(frame: &FrameMut<'_>, color: [f32; 3]) -> [f32; 3] {
-    match frame.format {
-        PixelFormat::Gray8 | PixelFormat::Gray16Le => WHITE,
-        _ => color,
-    }
+    if is_gray(frame) { WHITE } else { color }
+}
+
+fn is_gray(frame: &FrameMut<'_>) -> bool {
+    matches!(frame.format, PixelFormat::Gray8 | PixelFormat::Gray16Le)
 }
 
 /// Solid while the alarm is on, dashed where the frame alone is anomalous.
@@ -313,9 +314,8 @@ fn status_frame(frame: &mut FrameMut<'_>, status: Status, thickness: usize) {
         Status::Alarm | Status::Held => (ALARM, false),
     };
     let whole = [0, 0, frame.width as i64, frame.height as i64];
-    let visible = shown(frame, color);
-    border(frame, whole, thickness, premultiply(visible, 1.0), dashed);
-    if visible == WHITE {
+    border(frame, whole, thickness, premultiply(shown(frame, color), 1.0), dashed);
+    if is_gray(frame) {
         // On what is white, too, its inner edge shows.
         let edge = thickness.div_ceil(3);
         let side = (thickness - edge) as i64;

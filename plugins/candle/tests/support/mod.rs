@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod drawn;
 pub mod every;
 pub mod line;
 pub mod load;

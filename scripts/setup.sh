@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what building and running need and the machine lacks. Does nothing the second time.
+# Installs what building and running need and the machine lacks, with --tests also what the tests need. Does nothing the second time.
 #
 # Debian 12 or later: GStreamer 1.22 or later with its development files, and Rust 1.92 or later (by rustup).
 set -euo pipefail
@@ -36,6 +36,8 @@ install() {
 }
 
 install "${packages[@]}"
+# Networks for the import's tests come from PyTorch, which from version 2 on exports by ONNX's own package.
+[ "${1:-}" != --tests ] || install python3-torch python3-onnx
 # With the analytics metas come applications that read them, which the tests run.
 [ -z "$(scripts/features.sh)" ] || install python3-gst-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
 

@@ -2,6 +2,7 @@
 
 mod builder;
 mod check;
+mod codes;
 mod fold;
 mod json;
 #[cfg(feature = "train")]
@@ -10,13 +11,16 @@ mod shapes;
 mod weights;
 
 use std::collections::BTreeMap;
+#[cfg(feature = "train")]
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 pub use builder::Builder;
+pub use codes::CodeSource;
 
 /// Weights, buffers and what goes in and out of a network: `shape` and its values in row-major order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Array {
     /// Lengths of the axes; pictures are N, C, H, W.
     pub shape: Vec<usize>,
@@ -203,4 +207,26 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Names of the nodes whose values leave the network.
     pub outputs: Vec<String>,
+}
+
+impl Graph {
+    /// Takes away what no output needs, save for inputs, and its weights.
+    #[cfg(feature = "train")]
+    pub(crate) fn prune(&mut self, weights: &mut Weights) {
+        let mut needed: BTreeSet<&str> = self.outputs.iter().map(String::as_str).collect();
+        for node in self.nodes.iter().rev() {
+            if needed.contains(node.name.as_str()) {
+                needed.extend(node.inputs.iter().map(String::as_str));
+            }
+        }
+        let is_needed = |node: &Node| matches!(node.op, Op::Input { .. }) || needed.contains(node.name.as_str());
+        let keep: Vec<bool> = self.nodes.iter().map(is_needed).collect();
+        for (node, _) in self.nodes.iter().zip(&keep).filter(|(_, keep)| !**keep) {
+            for name in node.op.weight_names() {
+                weights.remove(&node.weight(name));
+            }
+        }
+        let mut keep = keep.into_iter();
+        self.nodes.retain(|_| keep.next().unwrap_or(true));
+    }
 }

@@ -75,7 +75,7 @@ fn input(channels: usize, shape: &[usize], batch: Option<&usize>) -> Inferred {
 }
 
 /// Shape of the value of any op but `Input`; the number of `sources` has been checked.
-fn infer(op: &Op, sources: &[&[usize]]) -> Inferred {
+pub(super) fn infer(op: &Op, sources: &[&[usize]]) -> Inferred {
     let source = sources[0];
     match *op {
         Op::Input { .. } => Err("has no sources".into()),

@@ -24,7 +24,7 @@ impl Op {
 
     /// Shape of the weight called `name` for a value of shape `source`; nothing but `weight` depends on it, save
     /// for batch norms.
-    fn weight_shape(&self, name: &str, source: &[usize]) -> Vec<usize> {
+    pub(super) fn weight_shape(&self, name: &str, source: &[usize]) -> Vec<usize> {
         match *self {
             Self::Conv2d {
                 out, kernel, groups, ..

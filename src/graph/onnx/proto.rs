@@ -1,6 +1,7 @@
 //! The messages of ONNX (onnx.proto, IR version 8) that networks of this crate need, by their field numbers.
 
 use prost::Message;
+use prost::bytes::Bytes;
 
 /// IR version that goes with opset 17.
 pub(super) const IR_VERSION: i64 = 8;
@@ -65,6 +66,9 @@ pub(super) struct Node {
     pub op_type: String,
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<Attribute>,
+    /// Whose op it is; empty = ONNX's own.
+    #[prost(string, tag = "7")]
+    pub domain: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -77,6 +81,10 @@ pub(super) struct Attribute {
     pub i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
+    #[prost(message, optional, tag = "5")]
+    pub t: Option<Tensor>,
+    #[prost(float, repeated, packed = "false", tag = "7")]
+    pub floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(int32, tag = "20")]
@@ -95,16 +103,60 @@ pub(super) struct Tensor {
     pub dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub data_type: i32,
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
+    #[prost(int32, repeated, tag = "5")]
+    pub int32_data: Vec<i32>,
+    #[prost(int64, repeated, tag = "7")]
+    pub int64_data: Vec<i64>,
     #[prost(string, tag = "8")]
     pub name: String,
-    /// Little-endian values.
-    #[prost(bytes = "vec", tag = "9")]
-    pub raw_data: Vec<u8>,
+    /// Little-endian values; of a file that is read, a part of its bytes.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub raw_data: Bytes,
+    #[prost(double, repeated, tag = "10")]
+    pub double_data: Vec<f64>,
+    /// Where the values are if not here: `location` is a file beside this one, `offset` and `length` are in bytes.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<Entry>,
+    #[prost(int32, tag = "14")]
+    pub data_location: i32,
 }
+
+/// Value of [`Tensor::data_location`] for values in another file.
+pub(super) const EXTERNAL: i32 = 1;
 
 /// Values of [`Tensor::data_type`] and [`TensorType::elem_type`].
 pub(super) const F32: i32 = 1;
+pub(super) const I32: i32 = 6;
 pub(super) const I64: i32 = 7;
+pub(super) const BOOL: i32 = 9;
+pub(super) const F64: i32 = 11;
+
+/// Name of a [`Tensor::data_type`].
+pub(super) fn type_name(data_type: i32) -> String {
+    let names = [
+        "undefined",
+        "float32",
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "int32",
+        "int64",
+        "string",
+        "bool",
+        "float16",
+        "float64",
+        "uint32",
+        "uint64",
+        "complex64",
+        "complex128",
+        "bfloat16",
+    ];
+    let name = usize::try_from(data_type).ok().and_then(|at| names.get(at));
+    name.map_or_else(|| format!("type {data_type}"), |name| (*name).to_owned())
+}
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ValueInfo {
@@ -140,4 +192,57 @@ pub(super) struct Dim {
     pub dim_value: Option<i64>,
     #[prost(string, optional, tag = "2")]
     pub dim_param: Option<String>,
+}
+
+/// What a message of the kind `of` has in its field `tag`, if that is a message of a kind above.
+fn inside(of: &str, tag: usize) -> Option<&'static str> {
+    Some(match (of, tag) {
+        ("model", 7) => "graph",
+        ("model", 8 | 14) | ("tensor", 13) | ("shape", 1) => "plain",
+        ("graph", 1) => "node",
+        ("graph", 5) | ("attribute", 5) => "tensor",
+        ("graph", 11 | 12) => "value",
+        ("node", 5) => "attribute",
+        ("value", 2) => "type",
+        ("type", 1) => "tensor type",
+        ("tensor type", 2) => "shape",
+        _ => return None,
+    })
+}
+
+/// Checks that a model's messages are whole and have `most` fields or fewer altogether; an error says what is wrong. Two bytes of a file
+/// can become hundreds in memory, so that this is asked before it is decoded.
+pub(super) fn check_fields(bytes: &[u8], most: usize) -> Result<(), String> {
+    let (mut open, mut count) = (vec![("model", bytes)], 0);
+    while let Some((kind, mut rest)) = open.pop() {
+        while !rest.is_empty() {
+            count += 1;
+            if count > most {
+                return Err(format!("it has more than {most} fields"));
+            }
+            let (key, value, after) = field(rest).ok_or_else(|| format!("a {kind} is cut off or damaged"))?;
+            open.extend(
+                inside(kind, key >> 3)
+                    .filter(|_| key & 7 == 2)
+                    .map(|kind| (kind, value)),
+            );
+            rest = after;
+        }
+    }
+    Ok(())
+}
+
+/// Key and content of the field that `bytes` begin with, and what follows.
+fn field(mut bytes: &[u8]) -> Option<(usize, &[u8], &[u8])> {
+    let mut number = || prost::decode_length_delimiter(&mut bytes).ok();
+    let key = number()?;
+    let length = match key & 7 {
+        0 => number().map(|_| 0)?,
+        1 => 8,
+        2 => number()?,
+        5 => 4,
+        _ => return None,
+    };
+    let (value, after) = bytes.split_at_checked(length)?;
+    Some((key, value, after))
 }

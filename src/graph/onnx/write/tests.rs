@@ -4,7 +4,7 @@ use super::*;
 use crate::graph::Builder;
 
 /// Every op once.
-fn graph() -> Graph {
+pub fn graph() -> Graph {
     let mut b = Builder::new();
     let x = b.input("x", 4);
     let mut conv = |name: &str, padding_mode| {

@@ -1,0 +1,74 @@
+//! What is worked out of lengths of axes.
+
+use super::constant::Constant;
+use super::node::Reader;
+use super::source::{Read, Source, Value};
+
+/// Most whole numbers that are worked out at once: shapes have few.
+const MOST: usize = 64;
+
+impl Reader {
+    /// Shape, and what picks from it; what depends on the batch or on a size that is not known stays open.
+    pub fn integers(&self, source: &Source<'_>) -> Read<Value> {
+        let values = match (source.op(), source.any(0)?) {
+            ("Shape", Value::Node(x)) => {
+                let shape: Vec<Option<i64>> = self
+                    .known(&x)
+                    .iter()
+                    .map(|length| length.and_then(|n| i64::try_from(n).ok()))
+                    .collect();
+                let [from, to] = [source.int("start", 0), source.int("end", i64::MAX)];
+                part(&shape, from, to).to_vec()
+            }
+            ("Cast", Value::Node(x)) if source.int("to", 0) == 1 => return Ok(Value::Node(x)),
+            (op, Value::Constant(Constant::Integers(values))) => match op {
+                "Slice" => slice(source, &values)?,
+                "Gather" => picked(
+                    &values,
+                    source.integers(1).ok_or("it picks by what is not whole numbers")?,
+                ),
+                _ => return Ok(Value::Constant(Constant::Integers(values))),
+            },
+            ("Cast", value @ Value::Constant(Constant::Array(_))) => return Ok(value),
+            _ => return Err("it is read where it works out lengths of axes".into()),
+        };
+        whole(values)
+    }
+}
+
+/// Whole numbers as a value, unless they are so many that they are none of a shape.
+pub(super) fn whole(values: Vec<Option<i64>>) -> Read<Value> {
+    match values.len() {
+        0..=MOST => Ok(Value::Constant(Constant::integers(values))),
+        more => Err(format!("it works out {more} whole numbers, more than {MOST}")),
+    }
+}
+
+fn picked(values: &[Option<i64>], indices: &[Option<i64>]) -> Vec<Option<i64>> {
+    let count = values.len() as i64;
+    let at = |index: i64| if index < 0 { index.saturating_add(count) } else { index };
+    let pick = |index: &Option<i64>| values.get(usize::try_from(at((*index)?)).ok()?).copied()?;
+    // One more than are allowed is enough to be refused.
+    indices.iter().take(MOST + 1).map(pick).collect()
+}
+
+fn slice(source: &Source<'_>, values: &[Option<i64>]) -> Read<Vec<Option<i64>>> {
+    let bound = |name: &str, at: usize| match source.list(name, at).as_deref() {
+        Some([bound]) => Ok(*bound),
+        _ => Err(format!("{name} that depend on the picture are not read")),
+    };
+    let is_plain = |name: &str, at: usize, plain: i64| {
+        !source.has(at) && source.attribute(name).is_none() || source.list(name, at).as_deref() == Some(&[plain])
+    };
+    if !is_plain("axes", 3, 0) || !is_plain("steps", 4, 1) {
+        return Err("only steps of 1 along the first axis are read".into());
+    }
+    Ok(part(values, bound("starts", 1)?, bound("ends", 2)?).to_vec())
+}
+
+/// From one index to before another; those below 0 count from the end.
+fn part(values: &[Option<i64>], from: i64, to: i64) -> &[Option<i64>] {
+    let count = values.len() as i64;
+    let clamp = |n: i64| (if n < 0 { n.saturating_add(count) } else { n }).clamp(0, count) as usize;
+    values.get(clamp(from)..clamp(to)).unwrap_or_default()
+}

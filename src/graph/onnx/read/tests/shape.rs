@@ -1,0 +1,326 @@
+use super::*;
+use crate::graph::Interpolation;
+
+/// Values of a picture of 2x3x2x2 as rows of 12 features.
+fn assert_flattens(what: &str, axes: [i64; 4], nodes: Vec<Node>, constants: Vec<Constant>) {
+    let found = imported(&file(axes, nodes, constants));
+    let x = picture(&[2, 3, 2, 2]);
+    let data = x.data.clone();
+    assert_near(
+        what,
+        &run(&found, &x),
+        &Array {
+            shape: vec![2, 12],
+            data,
+        },
+    );
+}
+
+#[test]
+fn pictures_become_rows_of_features_in_many_ways() {
+    let reshape = |shape: &[i64]| {
+        (
+            vec![node("Reshape", &["x", "shape"], "y", vec![])],
+            vec![whole("shape", shape)],
+        )
+    };
+    // x.view(x.size(0), -1), as older exporters write it, and x.view(-1, x.size(1) * 4).
+    let size = |at: i64| {
+        let shape = node("Shape", &["x"], "s", vec![]);
+        (shape, node("Gather", &["s", "at"], "n", vec![]), whole("at", &[at]))
+    };
+    let (shape, gather, at) = size(0);
+    let view = vec![
+        shape,
+        gather,
+        node("Concat", &["n", "rest"], "c", vec![int("axis", 0)]),
+        node("Reshape", &["x", "c"], "y", vec![]),
+    ];
+    let sliced = vec![
+        node("Shape", &["x"], "s", vec![]),
+        node("Slice", &["s", "zero", "one"], "n", vec![]),
+        node("Cast", &["n"], "n2", vec![int("to", 7)]),
+        node("Concat", &["n2", "rest"], "c", vec![int("axis", 0)]),
+        node("Reshape", &["x", "c"], "y", vec![]),
+    ];
+    let (shape, gather, channel) = size(-3);
+    let worked_out = vec![
+        shape,
+        gather,
+        node("Mul", &["n", "four"], "m", vec![]),
+        node("Concat", &["rest", "m"], "c", vec![int("axis", 0)]),
+        node("Reshape", &["x", "c"], "y", vec![]),
+    ];
+    let rest = || whole("rest", &[-1]);
+    for axes in [[0, 3, 2, 2], [2, 3, 2, 2], [0, 3, 0, 0]] {
+        assert_flattens("flatten", axes, vec![node("Flatten", &["x"], "y", vec![])], vec![]);
+        assert_flattens(
+            "flatten -3",
+            axes,
+            vec![node("Flatten", &["x"], "y", vec![int("axis", -3)])],
+            vec![],
+        );
+        for shape in [[0, -1], [-1, 12], [1, -1]] {
+            let (nodes, constants) = reshape(&shape);
+            assert_flattens(&format!("{shape:?}"), axes, nodes, constants);
+        }
+        assert_flattens("view", axes, view.clone(), vec![at.clone(), rest()]);
+        let ends = vec![whole("zero", &[0]), whole("one", &[1]), rest()];
+        assert_flattens("slice", axes, sliced.clone(), ends);
+        assert_flattens(
+            "mul",
+            axes,
+            worked_out.clone(),
+            vec![channel.clone(), rest(), whole("four", &[4])],
+        );
+    }
+    let (nodes, constants) = reshape(&[2, 12]);
+    assert_flattens("the batch", [2, 3, 2, 2], nodes, constants);
+
+    for (shape, words) in [
+        (&[-1, 6][..], "12 features of a picture become rows of 6"),
+        (&[2, -1], "to [2, -1]"),
+        (&[1, 3, 4], "to [1, 3, 4]"),
+        (&[0, 0], "channels alone"),
+        (&[3, 4], "to [3, 4]"),
+        (&[1, 2, 3, 2], "to [1, 2, 3, 2]"),
+    ] {
+        let (nodes, constants) = reshape(shape);
+        let reason = refused(&file([0, 3, 2, 2], nodes, constants));
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
+    let reason = refused(&file(
+        [0, 3, 2, 2],
+        vec![node("Flatten", &["x"], "y", vec![int("axis", 2)])],
+        vec![],
+    ));
+    assert!(reason.contains("`y` (Flatten): axis 2"), "{reason}");
+}
+
+#[test]
+fn means_of_planes() {
+    let x = picture(&[2, 3, 2, 4]);
+    let means: Vec<f32> = x.data.chunks(8).map(|plane| plane.iter().sum::<f32>() / 8.0).collect();
+    let mean = |op: &str, inputs: &[&str], attributes| vec![node(op, inputs, "y", attributes)];
+    let then_squeeze = vec![
+        node("GlobalAveragePool", &["x"], "m", vec![]),
+        node("Squeeze", &["m", "axes"], "y", vec![]),
+    ];
+    let then_reshape = vec![
+        node("GlobalAveragePool", &["x"], "m", vec![]),
+        node("Reshape", &["m", "row"], "y", vec![]),
+    ];
+    let cases = [
+        (mean("GlobalAveragePool", &["x"], vec![]), true),
+        (mean("ReduceMean", &["x"], vec![ints("axes", &[2, 3])]), true),
+        (
+            mean("ReduceMean", &["x"], vec![ints("axes", &[-1, -2]), int("keepdims", 0)]),
+            false,
+        ),
+        (mean("ReduceMean", &["x", "axes"], vec![int("keepdims", 1)]), true),
+        (mean("ReduceMean", &["x", "axes"], vec![int("keepdims", 0)]), false),
+        (then_squeeze, false),
+        (then_reshape, false),
+    ];
+    for (nodes, keeps) in cases {
+        for axes in [[0, 3, 0, 0], [2, 3, 2, 4]] {
+            let constants = vec![whole("axes", &[3, 2]), whole("row", &[0, 0])];
+            let found = imported(&file(axes, nodes.clone(), constants));
+            let shape = if keeps { vec![2, 3, 1, 1] } else { vec![2, 3] };
+            let data = means.clone();
+            assert_near(&nodes[0].op_type, &run(&found, &x), &Array { shape, data });
+        }
+    }
+    for (node, words) in [
+        (
+            node("ReduceMean", &["x"], "y", vec![ints("axes", &[1])]),
+            "only the mean of whole planes",
+        ),
+        (node("ReduceMean", &["x"], "y", vec![]), "only the mean of whole planes"),
+        (
+            node("Squeeze", &["x"], "y", vec![ints("axes", &[2, 3])]),
+            "of one pixel",
+        ),
+        (node("Squeeze", &["x"], "y", vec![]), "of one pixel"),
+    ] {
+        let reason = refused(&file([1, 3, 4, 4], vec![node], vec![]));
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
+}
+
+#[test]
+fn pictures_are_enlarged() {
+    let constants = || {
+        vec![
+            weights("twice", &[4], &[1.0, 1.0, 2.0, 2.0]),
+            weights("thrice", &[4], &[1.0, 1.0, 3.0, 3.0]),
+            weights("half", &[4], &[1.0, 1.0, 0.5, 0.5]),
+            weights("uneven", &[4], &[1.0, 1.0, 2.0, 3.0]),
+            weights("none", &[0], &[]),
+            whole("sizes", &[1, 2, 8, 10]),
+            whole("odd", &[1, 2, 9, 10]),
+        ]
+    };
+    let mode = |mode: &str, place: &str, rounding: &str| {
+        let given = [
+            ("mode", mode),
+            ("coordinate_transformation_mode", place),
+            ("nearest_mode", rounding),
+        ];
+        given
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| text(name, value))
+            .collect::<Vec<_>>()
+    };
+    let (nearest, bilinear) = (Interpolation::Nearest, Interpolation::Bilinear);
+    let resize = |inputs: &[&str], attributes| vec![node("Resize", inputs, "y", attributes)];
+    let upsample = |inputs: &[&str], attributes| vec![node("Upsample", inputs, "y", attributes)];
+    for (opset, nodes, factor, mode) in [
+        (
+            17,
+            resize(&["x", "", "twice"], mode("nearest", "asymmetric", "floor")),
+            2,
+            nearest,
+        ),
+        (
+            17,
+            resize(&["x", "none", "thrice"], mode("nearest", "asymmetric", "floor")),
+            3,
+            nearest,
+        ),
+        (
+            17,
+            resize(&["x", "", "twice"], mode("nearest", "asymmetric", "")),
+            2,
+            nearest,
+        ),
+        (17, resize(&["x", "", "thrice"], mode("", "", "")), 3, nearest),
+        (
+            17,
+            resize(&["x", "", "thrice"], mode("nearest", "half_pixel", "round_prefer_ceil")),
+            3,
+            nearest,
+        ),
+        (
+            17,
+            resize(&["x", "", "twice"], mode("linear", "pytorch_half_pixel", "")),
+            2,
+            bilinear,
+        ),
+        (17, resize(&["x", "", "twice"], mode("linear", "", "")), 2, bilinear),
+        (
+            17,
+            resize(&["x", "", "", "sizes"], mode("linear", "half_pixel", "")),
+            2,
+            bilinear,
+        ),
+        (10, resize(&["x", "twice"], mode("nearest", "", "")), 2, nearest),
+        (9, upsample(&["x", "twice"], mode("nearest", "", "")), 2, nearest),
+        (
+            7,
+            upsample(
+                &["x"],
+                vec![Attribute {
+                    floats: vec![1.0, 1.0, 2.0, 2.0],
+                    ..ints("scales", &[])
+                }],
+            ),
+            2,
+            nearest,
+        ),
+    ] {
+        let found = imported(&with_opset(file([1, 2, 4, 5], nodes, constants()), opset));
+        assert_eq!(ops(&found)[1..], [&Op::Upsample { factor, mode }]);
+    }
+    for (opset, nodes, words) in [
+        (17, resize(&["x", "", "half"], vec![]), "scales [1.0, 1.0, 0.5, 0.5]"),
+        (17, resize(&["x", "", "uneven"], vec![]), "scales [1.0, 1.0, 2.0, 3.0]"),
+        (17, resize(&["x", "", "none"], vec![]), "scales []"),
+        (17, resize(&["x"], vec![]), "its input 2 is missing"),
+        (17, resize(&["x", "", "", "odd"], vec![]), "to sizes [1, 2, 9, 10]"),
+        (
+            17,
+            resize(&["x", "", "thrice"], mode("nearest", "asymmetric", "")),
+            "nearest with asymmetric and round_prefer_floor",
+        ),
+        (
+            17,
+            resize(&["x", "", "thrice"], mode("nearest", "half_pixel", "floor")),
+            "half_pixel and floor",
+        ),
+        (
+            17,
+            resize(&["x", "", "twice"], mode("linear", "align_corners", "")),
+            "linear with align_corners",
+        ),
+        (
+            9,
+            upsample(&["x", "twice"], mode("linear", "", "")),
+            "linear with asymmetric",
+        ),
+    ] {
+        let reason = refused(&with_opset(file([1, 2, 4, 5], nodes, constants()), opset));
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
+    let open = file(
+        [1, 2, 0, 0],
+        resize(&["x", "", "", "sizes"], mode("linear", "", "")),
+        constants(),
+    );
+    assert!(refused(&open).contains("give --size"), "{}", refused(&open));
+}
+
+#[test]
+fn a_size_that_follows_from_another_value() {
+    // F.interpolate(relu(pool(x)), size=x.shape[2:]).
+    let nodes = vec![
+        node(
+            "MaxPool",
+            &["x"],
+            "p",
+            vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])],
+        ),
+        node("Shape", &["x"], "s", vec![]),
+        node("Slice", &["s", "two", "four"], "sides", vec![]),
+        node("Shape", &["p"], "ps", vec![int("start", 0), int("end", -2)]),
+        node("Concat", &["ps", "sides"], "sizes", vec![int("axis", 0)]),
+        node("Resize", &["p", "", "", "sizes"], "y", vec![]),
+    ];
+    let model = |axes| file(axes, nodes.clone(), vec![whole("two", &[2]), whole("four", &[4])]);
+    let found = imported(&model([1, 2, 6, 8]));
+    let mode = Interpolation::Nearest;
+    assert_eq!(ops(&found)[2], &Op::Upsample { factor: 2, mode });
+    assert!(
+        refused(&model([1, 2, 0, 0])).contains("`y` (Resize): to a size that depends on the picture's: give --size")
+    );
+    let told = read(model([1, 2, 0, 0]).encode_to_vec(), Some([8, 6]), &nothing_beside).unwrap();
+    assert_eq!(told.graph, found.graph);
+}
+
+#[test]
+fn softmaxes_over_channels() {
+    let model = |opset, op: &str, attributes, flat: bool| {
+        let input = if flat { "f" } else { "x" };
+        let nodes = vec![
+            node("Flatten", &["x"], "f", vec![]),
+            node(op, &[input], "y", attributes),
+        ];
+        with_opset(file([1, 3, 2, 2], nodes, vec![]), opset)
+    };
+    assert_eq!(
+        ops(&imported(&model(17, "Softmax", vec![int("axis", 1)], false)))[1],
+        &Op::Softmax
+    );
+    assert_eq!(ops(&imported(&model(17, "Softmax", vec![], true)))[2], &Op::Softmax);
+    assert_eq!(ops(&imported(&model(11, "Softmax", vec![], true)))[2], &Op::Softmax);
+    // Over all that follows the batch, then.
+    assert!(refused(&model(11, "Softmax", vec![int("axis", 1)], false)).contains("`y` (Softmax): axis 1"));
+    let last = imported(&model(17, "LogSoftmax", vec![], true));
+    assert!(last.log_softmax && ops(&last).len() == 2);
+    let mut further = model(17, "LogSoftmax", vec![], true);
+    let graph = further.graph.as_mut().unwrap();
+    graph.node.push(node("Relu", &["y"], "z", vec![]));
+    graph.output = vec![value("z", &[])];
+    assert!(refused(&further).contains("`z` (Relu): LogSoftmax is read at the end"));
+}

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 
 use super::{
-    AnomalyCalibration, Calibration, ClassCalibration, Color, ExtraInput, InputSpec, MapKind, Model, Normalization,
-    Resize,
+    AnomalyCalibration, Calibration, ClassCalibration, Codes, Color, ExtraInput, InputSpec, MapKind, Model,
+    Normalization, Resize,
 };
 use super::{Task, Training};
+use crate::graph::CodeSource;
 use crate::pixels::MOTION_SIDE;
 use crate::{Error, Result};
 
@@ -40,8 +41,7 @@ impl Model {
 
     /// Shapes of the inputs to check with: the fixed size, or any that the network must take.
     fn nominal_inputs(&self) -> Vec<Vec<usize>> {
-        let [width, height] = self.input.size.unwrap_or([self.input.nominal_side(); 2]);
-        self.input.shapes(width, height)
+        self.input.shapes_of_any()
     }
 
     fn check_graph(&self) -> Checked {
@@ -77,7 +77,11 @@ impl Model {
                 (*output == next, "one frame")
             }
             Task::Classify => (output.len() == 2, "[N, classes]"),
-            Task::Segment | Task::Embed => (true, ""),
+            Task::Segment => {
+                let planes = [1, self.labels.len(), picture[2], picture[3]];
+                (*output == planes, "a plane of the picture's size for each label")
+            }
+            Task::Embed => (true, ""),
         };
         if fits {
             Ok(())
@@ -113,7 +117,17 @@ impl Model {
             }
             kept.insert(output);
         }
-        let single = !matches!(self.task, Task::Segment | Task::Embed);
+        if let Some(codes) = self.codes() {
+            let code = outputs.get(1).map(|name| shapes[name].as_slice());
+            if !matches!(code, Some([_, features]) if codes.scale.len() == *features) {
+                let features = codes.scale.len();
+                return Err(format!(
+                    "codes of {features} features need a second output [N, features] of as many, not {code:?}"
+                ));
+            }
+            kept.insert(1);
+        }
+        let single = self.task != Task::Embed;
         if single && outputs.len() != kept.len() {
             return Err(format!(
                 "a network for {} has one output beside those of its extra inputs, not {}",
@@ -138,7 +152,9 @@ impl Model {
             Task::Classify => {
                 let shapes = self.graph.shapes(&self.nominal_inputs()).map_err(|e| e.to_string())?;
                 let outputs = shapes[&self.graph.outputs[0]][1];
-                if outputs == self.labels.len() {
+                let known = |class: usize| self.codes().is_some_and(|codes| codes.classes.contains(&class));
+                // Labels beyond the network's outputs are known by their codes.
+                if outputs <= self.labels.len() && (outputs..self.labels.len()).all(known) {
                     Ok(())
                 } else {
                     Err(format!(
@@ -162,7 +178,11 @@ impl Model {
             }
             (Some(Calibration::Anomaly(calibration)), Task::Anomaly | Task::Predict) => check_anomaly(calibration),
             (Some(Calibration::Classify(calibration)), Task::Classify) => {
-                check_classify(calibration, self.labels.len())
+                check_classify(calibration, self.labels.len())?;
+                calibration
+                    .codes
+                    .as_ref()
+                    .map_or(Ok(()), |codes| check_codes(codes, self.labels.len()))
             }
             (Some(Calibration::Anomaly(_)), task) => Err(format!("is for anomaly, the model for {task}")),
             (Some(Calibration::Classify(_)), task) => Err(format!("is for classify, the model for {task}")),
@@ -231,8 +251,9 @@ fn check_input(task: Task, input: &InputSpec) -> Checked {
             frames.end()
         ));
     }
-    if input.resize == Resize::Tile && (task != Task::Anomaly || input.size.is_none()) {
-        return Err("resize tile: pieces of a fixed size are for anomaly".into());
+    let in_pieces = matches!(task, Task::Anomaly | Task::Segment);
+    if input.resize == Resize::Tile && (!in_pieces || input.size.is_none()) {
+        return Err("resize tile: pieces of a fixed size are for anomaly and segment".into());
     }
     if let Normalization::Fixed { mean, std } = &input.normalization {
         let channels = input.color.channels();
@@ -309,6 +330,7 @@ fn check_classify(calibration: &ClassCalibration, labels: usize) -> Checked {
     let ClassCalibration {
         temperature,
         thresholds,
+        ..
     } = calibration;
     if !(temperature.is_finite() && *temperature > 0.0) {
         return Err(format!("temperature {temperature} is not above 0"));
@@ -318,6 +340,59 @@ fn check_classify(calibration: &ClassCalibration, labels: usize) -> Checked {
     }
     match thresholds.iter().find(|value| !(0.0..=1.0).contains(*value)) {
         Some(value) => Err(format!("threshold {value} is not in 0..1")),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn check_codes(codes: &Codes, labels: usize) -> Checked {
+    let Codes {
+        distance,
+        source,
+        scale,
+        basis,
+        classes,
+        vectors,
+    } = codes;
+    if !(distance.is_finite() && *distance >= 0.0) {
+        return Err(format!("codes: distance {distance} is not 0 or above"));
+    }
+    if vectors.shape.len() != 2
+        || vectors.shape[0] != classes.len()
+        || vectors.data.len() != vectors.shape.iter().product::<usize>()
+    {
+        let (shape, values) = (&vectors.shape, vectors.data.len());
+        return Err(format!(
+            "codes: tensor `codes` has shape {shape:?} and {values} values for {} classes",
+            classes.len()
+        ));
+    }
+    let (features, length) = (scale.len(), vectors.shape[1]);
+    if scale.iter().any(|x| !x.is_finite()) {
+        return Err("codes: not all scales are numbers".into());
+    }
+    let whole = match basis.data.is_empty() {
+        true => length == features,
+        false => basis.shape == [features + 1, length] && basis.data.len() == (features + 1) * length,
+    };
+    if !whole {
+        let shape = &basis.shape;
+        return Err(format!(
+            "codes: {features} features by a tensor `codes.basis` of shape {shape:?} do not make codes of length {length}"
+        ));
+    }
+    if basis.data.iter().any(|x| !x.is_finite()) {
+        return Err("codes: not all values of tensor `codes.basis` are finite".into());
+    }
+    if *source == CodeSource::Moments && !features.is_multiple_of(2) {
+        return Err(format!(
+            "codes: {features} features are not as many deviations as means"
+        ));
+    }
+    if let Some(class) = classes.iter().find(|class| **class >= labels) {
+        return Err(format!("codes: class {class} of {labels} labels"));
+    }
+    match vectors.data.iter().position(|value| !value.is_finite()) {
+        Some(i) => Err(format!("codes: value {i} of tensor `codes` is {}", vectors.data[i])),
         None => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::Model;
+use super::{Calibration, ClassCalibration, Codes, Model};
 use crate::atomic;
 use crate::graph::{Array, Graph, Weights};
 use crate::{Error, Result};
@@ -19,10 +19,13 @@ use crate::{Error, Result};
 const FORMAT: &str = "gst-candle/1";
 /// Metadata keys. A file with others says what this version does not understand.
 const KEYS: [&str; 7] = ["format", "task", "graph", "input", "labels", "calibration", "training"];
+/// The tensors of [`super::Codes`]. No weight is called so.
+pub(super) const CODES: &str = "codes";
+pub(super) const BASIS: &str = "codes.basis";
 /// Most bytes of the safetensors header.
 const MAX_HEADER: u64 = 16 << 20;
 /// Most bytes of a model file.
-const MAX_FILE: u64 = 2 << 30;
+pub(super) const MAX_FILE: u64 = 2 << 30;
 
 impl Model {
     /// Reads and checks the file at `path`. Nothing in it is executed, and no more memory is taken than the file is
@@ -53,7 +56,7 @@ impl Model {
 
 /// Why a file could not be read.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     Io(io::Error),
     Format(String),
 }
@@ -85,28 +88,42 @@ fn read(file: &mut impl Read, length: u64) -> Result<Model, Failure> {
         .as_ref()
         .ok_or("no metadata: not a gst-candle model".to_owned())?;
     check_keys(metadata)?;
-    let mut model = Model {
-        task: from_json("task", &Value::from(text(metadata, "task")?).to_string())?,
-        graph: Graph::from_json(text(metadata, "graph")?).map_err(|e| format!("key `graph`: {e}"))?,
-        input: from_json("input", text(metadata, "input")?)?,
-        labels: optional(metadata, "labels")?.unwrap_or_default(),
-        calibration: optional(metadata, "calibration")?,
-        training: optional(metadata, "training")?.unwrap_or_default(),
-        weights: Weights::new(),
-    };
+    let graph = Graph::from_json(text(metadata, "graph")?).map_err(|e| format!("key `graph`: {e}"))?;
+    let mut model = described(metadata, graph)?;
     for name in header.offset_keys() {
         let info = header
             .info(&name)
             .ok_or_else(|| format!("tensor `{name}` has no entry"))?;
         let array = read_tensor(file, &name, info)?;
-        model.weights.insert(name, array);
+        match &mut model.calibration {
+            Some(Calibration::Classify(ClassCalibration { codes: Some(codes), .. })) if name == CODES => {
+                codes.vectors = array;
+            }
+            Some(Calibration::Classify(ClassCalibration { codes: Some(codes), .. })) if name == BASIS => {
+                codes.basis = array;
+            }
+            _ => drop(model.weights.insert(name, array)),
+        }
     }
     model.check().map_err(|e| e.to_string())?;
     Ok(model)
 }
 
+/// The model of which `metadata` says all but the network, without weights.
+pub(super) fn described(metadata: &HashMap<String, String>, graph: Graph) -> Result<Model, String> {
+    Ok(Model {
+        task: from_json("task", &Value::from(text(metadata, "task")?).to_string())?,
+        graph,
+        input: from_json("input", text(metadata, "input")?)?,
+        labels: optional(metadata, "labels")?.unwrap_or_default(),
+        calibration: optional(metadata, "calibration")?,
+        training: optional(metadata, "training")?.unwrap_or_default(),
+        weights: Weights::new(),
+    })
+}
+
 /// Reads the safetensors header; on success the tensors it lists are exactly as long as the rest of the file.
-fn read_header(file: &mut impl Read, length: u64) -> Result<Metadata, Failure> {
+pub(super) fn read_header(file: &mut impl Read, length: u64) -> Result<Metadata, Failure> {
     if length < 8 {
         return Err(format!("{length} bytes: empty or truncated, not a safetensors file").into());
     }
@@ -134,7 +151,7 @@ fn read_header(file: &mut impl Read, length: u64) -> Result<Metadata, Failure> {
     Ok(header)
 }
 
-fn check_keys(metadata: &HashMap<String, String>) -> Result<(), String> {
+pub(super) fn check_keys(metadata: &HashMap<String, String>) -> Result<(), String> {
     match metadata.get("format") {
         None => return Err("key `format` is missing: not a gst-candle model".into()),
         Some(format) if format != FORMAT => {
@@ -148,7 +165,7 @@ fn check_keys(metadata: &HashMap<String, String>) -> Result<(), String> {
     }
 }
 
-fn text<'a>(metadata: &'a HashMap<String, String>, key: &str) -> Result<&'a str, String> {
+pub(super) fn text<'a>(metadata: &'a HashMap<String, String>, key: &str) -> Result<&'a str, String> {
     metadata
         .get(key)
         .map(String::as_str)
@@ -159,11 +176,11 @@ fn optional<T: DeserializeOwned>(metadata: &HashMap<String, String>, key: &str) 
     metadata.get(key).map(|text| from_json(key, text)).transpose()
 }
 
-fn from_json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
+pub(super) fn from_json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|e| format!("key `{key}`: {e}"))
 }
 
-fn read_tensor(file: &mut impl Read, name: &str, info: &TensorInfo) -> Result<Array, Failure> {
+pub(super) fn read_tensor(file: &mut impl Read, name: &str, info: &TensorInfo) -> Result<Array, Failure> {
     if info.dtype != Dtype::F32 {
         return Err(format!("tensor `{name}` is {}; `{FORMAT}` holds F32 alone", info.dtype).into());
     }
@@ -181,16 +198,34 @@ fn read_tensor(file: &mut impl Read, name: &str, info: &TensorInfo) -> Result<Ar
     })
 }
 
-/// Writes the length of the header, the header, and the tensors in the order of their names.
+/// Writes the model: codes first, then weights in the order of their names.
 fn write(model: &Model, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    let codes = model.codes().into_iter().flat_map(tensors);
+    let weights = model.weights.iter().map(|(name, array)| (name.as_str(), array));
+    write_tensors(&metadata(model)?, codes.chain(weights), out)
+}
+
+/// The tensors of codes.
+pub(super) fn tensors(codes: &Codes) -> impl Iterator<Item = (&str, &Array)> {
+    let basis = Some((BASIS, &codes.basis)).filter(|(_, basis)| !basis.data.is_empty());
+    std::iter::once((CODES, &codes.vectors)).chain(basis)
+}
+
+/// Writes the length of the header, the header, and the tensors.
+pub(super) fn write_tensors<'a>(
+    metadata: &BTreeMap<&str, String>,
+    tensors: impl Iterator<Item = (&'a str, &'a Array)>,
+    out: &mut (impl Write + ?Sized),
+) -> io::Result<()> {
     let mut header = Map::new();
-    header.insert("__metadata__".into(), serde_json::to_value(metadata(model)?)?);
+    header.insert("__metadata__".into(), serde_json::to_value(metadata)?);
     let mut end = 0;
-    for (name, array) in &model.weights {
+    let tensors: Vec<_> = tensors.collect();
+    for (name, array) in &tensors {
         let start = end;
         end += array.data.len() * size_of::<f32>();
         header.insert(
-            name.clone(),
+            (*name).to_owned(),
             json!({"dtype": "F32", "shape": array.shape, "data_offsets": [start, end]}),
         );
     }
@@ -199,7 +234,7 @@ fn write(model: &Model, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     header.resize(header.len().next_multiple_of(8), b' ');
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
-    for value in model.weights.values().flat_map(|array| &array.data) {
+    for value in tensors.iter().flat_map(|(_, array)| &array.data) {
         out.write_all(&value.to_le_bytes())?;
     }
     Ok(())

@@ -1,15 +1,22 @@
 //! What a model file holds.
 
 mod check;
+mod code_book;
+mod coder;
 mod file;
+#[cfg(feature = "train")]
+mod onnx;
 
 use serde::{Deserialize, Serialize};
 
+use crate::graph::{Array, CodeSource, Graph, Weights};
+
+pub use code_book::CodeBook;
 #[cfg(feature = "train")]
-use crate::graph::onnx::Axis;
-use crate::graph::{Graph, Weights};
-#[cfg(feature = "train")]
-use crate::{Error, Result};
+pub use onnx::Foreign;
+
+/// Label of the pixels that are of no other class.
+pub const BACKGROUND: &str = "background";
 
 /// What a model is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -244,6 +251,31 @@ pub struct ClassCalibration {
     pub temperature: f32,
     /// Least probability for each class's label to be said; below it the answer is unknown.
     pub thresholds: Vec<f32>,
+    /// Codes of known pictures, where a frame far from all of them is unknown, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codes: Option<Codes>,
+}
+
+/// Codes of known pictures, of length 1. A frame's own is made of the network's second output by `source`, `scale` and `basis`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Codes {
+    /// Largest distance from the nearest code at which a frame is known.
+    pub distance: f32,
+    /// What the network's second output is.
+    #[serde(default)]
+    pub source: CodeSource,
+    /// What each feature is multiplied by.
+    pub scale: Vec<f32>,
+    /// `[features + 1, K]`, in the file a tensor of its own: scaled features, and behind them 1, times this are the code before its length is
+    /// made 1. Without values, the scaled features are.
+    #[serde(skip)]
+    pub basis: Array,
+    /// The class of each, an index into the labels.
+    pub classes: Vec<usize>,
+    /// `[N, K]`, in the file a tensor of its own.
+    #[serde(skip)]
+    pub vectors: Array,
 }
 
 /// A task's constants, found after training.
@@ -302,45 +334,17 @@ pub struct Model {
 }
 
 impl Model {
+    /// Codes of known pictures, where it has some.
+    pub fn codes(&self) -> Option<&Codes> {
+        match &self.calibration {
+            Some(Calibration::Classify(calibration)) => calibration.codes.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Shapes of the network's inputs for one picture of `width` x `height`, extra inputs included.
     pub fn input_shapes(&self, width: usize, height: usize) -> Vec<Vec<usize>> {
         self.input.shapes(width, height)
-    }
-
-    /// The network as ONNX, with everything but graph and weights as metadata. Without a `size` (width, height) of its own
-    /// or given, the axes stay open. An error when a size is given that the model does not take.
-    #[cfg(feature = "train")]
-    pub fn to_onnx(&self, size: Option<[usize; 2]>) -> Result<Vec<u8>> {
-        let (takes, multiple) = (self.input.size, self.input.multiple_of);
-        if let Some([width, height]) = size
-            && (takes.is_some_and(|takes| takes != [width, height])
-                || !width.is_multiple_of(multiple)
-                || !height.is_multiple_of(multiple))
-        {
-            let sides = match takes {
-                Some([width, height]) => format!("{width}x{height} only"),
-                None => format!("sides that are multiples of {multiple}"),
-            };
-            return Err(Error::Invalid(format!("{width}x{height}: this model takes {sides}")));
-        }
-        let fixed = takes.or(size);
-        let side = self.input.nominal_side();
-        let [width, height] = fixed.unwrap_or([side; 2]);
-        let shapes = self.input_shapes(width, height);
-        let axis = |input: usize, i: usize| match (i, fixed) {
-            (2, None) => Axis::Named(format!("height_{input}")),
-            (3, None) => Axis::Named(format!("width_{input}")),
-            _ => Axis::Fixed(shapes[input][i]),
-        };
-        let axes: Vec<Vec<Axis>> = (0..shapes.len())
-            .map(|input| (0..4).map(|i| axis(input, i)).collect())
-            .collect();
-        let notes = file::metadata(self)
-            .map_err(|error| Error::Invalid(error.to_string()))?
-            .into_iter()
-            .filter(|(key, _)| *key != "graph")
-            .map(|(key, value)| (key.to_owned(), value));
-        self.graph.to_onnx(&self.weights, &axes, &shapes, notes)
     }
 }
 
@@ -384,6 +388,12 @@ impl InputSpec {
             vec![1, extra.channels(), height / divide, width / divide]
         });
         std::iter::once(picture).chain(extra).collect()
+    }
+
+    /// Shapes of the inputs to check a network with: of its own size, or of any that it must take.
+    pub(crate) fn shapes_of_any(&self) -> Vec<Vec<usize>> {
+        let [width, height] = self.size.unwrap_or([self.nominal_side(); 2]);
+        self.shapes(width, height)
     }
 
     /// Side in pixels of a picture to check a network with that takes any size.

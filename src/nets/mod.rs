@@ -5,10 +5,12 @@ mod blocks;
 mod classify;
 mod denoise;
 mod init;
+mod segment;
 
 use std::ops::RangeInclusive;
 
 pub use init::init;
+pub use segment::favour_background;
 
 use crate::graph::{Graph, Weights};
 use crate::model::{Color, InputSpec, Normalization, Resize, Task};
@@ -51,7 +53,8 @@ pub fn names(task: Task) -> &'static [&'static str] {
         Task::Anomaly => &["fair", "unet", "fair-seg", "autoencoder"],
         Task::Classify => &["tiny", "lenet", "inception", "resnet20", "resnet18"],
         Task::Predict => &["unet"],
-        Task::Segment | Task::Embed => &[],
+        Task::Segment => &["unet", "fcn"],
+        Task::Embed => &[],
     }
 }
 
@@ -75,6 +78,8 @@ pub fn build(task: Task, name: &str, options: &NetOptions) -> Result<Net> {
         (Task::Classify, "inception") => classify::inception(&o),
         (Task::Classify, "resnet20") => classify::resnet20(&o),
         (Task::Classify, "resnet18") => classify::resnet18(&o),
+        (Task::Segment, "unet") => segment::unet(&o),
+        (Task::Segment, "fcn") => segment::fcn(&o),
         _ => return Err(unknown(task, name)),
     }?;
     debug_assert!(net.graph.check().is_ok(), "{:?}", net.graph.check());
@@ -146,6 +151,11 @@ impl Checked<'_> {
             }
         }
         Ok(size)
+    }
+
+    /// The same of a network that takes any size where none is given.
+    fn size_if_given(&self, multiple_of: usize) -> Result<Option<[usize; 2]>> {
+        self.options.size.map(|_| self.size(0, multiple_of)).transpose()
     }
 
     /// Refuses options that the architecture does not have.

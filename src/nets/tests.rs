@@ -209,8 +209,8 @@ fn errors_name_the_architecture_and_the_option() {
         "there is no architecture `fair` for denoise; choose one of fast, micro, ffdnet, dncnn, unet, recurrent"
     );
     assert_eq!(
-        message(Task::Segment, "unet", none()),
-        "there is no architecture for segment yet"
+        message(Task::Embed, "unet", none()),
+        "there is no architecture for embed yet"
     );
     let text = message(
         Task::Denoise,

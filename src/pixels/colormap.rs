@@ -30,6 +30,15 @@ const TURBO: [u32; 17] = [
     0xfdae35, 0xfb8122, 0xec530f, 0xd23105, 0xac1701, 0x7a0403,
 ];
 
+/// Colours that the colour-blind tell apart, too (Okabe and Ito 2008), black left out.
+const CLASSES: [u32; 7] = [0xd55e00, 0x56b4e9, 0xf0e442, 0xcc79a7, 0x009e73, 0xe69f00, 0x0072b2];
+
+/// Red, green and blue in 0..1 for a class.
+pub fn class_color(class: usize) -> [f32; 3] {
+    let color = CLASSES[class % CLASSES.len()];
+    [16, 8, 0].map(|shift| (color >> shift & 0xff) as f32 / 255.0)
+}
+
 impl ColorMap {
     /// Red, green and blue in 0..1 for a value in 0..1, linear between stops: within 0.03 of the published 256 colours.
     /// Values beyond 0..1 take the colours at the ends, and what is not a number takes the lowest.

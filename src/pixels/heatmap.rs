@@ -8,8 +8,11 @@ use super::colormap::ColorMap;
 use super::mix::{Mixer, parts};
 use crate::kernels::simd::{Vector, Work, run_best};
 
+mod classes;
 mod enlarge;
 mod mixes;
+
+pub use classes::ClassPainter;
 
 use enlarge::Enlarged;
 use mixes::PlaneMixes;
@@ -53,6 +56,8 @@ pub struct HeatMap<'a> {
     codes: &'a [u8],
     size: [usize; 2],
     covers: [f64; 4],
+    /// Codes are numbers, between which there is nothing.
+    is_of_classes: bool,
 }
 
 impl<'a> HeatMap<'a> {
@@ -62,7 +67,20 @@ impl<'a> HeatMap<'a> {
         let count = size[0].checked_mul(size[1]).filter(|&count| count > 0)?;
         let codes = codes.get(..count)?;
         let is_area = covers.iter().all(|value| value.is_finite()) && covers[2] > 0.0 && covers[3] > 0.0;
-        is_area.then_some(Self { codes, size, covers })
+        is_area.then_some(Self {
+            codes,
+            size,
+            covers,
+            is_of_classes: false,
+        })
+    }
+
+    /// The same as a map of classes: codes are not mixed, each pixel takes the one that it lies in.
+    pub fn of_classes(self) -> Self {
+        Self {
+            is_of_classes: true,
+            ..self
+        }
     }
 
     fn row(&self, y: usize) -> &'a [u8] {
@@ -97,7 +115,7 @@ impl Work for Highest<'_> {
 }
 
 impl FrameMut<'_> {
-    /// Draws a heat map, enlarged or reduced bilinearly. Costs time only where it is hot. Subsampled chroma takes the colour of the map at its
+    /// Draws a heat map, enlarged or reduced bilinearly, or one of classes. Costs time only where it is hot. Subsampled chroma takes the colour of the map at its
     /// middle.
     pub fn blend_heat(&mut self, map: &HeatMap<'_>, colors: &HeatColors) {
         let Some(least) = colors.least() else { return };

@@ -18,6 +18,7 @@ mod motion;
 mod noise_level;
 mod placement;
 mod resize;
+mod scene;
 pub(crate) mod separable;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use motion::{MOTION_SIDE, Motion, Pyramid};
 pub(crate) use noise_level::{dct_basis, noise_of_residual};
 pub use noise_level::{estimate_noise, estimate_noise_in_rgb};
 pub use placement::Placement;
+pub use scene::Scene;
 pub use yuv420::Yuv420;
 
 use crate::model::Color;

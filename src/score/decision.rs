@@ -80,18 +80,23 @@ pub struct LabelSettings {
     pub smoothing: f32,
     /// Least probability for each class (one value for all when its length is 1); below it the label is unknown.
     pub thresholds: Vec<f32>,
+    /// Largest distance from the nearest known code; beyond it the label is unknown.
+    pub distance: f32,
+    /// A label in force stays down to this share of its threshold, 0 to 1, unless another class reaches its own.
+    pub leave: f32,
     /// How long a label stays at least, in ns.
     pub hold_duration_ns: u64,
 }
 
 /// The label of a classifier element.
 ///
-/// The label is the class with the largest smoothed probability where that reaches the class's threshold, else unknown.
-/// A label stays for the hold duration at least; unknown gives way at once. A frame whose probabilities are not all
-/// finite leaves the running mean as it is.
+/// The label is the class with the largest smoothed probability where that reaches the class's threshold and the smoothed distance from
+/// known codes is not too large, else unknown. A label stays for the hold duration at least; unknown gives way at once. A frame whose
+/// probabilities are not all finite leaves the running means as they are.
 #[derive(Debug, Clone, Default)]
 pub struct LabelState {
     smoothed: Vec<f32>,
+    distance: f32,
     label: Option<usize>,
     /// When the label came into force.
     since: u64,
@@ -99,12 +104,13 @@ pub struct LabelState {
 }
 
 impl LabelState {
-    /// Takes one frame's probabilities at `time_ns`; returns the smoothed probabilities, the label in force
-    /// (`None` = unknown), and whether it changed. The first frame counts as a change from unknown.
+    /// Takes one frame's probabilities and its distance from known codes (0 where there are none) at `time_ns`; returns the smoothed
+    /// probabilities, the label in force (`None` = unknown), and whether it changed. The first frame counts as a change from unknown.
     pub fn update(
         &mut self,
         settings: &LabelSettings,
         probabilities: &[f32],
+        distance: f32,
         time_ns: u64,
     ) -> (Vec<f32>, Option<usize>, bool) {
         let before = self.label;
@@ -113,9 +119,9 @@ impl LabelState {
             self.reset();
         }
         self.last_time = Some(time_ns);
-        self.smooth(settings.smoothing, probabilities);
+        self.smooth(settings.smoothing, probabilities, distance);
         let held = self.label.is_some() && time_ns - self.since < settings.hold_duration_ns;
-        let candidate = self.candidate(&settings.thresholds);
+        let candidate = self.candidate(settings);
         if !held && candidate != self.label {
             self.label = candidate;
             self.since = time_ns;
@@ -134,22 +140,23 @@ impl LabelState {
         *self = Self::default();
     }
 
-    fn smooth(&mut self, past: f32, probabilities: &[f32]) {
-        if !probabilities.iter().all(|p| p.is_finite()) {
+    fn smooth(&mut self, past: f32, probabilities: &[f32], distance: f32) {
+        if !probabilities.iter().all(|p| p.is_finite()) || !distance.is_finite() {
             return;
         }
         if self.smoothed.is_empty() {
             self.smoothed = probabilities.to_vec();
+            self.distance = distance;
         } else {
             let past = past.clamp(0.0, 1.0);
-            self.smoothed
-                .iter_mut()
-                .zip(probabilities)
-                .for_each(|(mean, p)| *mean = past * *mean + (1.0 - past) * p);
+            let values = self.smoothed.iter_mut().zip(probabilities);
+            for (mean, now) in values.chain([(&mut self.distance, &distance)]) {
+                *mean = past * *mean + (1.0 - past) * now;
+            }
         }
     }
 
-    fn candidate(&self, thresholds: &[f32]) -> Option<usize> {
+    fn candidate(&self, settings: &LabelSettings) -> Option<usize> {
         let largest = |best: usize, i: usize| {
             if self.smoothed[i] > self.smoothed[best] {
                 i
@@ -158,13 +165,27 @@ impl LabelState {
             }
         };
         let class = (0..self.smoothed.len()).reduce(largest)?;
-        let threshold = if let [one] = thresholds {
-            *one
-        } else {
-            thresholds.get(class).copied().unwrap_or(0.0)
-        };
-        (self.smoothed[class] >= threshold).then_some(class)
+        let stays = |class: usize| self.is_known(settings, class, settings.leave.clamp(0.0, 1.0));
+        let known = self.is_known(settings, class, 1.0).then_some(class);
+        known.or(self.label.filter(|&label| stays(label)))
     }
+
+    /// Whether a class is sure enough, by this share of what it takes.
+    fn is_known(&self, settings: &LabelSettings, class: usize, share: f32) -> bool {
+        let threshold = match settings.thresholds.as_slice() {
+            [one] => *one,
+            all => all.get(class).copied().unwrap_or(0.0),
+        };
+        self.smoothed[class] >= share * threshold && share * self.distance <= settings.distance
+    }
+}
+
+/// How strange a frame is whose most probable class has this probability and threshold, at this distance from known codes, of which there is
+/// a largest: above 1 it is unknown.
+pub fn strangeness([probability, threshold]: [f32; 2], [distance, most]: [f32; 2]) -> f32 {
+    let unsure = (1.0 - probability) / (1.0 - threshold).max(f32::EPSILON);
+    let far = distance / most.max(f32::EPSILON);
+    unsure.max(far)
 }
 
 #[cfg(test)]
@@ -290,6 +311,8 @@ mod tests {
         let settings = LabelSettings {
             smoothing,
             thresholds: thresholds.to_vec(),
+            distance: 1.0,
+            leave: 1.0,
             hold_duration_ns: hold,
         };
         (settings, LabelState::default())
@@ -298,30 +321,33 @@ mod tests {
     #[test]
     fn probabilities_are_an_exponential_mean() {
         let (settings, mut state) = labels(0.75, &[0.5], 0);
-        assert_eq!(state.update(&settings, &[1.0, 0.0], 0), (vec![1.0, 0.0], Some(0), true));
         assert_eq!(
-            state.update(&settings, &[0.0, 1.0], 1),
+            state.update(&settings, &[1.0, 0.0], 0.0, 0),
+            (vec![1.0, 0.0], Some(0), true)
+        );
+        assert_eq!(
+            state.update(&settings, &[0.0, 1.0], 0.0, 1),
             (vec![0.75, 0.25], Some(0), false)
         );
         assert_eq!(
-            state.update(&settings, &[0.0, 1.0], 2),
+            state.update(&settings, &[0.0, 1.0], 0.0, 2),
             (vec![0.5625, 0.4375], Some(0), false)
         );
         assert_eq!(
-            state.update(&settings, &[f32::NAN, 1.0], 3),
+            state.update(&settings, &[f32::NAN, 1.0], 0.0, 3),
             (vec![0.5625, 0.4375], Some(0), false)
         );
         assert_eq!(
-            state.update(&settings, &[0.0, 1.0], 4),
+            state.update(&settings, &[0.0, 1.0], 0.0, 4),
             (vec![0.421875, 0.578125], Some(1), true)
         );
         assert_eq!(
-            state.update(&settings, &[1.0, 0.0], 3),
+            state.update(&settings, &[1.0, 0.0], 0.0, 3),
             (vec![1.0, 0.0], Some(0), true),
             "time went back"
         );
         assert_eq!(
-            state.update(&settings, &[0.0, 0.0, 1.0], 5),
+            state.update(&settings, &[0.0, 0.0, 1.0], 0.0, 5),
             (vec![0.0, 0.0, 1.0], Some(2), true),
             "other classes"
         );
@@ -330,32 +356,69 @@ mod tests {
     #[test]
     fn below_its_threshold_a_label_is_unknown() {
         let (settings, mut state) = labels(0.0, &[0.6, 0.4], 0);
-        let mut label = |p: f32, time| state.update(&settings, &[p, 1.0 - p], time).1;
+        let mut label = |p: f32, time| state.update(&settings, &[p, 1.0 - p], 0.0, time).1;
         assert_eq!(
             [label(0.59, 0), label(0.6, 1), label(0.45, 2)],
             [None, Some(0), Some(1)]
         );
         let (settings, mut state) = labels(0.9, &[0.6], 0);
         assert_eq!(
-            state.update(&settings, &[f32::NAN, 0.0], 0),
+            state.update(&settings, &[f32::NAN, 0.0], 0.0, 0),
             (vec![0.0, 0.0], None, false)
         );
         assert_eq!(
-            state.update(&settings, &[0.0, 1.0], 1),
+            state.update(&settings, &[0.0, 1.0], 0.0, 1),
             (vec![0.0, 1.0], Some(1), true),
             "the mean starts here"
         );
-        assert_eq!(state.update(&settings, &[], 2), (vec![], None, true));
+        assert_eq!(state.update(&settings, &[], 0.0, 2), (vec![], None, true));
     }
 
     #[test]
     fn a_label_is_held_but_unknown_is_not() {
         let (settings, mut state) = labels(0.0, &[0.7], 10);
-        let mut label = |p: f32, time| state.update(&settings, &[p, 1.0 - p], time).1;
+        let mut label = |p: f32, time| state.update(&settings, &[p, 1.0 - p], 0.0, time).1;
         assert_eq!([label(1.0, 0), label(0.0, 5), label(0.5, 9)], [Some(0); 3]);
         assert_eq!(
             [label(0.5, 10), label(0.0, 11), label(1.0, 20), label(1.0, 21)],
             [None, Some(1), Some(1), Some(0)]
         );
+    }
+
+    #[test]
+    fn far_from_what_is_known_a_label_is_unknown() {
+        let (settings, mut state) = labels(0.5, &[0.0], 0);
+        let mut label = |distance, time| state.update(&settings, &[0.9, 0.1], distance, time).1;
+        assert_eq!([label(1.0, 0), label(2.0, 1), label(0.5, 2)], [Some(0), None, Some(0)]);
+        assert_eq!(label(f32::NAN, 3), Some(0), "the mean is as it was");
+    }
+
+    #[test]
+    fn a_label_leaves_later_than_it_enters() {
+        let (mut settings, mut state) = labels(0.0, &[0.8], 0);
+        settings.leave = 0.5;
+        let mut label = |p: f32, distance, time| state.update(&settings, &[p, 1.0 - p], distance, time).1;
+        assert_eq!([label(0.7, 0.0, 0), label(0.8, 0.0, 1)], [None, Some(0)]);
+        assert_eq!(
+            [label(0.4, 0.0, 2), label(0.39, 0.0, 3), label(0.4, 0.0, 4)],
+            [Some(0), None, None]
+        );
+        assert_eq!(
+            [label(0.9, 1.0, 5), label(0.9, 2.0, 6), label(0.9, 2.1, 7)],
+            [Some(0), Some(0), None]
+        );
+        assert_eq!(
+            [label(0.9, 1.0, 8), label(0.1, 1.0, 9)],
+            [Some(0), Some(1)],
+            "another class is sure"
+        );
+    }
+
+    #[test]
+    fn strange_is_what_is_unsure_or_far() {
+        assert!((strangeness([0.7, 0.4], [0.1, 0.5]) - 0.5).abs() < 1e-6);
+        assert!((strangeness([0.7, 0.4], [0.75, 0.5]) - 1.5).abs() < 1e-6);
+        assert!(strangeness([0.3, 0.4], [0.0, f32::INFINITY]) > 1.0);
+        assert!(strangeness([0.4, 0.4], [0.0, f32::INFINITY]) <= 1.0);
     }
 }

@@ -47,7 +47,57 @@ pub fn find(map: &Image, threshold: f32, min_area: usize) -> Vec<Region> {
     regions
 }
 
+/// Regions (8-connected) of the pixels of `class` in a mask with rows of `width` pixels, largest first, equal ones from top left to bottom
+/// right. Those of fewer than `min_area` pixels are left out, and become `other` in the mask.
+pub fn of_class(mask: &mut [u8], width: usize, class: u8, min_area: usize, other: u8) -> Vec<Region> {
+    let map = Image {
+        channels: 1,
+        height: mask.len().checked_div(width).unwrap_or(0),
+        width,
+        data: mask.iter().map(|&of| f32::from(u8::from(of == class))).collect(),
+    };
+    let runs = runs(&map, |is| is > 0.0);
+    let mut regions = find(&map, 1.0, min_area);
+    regions.sort_by_key(|region| (std::cmp::Reverse(region.area), region.y, region.x));
+    let mut areas = vec![0; runs.iter().map(|run| run.component + 1).max().unwrap_or(0)];
+    runs.iter().for_each(|run| areas[run.component] += run.columns.len());
+    for run in runs.iter().filter(|run| areas[run.component] < min_area) {
+        mask[run.pixels(width)].fill(other);
+    }
+    regions
+}
+
+/// What is looked at to name the region `[x, y, width, height]` of a frame of `frame` = `[width, height]`: with a `context` above 0 the square
+/// around its middle whose side is that, or the region's longer side where that is more, moved and cut to lie in the frame; else the region.
+/// `None` where nothing of it is on the frame.
+pub fn seen(region: [usize; 4], context: usize, frame: [usize; 2]) -> Option<[usize; 4]> {
+    let [x, y, width, height] = region;
+    let axes = [(x, width, frame[0]), (y, height, frame[1])].map(|(start, length, whole)| {
+        let end = (start + length).min(whole);
+        let start = start.min(whole);
+        (start, end - start, whole)
+    });
+    if axes.iter().any(|(_, length, _)| *length == 0) {
+        return None;
+    }
+    let side = axes[0].1.max(axes[1].1).max(context);
+    let [across, down] = axes.map(|(start, length, whole)| match context {
+        0 => (start, length),
+        _ => {
+            let side = side.min(whole);
+            let middle = start + length / 2;
+            (middle.saturating_sub(side / 2).min(whole - side), side)
+        }
+    });
+    Some([across.0, down.0, across.1, down.1])
+}
+
 impl Region {
+    /// `[x, y, width, height]`.
+    pub fn rect(&self) -> [usize; 4] {
+        [self.x, self.y, self.width, self.height]
+    }
+
     /// Makes `other` a part of it.
     fn enclose(&mut self, other: &Self) {
         let (right, bottom) = (self.x + self.width, self.y + self.height);
@@ -169,6 +219,38 @@ mod tests {
                 (5, 0, 1, 1, 1, 0.5)
             ]
         );
+    }
+
+    #[test]
+    fn what_surrounds_a_region_lies_in_the_frame() {
+        let frame = [100, 60];
+        assert_eq!(seen([10, 20, 6, 8], 0, frame), Some([10, 20, 6, 8]));
+        assert_eq!(seen([40, 20, 6, 8], 20, frame), Some([33, 14, 20, 20]));
+        assert_eq!(seen([0, 50, 6, 8], 20, frame), Some([0, 40, 20, 20]));
+        assert_eq!(seen([10, 0, 80, 8], 20, frame), Some([10, 0, 80, 60]));
+        assert_eq!(seen([90, 50, 40, 40], 0, frame), Some([90, 50, 10, 10]));
+        assert_eq!(seen([100, 0, 4, 4], 20, frame), None);
+    }
+
+    #[test]
+    fn small_regions_of_a_class_become_another() {
+        let mut mask = *b"110002\
+                          010020\
+                          000200\
+                          100000";
+        mask.iter_mut().for_each(|digit| *digit -= b'0');
+        let boxes = |regions: Vec<Region>| {
+            regions
+                .iter()
+                .map(|r| [r.x, r.y, r.width, r.height, r.area])
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(boxes(of_class(&mut mask, 6, 1, 2, 0)), [[0, 0, 2, 2, 3]]);
+        assert_eq!(mask[18], 0);
+        assert_eq!(boxes(of_class(&mut mask, 6, 2, 1, 0)), [[3, 0, 3, 3, 3]]);
+        assert_eq!(boxes(of_class(&mut mask, 6, 2, 4, 7)), [[0; 5]; 0]);
+        assert_eq!(mask.iter().filter(|class| **class == 7).count(), 3);
+        assert_eq!(boxes(of_class(&mut [], 6, 1, 1, 0)), [[0; 5]; 0]);
     }
 
     /// A region that a pixel belongs to, found by looking from pixel to pixel, is the one that its run belongs to.

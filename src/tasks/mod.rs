@@ -3,13 +3,17 @@
 mod anomaly;
 mod classify;
 mod denoise;
+mod embed;
 mod input;
+mod segment;
 mod tiles;
 
 pub use anomaly::{AnomalyDetector, Inspection};
-pub use classify::Classifier;
+pub use classify::{Classifier, Named, Seen};
 pub use denoise::Denoiser;
+pub use embed::Embedder;
 pub use input::{Scaling, batch, extend, fit, normalize};
+pub use segment::{Segmentation, Segmenter, Segments, VOID};
 
 use crate::model::{Model, Task};
 use crate::{Error, Result};

@@ -75,9 +75,9 @@ fn logits_are_finite_or_an_error() {
         let mut model = model(Task::Classify, "lenet", &options, bias);
         model.labels = vec!["a".into(), "b".into()];
         let mut classifier = Classifier::new(&model, &Options::default()).unwrap();
-        classifier.classify(&Image::filled(1, 30, 40, 0.4))
+        classifier.classify(&[Image::filled(1, 30, 40, 0.4)])
     };
-    assert!((logits(0.1).unwrap().iter().sum::<f32>() - 1.0).abs() < 1e-5);
+    assert!((logits(0.1).unwrap()[0].probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
     for bias in [f32::NAN, f32::INFINITY] {
         let text = message(logits(bias));
         assert!(text.contains("not finite"), "{bias}: {text}");

@@ -14,6 +14,12 @@ fn starts(length: usize, side: usize) -> impl Iterator<Item = usize> + Clone {
     (0..=count).map(move |i| (i * room + count / 2).checked_div(count).unwrap_or(0))
 }
 
+/// The pieces of `size` = `[width, height]` of `image`, which is at least as large.
+pub(super) fn pieces(image: &Image, [width, height]: [usize; 2]) -> impl Iterator<Item = Image> {
+    let corners = starts(image.height, height).flat_map(move |y| starts(image.width, width).map(move |x| [x, y]));
+    corners.map(move |[x, y]| image.crop(x, y, width, height))
+}
+
 /// What `run` makes of each piece of `size` = `[width, height]` of `image`, which is at least as large: pictures of the pieces' size, laid
 /// together as one of the picture's. Where pieces overlap, each counts the more the farther it is from its edge.
 pub(super) fn in_pieces(

@@ -67,8 +67,8 @@ impl Network {
         Self::with(graph, weights, device, DType::F32, executor)
     }
 
-    /// One candle operation a node, on any device and in any float type.
-    pub(crate) fn by_nodes(graph: &Graph, weights: &Weights, device: &Device, dtype: DType) -> Result<Self> {
+    /// One candle operation a node, on any device and in any float type: what every other executor is compared with.
+    pub fn by_nodes(graph: &Graph, weights: &Weights, device: &Device, dtype: DType) -> Result<Self> {
         Self::with(graph, weights, device, dtype, None)
     }
 

@@ -163,6 +163,7 @@ fn calibration_fits_task_and_ranges() {
     let classes = ClassCalibration {
         temperature: 1.5,
         thresholds: vec![0.0, 1.0],
+        codes: None,
     };
     let lenet = || model(Task::Classify, "lenet", &["a", "b"]);
     let classify = |change: &dyn Fn(&mut ClassCalibration)| {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::data::random::stream;
-use crate::model::{Calibration, ClassCalibration, Task, Training};
+use crate::model::{Calibration, ClassCalibration, Codes, Task, Training};
 use crate::nets::{self, NetOptions};
 
 /// A denoiser of a few hundred weights.
@@ -53,6 +53,7 @@ fn classifier() -> Model {
     let calibration = Some(Calibration::Classify(ClassCalibration {
         temperature: 1.3,
         thresholds: vec![0.1, 0.7],
+        codes: None,
     }));
     Model {
         task: Task::Classify,
@@ -63,6 +64,76 @@ fn classifier() -> Model {
         training: Training::default(),
         weights,
     }
+}
+
+/// Means and deviations of 2, 4, 8, 16 and again 16 channels.
+const FEATURES: usize = 2 * 46;
+
+/// [`classifier`] with two codes, and its second output is a frame's own.
+fn with_codes() -> Model {
+    let mut model = classifier();
+    let source = model.graph.add_codes(&model.input.shapes_of_any()).unwrap().unwrap();
+    let Some(Calibration::Classify(calibration)) = &mut model.calibration else {
+        unreachable!("it is a classifier")
+    };
+    calibration.codes = Some(Codes {
+        distance: 0.25,
+        source,
+        scale: vec![1.5; FEATURES],
+        basis: Array::default(),
+        classes: vec![1, 0],
+        vectors: Array {
+            shape: vec![2, FEATURES],
+            data: (0..2 * FEATURES).map(|i| i as f32 / 7.0).collect(),
+        },
+    });
+    model
+}
+
+#[test]
+fn codes_come_back_from_a_tensor_of_their_own() {
+    let model = with_codes();
+    assert_eq!(parse(&bytes(&model)).unwrap(), model);
+    let fault = |change: &dyn Fn(&mut Codes)| {
+        let mut model = with_codes();
+        let Some(Calibration::Classify(calibration)) = &mut model.calibration else {
+            unreachable!("it is a classifier")
+        };
+        change(calibration.codes.as_mut().unwrap());
+        model.check().unwrap_err().to_string()
+    };
+    assert!(fault(&|codes| codes.classes[1] = 2).contains("key `calibration`: codes: class 2 of 2 labels"));
+    assert!(fault(&|codes| codes.distance = f32::NAN).contains("codes: distance NaN"));
+    assert!(fault(&|codes| codes.scale.truncate(1)).contains("codes of 1 features need a second output"));
+    assert!(fault(&|codes| codes.classes.truncate(1)).contains("for 1 classes"));
+    assert!(fault(&|codes| codes.vectors.data[3] = f32::INFINITY).contains("value 3 of tensor `codes`"));
+    assert!(
+        fault(&|codes| {
+            codes.vectors = Array {
+                shape: vec![2, 8],
+                data: vec![0.0; 16],
+            }
+        })
+        .contains("do not make codes of length 8")
+    );
+    // A class that the network has no output for needs a code.
+    let mut more = with_codes();
+    more.labels.push("dent".to_owned());
+    assert!(
+        more.check()
+            .unwrap_err()
+            .to_string()
+            .contains("3 labels for a network of 2 outputs")
+    );
+    // Without a calibration that speaks of it, the tensor is nobody's.
+    let mut lost = classifier();
+    lost.weights
+        .insert("codes".into(), with_codes().codes().unwrap().vectors.clone());
+    assert!(
+        parse(&bytes(&lost))
+            .unwrap_err()
+            .contains("tensor `codes` is not in the graph")
+    );
 }
 
 fn bytes(model: &Model) -> Vec<u8> {
@@ -199,7 +270,7 @@ each_damage!(refuse);
 
 #[test]
 fn a_file_written_by_hand_is_read() {
-    for (name, task) in [("denoise", Task::Denoise), ("segment", Task::Segment)] {
+    for (name, task) in [("denoise", Task::Denoise), ("embed", Task::Embed)] {
         let model = parse(&damage::whole(name)).unwrap();
         assert_eq!((model.task, &model.weights["gain.weight"].data[..]), (task, &[0.5][..]));
     }

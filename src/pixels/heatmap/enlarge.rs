@@ -5,6 +5,9 @@ use std::ops::Range;
 use super::HeatMap;
 use crate::kernels::simd::{Vector, Work, run_best};
 
+/// Half a code, in units of 2^-32.
+const HALF: i64 = 1 << 31;
+
 /// One axis of a map on one component of a frame.
 struct Axis {
     /// Codes from the map's edge to the middle of the component's first value.
@@ -56,6 +59,12 @@ impl Axis {
         let at = self.at(index);
         let code = usize::try_from(at >> 32).ok().filter(|&code| code < self.codes)?;
         (at as u32 == 0).then_some(code)
+    }
+
+    /// The code that value `index` lies in, or the nearest one.
+    fn nearest(&self, index: usize) -> usize {
+        let code = (self.at(index) + HALF) >> 32;
+        code.clamp(0, self.codes as i64 - 1) as usize
     }
 
     /// How many values the codes lie after the beginning, if there is a value for each.
@@ -111,6 +120,10 @@ impl<'a> Enlarged<'a> {
                 self.each_as_it_is(y, row, shift, &mut paint);
                 continue;
             }
+            if self.map.is_of_classes {
+                self.each_nearest(y, &mut paint);
+                continue;
+            }
             let columns = self.turn_to(y);
             for hot in HotRuns::new(&self.line[..columns.end], columns.start, least) {
                 let reach = self.axes[0].reach([hot.start, hot.end - 1]);
@@ -132,6 +145,20 @@ impl<'a> Enlarged<'a> {
             if begin < end {
                 let cut = |value: i64| (value - shift) as usize;
                 paint(y, begin as usize, &codes[cut(begin)..cut(end)]);
+            }
+        }
+    }
+
+    /// [`Self::each`] of row `y` of a map whose codes cannot be mixed.
+    fn each_nearest(&mut self, y: usize, paint: &mut impl FnMut(usize, usize, &[u8])) {
+        let row = self.axes[1].nearest(y);
+        let (line, columns) = (self.map.row(row), self.hot[row].clone());
+        for hot in HotRuns::new(&line[..columns.end], columns.start, self.least) {
+            let reach = self.axes[0].reach([hot.start, hot.end - 1]);
+            if !reach.is_empty() {
+                let codes = &mut self.codes[..reach.len()];
+                run_best(Pick::new(line, &self.axes[0], reach.start, codes));
+                paint(y, reach.start, codes);
             }
         }
     }
@@ -232,6 +259,51 @@ impl Work for Enlarge<'_> {
             let place = at.clamp(0, self.last);
             let (left, second) = ((place >> 32) as usize, (place >> 24 & 0xff) as u32);
             *code = Self::code([self.line[left], self.line[left + 1]], second);
+            at += self.step;
+        }
+    }
+}
+
+/// The codes of a line that neighbouring values lie in.
+struct Pick<'a> {
+    line: &'a [u8],
+    codes: &'a mut [u8],
+    /// Where the first of the values lies in the line, and from one to the next, in units of 2^-32.
+    at: i64,
+    step: i64,
+}
+
+impl<'a> Pick<'a> {
+    /// `codes` are those of the values from `first`.
+    fn new(line: &'a [u8], axis: &Axis, first: usize, codes: &'a mut [u8]) -> Self {
+        Self {
+            line,
+            codes,
+            at: axis.at(first) + HALF,
+            step: (axis.step * Axis::ONE) as i64,
+        }
+    }
+}
+
+impl Work for Pick<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        // The chroma of a map as fine as the frame.
+        if self.step == 2 << 32
+            && let Ok(first) = usize::try_from(self.at >> 32)
+            && first + 2 * self.codes.len() <= self.line.len()
+        {
+            for (code, pair) in self.codes.iter_mut().zip(self.line[first..].as_chunks::<2>().0) {
+                *code = pair[0];
+            }
+            return;
+        }
+        let last = self.line.len() as i64 - 1;
+        let mut at = self.at;
+        for code in self.codes {
+            *code = self.line[(at >> 32).clamp(0, last) as usize];
             at += self.step;
         }
     }

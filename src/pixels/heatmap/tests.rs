@@ -195,3 +195,50 @@ fn every_value_takes_the_mean_code_of_its_pixels() {
         }
     }
 }
+
+#[test]
+fn codes_of_classes_are_never_mixed() {
+    // The mean of any two would show, too.
+    const CODES: [u8; 3] = [0, 140, 255];
+    let codes: Vec<u8> = (0..40 * 30)
+        .map(|i: u32| CODES[(i.wrapping_mul(2654435761) >> 24) as usize % 3])
+        .collect();
+    for [width, height] in [[40, 30], [80, 60], [53, 41], [20, 15], [7, 3]] {
+        let covers = [0.0, 0.0, width as f64, height as f64];
+        let map = HeatMap::new(&codes, [40, 30], covers).unwrap().of_classes();
+        for format in [
+            PixelFormat::Gray8,
+            PixelFormat::Rgb,
+            PixelFormat::I420,
+            PixelFormat::Nv12,
+        ] {
+            let alone = CODES.map(|code| {
+                let map = HeatMap::new(std::slice::from_ref(&code), [1, 1], [0.0, 0.0, 2.0, 2.0]).unwrap();
+                drawn(format, &map, [2, 2], 0.7)
+            });
+            for (plane, values) in drawn(format, &map, [width, height], 0.7).iter().enumerate() {
+                let step = match (format, plane) {
+                    (PixelFormat::Rgb, _) => 3,
+                    (PixelFormat::Nv12, 1) => 2,
+                    _ => 1,
+                };
+                for (i, value) in values.iter().enumerate() {
+                    let [x, y] = [i / step % width, i / step / width];
+                    let of = |code: &[Vec<u8>]| code[plane][i % step];
+                    assert!(
+                        alone.iter().any(|code| of(code) == *value),
+                        "{format:?} {plane}: {x},{y}"
+                    );
+                    // A pixel's middle may lie where two cells meet.
+                    let meets =
+                        ((2 * x + 1) * 40).is_multiple_of(2 * width) || ((2 * y + 1) * 30).is_multiple_of(2 * height);
+                    if (step == 3 || plane == 0) && !meets {
+                        let code = codes[(2 * y + 1) * 30 / (2 * height) * 40 + (2 * x + 1) * 40 / (2 * width)];
+                        let place = CODES.iter().position(|known| *known == code).unwrap();
+                        assert_eq!(*value, of(&alone[place]), "{format:?} {width}x{height}: {x},{y}");
+                    }
+                }
+            }
+        }
+    }
+}

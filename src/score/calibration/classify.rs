@@ -2,25 +2,23 @@
 
 use super::quantile;
 use crate::model::ClassCalibration;
+use crate::score::metrics::largest;
 use crate::{Error, Result};
 
 /// Temperatures that are tried.
 const TEMPERATURES: [f64; 2] = [0.05, 20.0];
-/// Share of rightly classified validation samples that may become unknown.
-const UNKNOWN_SHARE: f64 = 0.02;
-
 /// Temperature by validation likelihood (`logits[i]` of sample i with true class `labels[i]`), and per-class thresholds.
 ///
 /// The temperature (Guo 2017) minimises the mean negative log-likelihood within 0.05..20. Where every sample is classified
 /// rightly the likelihood only ever rises as the temperature falls, so there it is not taken below 1.
 ///
-/// The threshold of a class is what 98 % of its rightly classified samples reach, but not below chance (1 / classes) and
+/// The threshold of a class is what all but `unknown_rate` of its rightly classified samples reach, but not below chance (1 / classes) and
 /// not above half-way from chance to certainty, since frames met later are never as clear. A class without a rightly
 /// classified sample takes that of all classes together.
 ///
 /// # Errors
 /// [`Error::Invalid`] without samples, when logits and labels do not fit each other, or a logit is not finite.
-pub fn classify(logits: &[Vec<f32>], labels: &[usize]) -> Result<ClassCalibration> {
+pub fn classify(logits: &[Vec<f32>], labels: &[usize], unknown_rate: f64) -> Result<ClassCalibration> {
     let classes = check(logits, labels)?;
     let right = logits
         .iter()
@@ -44,7 +42,7 @@ pub fn classify(logits: &[Vec<f32>], labels: &[usize]) -> Result<ClassCalibratio
     let chance = 1.0 / classes as f64;
     let reached = |mut samples: Vec<f64>| {
         samples.sort_by(f64::total_cmp);
-        (!samples.is_empty()).then(|| quantile(&samples, UNKNOWN_SHARE).clamp(chance, (1.0 + chance) / 2.0) as f32)
+        (!samples.is_empty()).then(|| quantile(&samples, unknown_rate).clamp(chance, (1.0 + chance) / 2.0) as f32)
     };
     let together = reached(by_class.concat()).unwrap_or(chance as f32);
     let thresholds = by_class
@@ -54,7 +52,15 @@ pub fn classify(logits: &[Vec<f32>], labels: &[usize]) -> Result<ClassCalibratio
     Ok(ClassCalibration {
         temperature,
         thresholds,
+        codes: None,
     })
+}
+
+/// What a share (0..1) of the `samples`, of which there is one at least, do not exceed.
+pub fn reached_by(samples: Vec<f32>, share: f64) -> f32 {
+    let mut samples: Vec<f64> = samples.into_iter().map(f64::from).collect();
+    samples.sort_by(f64::total_cmp);
+    quantile(&samples, share) as f32
 }
 
 /// Softmax of `logits / temperature`; `temperature` is above 0.
@@ -90,11 +96,6 @@ fn check(logits: &[Vec<f32>], labels: &[usize]) -> Result<usize> {
         }
     }
     Ok(classes)
-}
-
-/// Index of the first largest value.
-fn largest(values: &[f32]) -> usize {
-    (0..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
 }
 
 fn negative_log_likelihood(logits: &[Vec<f32>], labels: &[usize], temperature: f64) -> f64 {

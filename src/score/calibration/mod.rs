@@ -4,7 +4,7 @@ mod classify;
 mod rates;
 mod tail;
 
-pub use classify::{classify, probabilities};
+pub use classify::{classify, probabilities, reached_by};
 pub use rates::anomaly;
 
 /// Quantile `q` (0..1) of rising, non-empty `sorted`: linear between the order statistics (numpy's default).

@@ -258,7 +258,7 @@ fn logits() -> (Vec<Vec<f32>>, Vec<usize>) {
 #[test]
 fn temperature_and_thresholds_equal_scipy() {
     let (logits, labels) = logits();
-    let calibration = classify(&logits, &labels).unwrap();
+    let calibration = classify(&logits, &labels, 0.02).unwrap();
     assert!(
         (calibration.temperature - 1.2514833).abs() < 1e-5,
         "{}",
@@ -271,13 +271,13 @@ fn temperature_and_thresholds_equal_scipy() {
 
 #[test]
 fn temperature_stays_in_bounds() {
-    let all_right = classify(&[vec![9.0, 0.0], vec![0.0, 9.0]], &[0, 1]).unwrap();
+    let all_right = classify(&[vec![9.0, 0.0], vec![0.0, 9.0]], &[0, 1], 0.02).unwrap();
     assert!((all_right.temperature - 1.0).abs() < 1e-5, "{}", all_right.temperature);
     assert_eq!(all_right.thresholds, [0.75, 0.75]);
-    let all_wrong = classify(&[vec![9.0, 0.0], vec![0.0, 9.0]], &[1, 0]).unwrap();
+    let all_wrong = classify(&[vec![9.0, 0.0], vec![0.0, 9.0]], &[1, 0], 0.02).unwrap();
     assert!((all_wrong.temperature - 20.0).abs() < 1e-3, "{}", all_wrong.temperature);
     assert_eq!(all_wrong.thresholds, [0.5, 0.5]);
-    let one_class = classify(&[vec![3.0]], &[0]).unwrap();
+    let one_class = classify(&[vec![3.0]], &[0], 0.02).unwrap();
     assert_eq!(one_class.thresholds, [1.0]);
 }
 
@@ -293,7 +293,7 @@ fn logits_that_do_not_fit_are_refused() {
     ];
     for (logits, labels) in all {
         assert!(
-            matches!(classify(logits, labels), Err(Error::Invalid(_))),
+            matches!(classify(logits, labels, 0.02), Err(Error::Invalid(_))),
             "{logits:?} {labels:?}"
         );
     }

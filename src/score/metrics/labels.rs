@@ -3,6 +3,11 @@
 /// Bins of [`expected_calibration_error`].
 const BINS: usize = 15;
 
+/// Index of the first largest value; 0 of none.
+pub fn largest(values: &[f32]) -> usize {
+    (0..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
+}
+
 /// `[true class][predicted class]` counts.
 ///
 /// # Panics

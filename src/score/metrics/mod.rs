@@ -4,11 +4,13 @@ mod interval;
 mod labels;
 mod overlap;
 mod ranking;
+mod segments;
 
 pub use interval::share_interval;
-pub use labels::{accuracy, confusion, expected_calibration_error};
+pub use labels::{accuracy, confusion, expected_calibration_error, largest};
 pub use overlap::aupro;
-pub use ranking::{auroc, average_precision, f1_max};
+pub use ranking::{auroc, average_precision, f1_max, recall_at};
+pub use segments::Overlaps;
 
 use super::similarity::{RADIUS, ssim_map};
 use crate::pixels::Image;

@@ -51,6 +51,19 @@ pub fn f1_max(scores: &[f32], positive: &[bool]) -> Option<(f64, f32)> {
     best.map(|(f1, key)| (f1, score(key)))
 }
 
+/// Share of the positives that score above all but `false_rate` of the negatives: the largest recall at no more false positives. `None` unless
+/// both kinds are there.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn recall_at(scores: &[f32], positive: &[bool], false_rate: f64) -> Option<f64> {
+    let ranked = Ranked::new(scores, positive)?;
+    let allowed = (false_rate * ranked.negative.len() as f64).floor() as usize;
+    let steps = ranked.steps().filter(|step| step.negatives <= allowed);
+    let most = steps.map(|step| step.positives).max().unwrap_or(0);
+    Some(most as f64 / ranked.positive.len() as f64)
+}
+
 /// Sorted keys of the two kinds, rising.
 struct Ranked {
     positive: Vec<u32>,

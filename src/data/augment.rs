@@ -111,6 +111,28 @@ pub fn camera(image: &Image, settings: &CameraSettings, rng: &mut Pcg64) -> Imag
     out
 }
 
+/// What a poor camera makes of a picture of 0..1, at `strength` 1: exposed by up to 30 % more or less, blurred by up to 1.5 pixels, noise of
+/// up to 8 % of full scale at mid-grey that grows with the light, and 8 bits. Each is drawn evenly from nothing to that.
+#[cfg(feature = "train")]
+pub fn degrade(image: &Image, strength: f32, rng: &mut Pcg64) -> Image {
+    let settings = CameraSettings {
+        shift: 0.0,
+        scale: 0.0,
+        exposure: 0.3 * strength,
+        noise: 0.0,
+        blur: 1.5 * strength,
+        flip: false,
+        rotate: 0.0,
+    };
+    let image = camera(image, &settings, rng);
+    let sigma = 0.08 * strength * rng.random::<f32>();
+    let mut image = super::noise::Noise::Poisson.apply(image, sigma, rng).noisy;
+    for value in &mut image.data {
+        *value = (value.clamp(0.0, 1.0) * 255.0).round() / 255.0;
+    }
+    image
+}
+
 /// Enlarged by `scale` around the middle and moved by `shift` (shares of width and height), bilinear, edges repeated.
 pub(super) fn resample(image: &Image, shift: [f32; 2], scale: f32) -> Image {
     let (w, h) = (image.width, image.height);
@@ -157,7 +179,7 @@ fn rotated(image: &Image, shift: [f32; 2], scale: f32, angle: f32) -> Image {
 }
 
 /// Gaussian blur of standard deviation `sigma` pixels, separable, cut at three sigma, edges repeated; 0 is none.
-pub(super) fn gaussian_blur(image: &mut Image, sigma: f32) {
+pub fn gaussian_blur(image: &mut Image, sigma: f32) {
     if sigma <= 0.0 {
         return;
     }
@@ -269,6 +291,28 @@ mod tests {
         let row = &larger.data[40..50];
         assert!((row[5] - row[4] - 0.5 / 80.0).abs() < 1e-6);
         assert!((row[4] + row[5] - 2.0 * (37.5 + 4.5) / 80.0).abs() < 1e-5);
+    }
+
+    #[cfg(feature = "train")]
+    #[test]
+    fn a_poor_camera_leaves_the_picture_to_be_seen_in_8_bits() {
+        let image = numbered(1, 40, 50);
+        let rounded: Vec<f32> = image.data.iter().map(|x| (x * 255.0).round() / 255.0).collect();
+        assert_eq!(degrade(&image, 0.0, &mut stream(3, 0, 0)).data, rounded);
+        let apart = |strength: f32, seed| {
+            let poor = degrade(&image, strength, &mut stream(seed, 0, 0));
+            assert!(
+                poor.data
+                    .iter()
+                    .all(|x| (0.0..=1.0).contains(x) && (x * 255.0).fract().abs() < 1e-3)
+            );
+            let squares = poor.data.iter().zip(&image.data).map(|(a, b)| (a - b).powi(2));
+            (squares.sum::<f32>() / 2000.0).sqrt()
+        };
+        let mean = |strength| (0..20).map(|seed| apart(strength, seed)).sum::<f32>() / 20.0;
+        assert!((0.04..0.15).contains(&mean(1.0)), "{}", mean(1.0));
+        assert!(mean(0.3) < 0.5 * mean(1.0));
+        assert_ne!(apart(1.0, 1), apart(1.0, 2));
     }
 
     #[test]

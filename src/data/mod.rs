@@ -5,9 +5,13 @@ pub mod defects;
 pub mod line;
 pub mod noise;
 pub mod random;
+#[cfg(feature = "train")]
+pub mod symmetry;
 
 #[cfg(feature = "train")]
 pub mod layout;
+#[cfg(feature = "train")]
+pub mod masks;
 #[cfg(feature = "train")]
 pub mod pictures;
 #[cfg(feature = "video")]

@@ -136,7 +136,11 @@ impl Common {
         let learning_rate = self.learning_rate.unwrap_or(share * defaults.learning_rate);
         let weight_decay = self.weight_decay.unwrap_or(defaults.weight_decay);
         let method = self.method.unwrap_or(defaults.method);
-        let start = self.from.as_deref().map(|path| begin_with(path, net)).transpose()?;
+        let start = self
+            .from
+            .as_deref()
+            .map(|path| begin_with(path, net, self.seed))
+            .transpose()?;
         if batch == 0 {
             return Err(Error::Invalid("--batch must be at least 1".into()));
         }

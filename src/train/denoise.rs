@@ -262,6 +262,7 @@ fn learning_rate(method: Method, arch: &str) -> f64 {
         (Method::Muon, _) => 4e-3,
         (Method::AdamW, "dncnn") => 1e-3,
         (Method::AdamW, _) => 2e-3,
+        (Method::Sgd, _) => 2e-2,
     }
 }
 

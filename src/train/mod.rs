@@ -24,4 +24,7 @@ pub mod progress;
 pub mod run;
 pub mod samples;
 pub mod schedule;
+pub mod segment;
 mod start;
+pub mod teach;
+pub mod whiten;

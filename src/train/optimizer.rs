@@ -19,6 +19,8 @@ pub enum Method {
     AdamW,
     /// Muon (Jordan 2024) for the matrices between channels, [`Method::AdamW`] for all else.
     Muon,
+    /// Stochastic gradient descent with Nesterov's momentum (Sutskever 2013) and decoupled weight decay.
+    Sgd,
 }
 
 impl Method {
@@ -27,6 +29,7 @@ impl Method {
         match self {
             Self::AdamW => "adamw",
             Self::Muon => "muon",
+            Self::Sgd => "sgd",
         }
     }
 }
@@ -36,7 +39,7 @@ impl Method {
 pub struct Params {
     /// How.
     pub method: Method,
-    /// Adam's decay of the mean of gradients.
+    /// Adam's decay of the mean of gradients; of SGD their sum's, which is its momentum.
     pub beta1: f64,
     /// Adam's decay of the mean of squared gradients.
     pub beta2: f64,
@@ -66,7 +69,7 @@ struct Slot {
     matrix: Option<[usize; 2]>,
     value: Vec<f32>,
     first: Vec<f32>,
-    /// Not used by Muon.
+    /// Not used by Muon and SGD.
     second: Vec<f32>,
 }
 
@@ -126,6 +129,11 @@ impl Optimizer {
                 let step = muon::step(&mut slot.first, &gradient, matrix);
                 for (w, step) in slot.value.iter_mut().zip(step) {
                     *w = keep * *w - rate as f32 * step;
+                }
+            } else if p.method == Method::Sgd {
+                for ((w, m), g) in slot.value.iter_mut().zip(&mut slot.first).zip(gradient) {
+                    *m = ended(beta1 * *m + g);
+                    *w = keep * *w - rate as f32 * (g + beta1 * *m);
                 }
             } else {
                 let chunks = slot.value.par_chunks_mut(CHUNK).zip(slot.first.par_chunks_mut(CHUNK));
@@ -237,6 +245,24 @@ mod tests {
         assert!((now[0][0] - 0.798_519).abs() < 1e-5, "{now:?}");
     }
 
+    /// The same for SGD: three steps of rate 0.1 on w²/2 from 1, by Sutskever's formula.
+    #[test]
+    fn sgd_gathers_speed() {
+        let var = Var::from_tensor(&Tensor::new(&[1.0f32], &Device::Cpu).unwrap()).unwrap();
+        let params = Params {
+            method: Method::Sgd,
+            ..Params::default()
+        };
+        let mut sgd = Optimizer::new(vec![("a.bias".into(), var.clone())], params).unwrap();
+        // v = 1, w = 1 - 0.1 · 1.9; v = 0.9 + 0.81, w = 0.81 - 0.1 · (0.81 + 0.9 · 1.71); and so on.
+        for expected in [0.81, 0.5751, 0.327_321] {
+            let loss = (var.as_tensor().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
+            sgd.step(&loss.backward().unwrap(), 0.1).unwrap();
+            let found = var.to_vec1::<f32>().unwrap()[0];
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+    }
+
     #[test]
     fn biases_do_not_decay_and_state_comes_back_exactly() {
         let make = || {
@@ -280,7 +306,7 @@ mod tests {
 
     #[test]
     fn moments_end_where_gradients_do() {
-        for method in [Method::AdamW, Method::Muon] {
+        for method in [Method::AdamW, Method::Muon, Method::Sgd] {
             let var = Var::ones((16, 16), candle_core::DType::F32, &Device::Cpu).unwrap();
             let params = Params {
                 method,

@@ -10,10 +10,8 @@ use super::card::purpose;
 use crate::data::layout::{Dataset, Sample, Split, VideoLimits};
 use crate::data::pictures;
 use crate::data::random::stream;
+use crate::score::labels;
 use crate::{Error, Result};
-
-/// Class names that mean "without defect".
-pub const GOOD: [&str; 4] = ["good", "ok", "normal", "none"];
 
 /// Where training data come from.
 #[derive(Debug, Clone)]
@@ -116,7 +114,7 @@ impl DataCard {
 /// Whether the sample is without defect: by its class, else by its mask, which is read.
 pub fn is_good(sample: &Sample) -> Result<bool> {
     match (&sample.class, &sample.mask) {
-        (Some(class), _) => Ok(GOOD.contains(&class.to_lowercase().as_str())),
+        (Some(class), _) => Ok(labels::is_good(class)),
         (None, Some(mask)) => Ok(pictures::read(mask)?.data.iter().all(|&x| x <= 0.5)),
         (None, None) => Ok(true),
     }

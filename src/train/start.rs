@@ -1,22 +1,26 @@
 //! Weights to begin a training with.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use crate::graph::{Array, Weights};
+use crate::graph::{Array, Graph, Weights};
 use crate::model::{Color, Model, Task};
-use crate::nets::Net;
+use crate::nets::{self, Net};
 use crate::{Error, Result};
 
-/// The weights of the model at `path` for `net`, which must be its network, or for a denoiser in colour the network for grey: then each weight for grey
-/// stands for red, green and blue, so that on a grey picture both give the same.
-pub fn begin_with(path: &Path, net: &Net) -> Result<Weights> {
+/// The weights of the model at `path` for `net`, which must be its network but for its last layers: where those are others, as for other
+/// classes, they begin with random weights of `seed`, which is said. For a denoiser in colour it may be the network for grey, too: then
+/// each weight for grey stands for red, green and blue, so that on a grey picture both give the same.
+pub fn begin_with(path: &Path, net: &Net, seed: u64) -> Result<Weights> {
     let model = Model::load(path)?;
-    // A network may have given more in its training than its model gives.
-    if model.graph.nodes == net.graph.nodes && net.graph.outputs.starts_with(&model.graph.outputs) {
-        return Ok(model.weights);
+    if let Some((weights, anew)) = shared(&model, net, seed)? {
+        if !anew.is_empty() {
+            let layers = anew.join("`, `");
+            eprintln!("{}: layer `{layers}` is another there: it begins anew", path.display());
+        }
+        return Ok(weights);
     }
-    let names =
-        |graph: &crate::graph::Graph| -> Vec<String> { graph.nodes.iter().map(|node| node.name.clone()).collect() };
+    let names = |graph: &Graph| -> Vec<String> { graph.nodes.iter().map(|node| node.name.clone()).collect() };
     // Elsewhere a layer takes more than one picture, and colours do not lie as they do here.
     let of_one_picture = model.task == Task::Denoise && !net.input.is_recurrent();
     let weights = match (model.input.color, net.input.color) {
@@ -27,12 +31,57 @@ pub fn begin_with(path: &Path, net: &Net) -> Result<Weights> {
     };
     weights.ok_or_else(|| {
         let reason = format!(
-            "its network ({} for `{}`) is not the one to train: give a model for the same task, and the same --arch, --width, --depth, \
-             --color and --yuv420",
+            "its network ({} for `{}`) is not the one to train: give a model of the same --arch, --width, --depth, --color, --size and \
+             --yuv420",
             model.training.arch, model.task
         );
         Error::model(path, reason)
     })
+}
+
+/// The model's weights where the networks are the same, and the names of the last layers that have others; `None` where any other layer
+/// differs.
+fn shared(model: &Model, net: &Net, seed: u64) -> Result<Option<(Weights, Vec<String>)>> {
+    let is_same_input = model.input.normalization == net.input.normalization && model.input.frames == net.input.frames;
+    let of = |name: &str| model.graph.nodes.iter().find(|node| node.name == name);
+    let ends = ends(&net.graph);
+    let mut weights = nets::init(net, seed)?;
+    let mut anew = Vec::new();
+    for node in &net.graph.nodes {
+        let is_end = ends.contains(node.name.as_str());
+        let names: Vec<String> = node.op.weight_names().iter().map(|name| node.weight(name)).collect();
+        let shape = |weights: &Weights, name: &str| weights.get(name).map(|array| array.shape.clone());
+        let shapes_fit = names
+            .iter()
+            .all(|name| shape(&weights, name) == shape(&model.weights, name));
+        match of(&node.name) {
+            Some(other) if other.op == node.op && other.inputs == node.inputs && shapes_fit => {
+                let theirs = names.into_iter().filter_map(|name| model.weights.get_key_value(&name));
+                weights.extend(theirs.map(|(name, array)| (name.clone(), array.clone())));
+            }
+            _ if is_end && !names.is_empty() => anew.push(node.name.clone()),
+            _ if is_end => (),
+            _ => return Ok(None),
+        }
+    }
+    let has_begun = net
+        .graph
+        .nodes
+        .iter()
+        .any(|node| !node.op.weight_names().is_empty() && !anew.contains(&node.name));
+    Ok((is_same_input && has_begun).then_some((weights, anew)))
+}
+
+/// The nodes after which no node has weights, those with weights included.
+fn ends(graph: &Graph) -> HashSet<&str> {
+    let mut before: HashSet<&str> = HashSet::new();
+    for node in graph.nodes.iter().rev() {
+        if before.contains(node.name.as_str()) || !node.op.weight_names().is_empty() {
+            before.extend(node.inputs.iter().map(String::as_str));
+        }
+    }
+    let names = graph.nodes.iter().map(|node| node.name.as_str());
+    names.filter(|name| !before.contains(name)).collect()
 }
 
 /// Weights of a grey network for the same one in colour; `None` where shapes differ by more than that.
@@ -85,7 +134,7 @@ fn spread(array: Array, axis: usize, length: usize) -> Option<Array> {
 mod tests {
     use super::*;
     use crate::exec::{Options, Session};
-    use crate::nets::{self, NetOptions};
+    use crate::nets::NetOptions;
 
     fn net(task: Task, arch: &str, color: Color, width: usize) -> Net {
         let options = NetOptions {
@@ -126,7 +175,7 @@ mod tests {
             }
             let first = model(Task::Denoise, &gray, weights);
             first.save(&path).unwrap();
-            let second = model(Task::Denoise, &rgb, begin_with(&path, &rgb).unwrap());
+            let second = model(Task::Denoise, &rgb, begin_with(&path, &rgb, 1).unwrap());
             let run = |model: &Model| {
                 let inputs: Vec<Array> = model
                     .input_shapes(32, 32)
@@ -152,6 +201,50 @@ mod tests {
     }
 
     #[test]
+    fn other_classes_begin_with_a_last_layer_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.safetensors");
+        let of = |task: Task, arch: &str, classes: usize| {
+            let options = NetOptions {
+                width: Some(8),
+                color: Some(Color::Gray),
+                classes,
+                ..Default::default()
+            };
+            nets::build(task, arch, &options).unwrap()
+        };
+        let cases = [
+            (
+                of(Task::Classify, "tiny", 3),
+                Task::Classify,
+                of(Task::Classify, "tiny", 5),
+                "output",
+            ),
+            (
+                of(Task::Anomaly, "unet", 0),
+                Task::Anomaly,
+                of(Task::Segment, "unet", 2),
+                "logit",
+            ),
+        ];
+        for (first, task, second, last) in cases {
+            let theirs = nets::init(&first, 3).unwrap();
+            let mut before = model(task, &first, theirs.clone());
+            if task == Task::Classify {
+                before.labels = ["a", "b", "c"].map(String::from).to_vec();
+            }
+            // A detector gives less than its training does.
+            before.graph.outputs.truncate(1);
+            before.save(&path).unwrap();
+            let own = nets::init(&second, 4).unwrap();
+            for (name, array) in begin_with(&path, &second, 4).unwrap() {
+                let from = if name.starts_with(last) { &own } else { &theirs };
+                assert!(from[&name] == array, "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn other_networks_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.safetensors");
@@ -160,7 +253,7 @@ mod tests {
             model(task, &gray, nets::init(&gray, 1).unwrap()).save(&path).unwrap();
         };
         let refuse = |net: &Net| {
-            let error = begin_with(&path, net).unwrap_err().to_string();
+            let error = begin_with(&path, net, 1).unwrap_err().to_string();
             assert!(error.contains("is not the one to train"), "{error}");
         };
         save(Task::Denoise, "unet");

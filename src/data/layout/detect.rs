@@ -179,7 +179,7 @@ fn plain(path: PathBuf) -> Sample {
 fn class_folders(path: &Path) -> Result<(Vec<Sample>, Vec<String>)> {
     let folders = read_folder(path)?.folders;
     let mut samples = Vec::new();
-    let classes = names(&folders);
+    let classes = class_names(&folders)?;
     for (folder, class) in folders.iter().zip(&classes) {
         let files = pictures::list(folder)?;
         samples.extend(files.into_iter().map(|file| Sample {
@@ -190,11 +190,12 @@ fn class_folders(path: &Path) -> Result<(Vec<Sample>, Vec<String>)> {
     Ok((samples, classes))
 }
 
-/// `train|val|test/CLASS/pictures`. Classes are those of all splits, so that their numbers agree.
+/// `train|val|test/CLASS/pictures`. Classes are those of all splits that are trained with, so that their numbers agree: one that only `test/` has
+/// is for a model not to know.
 fn split_classes(path: &Path, split: Split) -> Result<(Vec<Sample>, Vec<String>)> {
     let mut classes = BTreeSet::new();
-    for (_, folder) in split_folders(path) {
-        classes.extend(names(&read_folder(&folder)?.folders));
+    for (_, folder) in split_folders(path).filter(|(of, _)| split == Split::Test || *of != Split::Test) {
+        classes.extend(class_names(&read_folder(&folder)?.folders)?);
     }
     let samples = match needed_split(path, split)? {
         Some(folder) => class_folders(&folder)?.0,
@@ -257,13 +258,19 @@ fn twins(path: &Path, split: Split, layout: Layout) -> Result<Vec<Sample>> {
     if let Some((_, alone)) = others.iter().find(|(stem, _)| !known.contains(*stem)) {
         return Err(Error::data(
             alone,
-            format!("there is no picture of this name in {first}/"),
+            format!("there is no picture of this name in {first}/; add it, or take this file away"),
         ));
     }
     let pair = |file: PathBuf| {
         let partner = others.get(&stem(&file)).cloned();
-        let partner =
-            partner.ok_or_else(|| Error::data(&file, format!("there is no picture of this name in {second}/")))?;
+        let missing = || {
+            let hint = match layout {
+                Layout::Masks => "; one that is all black says that nothing is there",
+                _ => "",
+            };
+            Error::data(&file, format!("there is no picture of this name in {second}/{hint}"))
+        };
+        let partner = partner.ok_or_else(missing)?;
         let (mask, clean) = if layout == Layout::Pairs {
             (None, Some(partner))
         } else {
@@ -288,6 +295,16 @@ fn by_stem(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
 
 fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The names of folders that name classes.
+fn class_names(folders: &[PathBuf]) -> Result<Vec<String>> {
+    let name = |folder: &PathBuf| {
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let reason = "the folder's name, which names a class, is not UTF-8; rename it";
+        name.map(str::to_owned).ok_or_else(|| Error::data(folder, reason))
+    };
+    folders.iter().map(name).collect()
 }
 
 fn names(paths: &[PathBuf]) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -22,7 +23,10 @@ pub fn read(folder: &Path) -> Result<Labels> {
     let path = folder.join(FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Labels::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Labels::new()),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            return Err(Error::data(&path, "it is not UTF-8 text; save it as UTF-8"));
+        }
         Err(error) => return Err(Error::io(&path, error)),
     };
     let mut labels = Labels::new();
@@ -77,6 +81,9 @@ mod tests {
         };
         assert!(read(folder.path()).unwrap().is_empty());
         assert!(labels("name,label\nx,1\n").unwrap().is_empty());
+        std::fs::write(folder.path().join(FILE), b"clip,frame,abnormal\n\xe9t\xe9,3,1\n").unwrap();
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(FILE) && error.contains("UTF-8"), "{error}");
         std::fs::write(folder.path().join("gate.mp4"), "").unwrap();
         let read = labels("\u{feff}clip, frame, abnormal\r\ngate,3,1\r\n\r\ngate,4,0\r\n").unwrap();
         assert_eq!(read["gate"], BTreeMap::from([(3, "anomalous"), (4, "good")]));

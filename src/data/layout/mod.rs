@@ -91,7 +91,7 @@ pub struct Dataset {
     pub layout: Layout,
     /// Samples in a fixed order (by argument, then by path; frames by time).
     pub samples: Vec<Sample>,
-    /// Class names, sorted; empty where the layout has none. The same in all splits of the same arguments.
+    /// Class names, sorted; empty where the layout has none. The same for training and validation; for tests those that only they have, too.
     pub classes: Vec<String>,
     /// Decoded video frames, where there are videos.
     frames: Frames,
@@ -218,6 +218,26 @@ impl Dataset {
             Source::Picture(path) => pictures::read(path),
             Source::Frame { video, index } => self.frames.get(video, *index).ok_or_else(|| strange(video, *index)),
         }
+    }
+
+    /// Adds pictures of which nobody says more than that they are there: without class, mask or clean picture. The error names a video.
+    pub fn add_plain(&mut self, other: Self) -> Result<()> {
+        // Its first picture does not come right after the last one here.
+        let first = self.samples.iter().map(|sample| sample.place + 2).max().unwrap_or(0);
+        for sample in other.samples {
+            if let Source::Frame { video, .. } = sample.source {
+                return Err(Error::data(video, "a video; pictures are needed here"));
+            }
+            self.samples.push(Sample {
+                class: None,
+                mask: None,
+                clean: None,
+                place: first + sample.place,
+                ..sample
+            });
+        }
+        self.roots.extend(other.roots);
+        Ok(())
     }
 
     /// `[width, height]` of one sample's picture, without decoding it.

@@ -75,7 +75,12 @@ fn image_folders() {
     let data = open(&dir, Split::Train);
     assert_eq!(
         (data.layout, data.classes.join("")),
-        (Layout::ImageFolder, "abc".to_owned())
+        (Layout::ImageFolder, "ab".to_owned())
+    );
+    assert_eq!(
+        open(&dir, Split::Test).classes.join(""),
+        "abc",
+        "one that it cannot know"
     );
     assert_eq!(listing(&data), ["train/a/2.png=a", "train/b/1.png=b"]);
     assert_eq!(listing(&open(&dir, Split::Test)), ["test/a/3.png=a", "test/c/4.png=c"]);

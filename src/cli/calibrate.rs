@@ -27,6 +27,9 @@ pub struct Args {
     /// Share of good frames that may be flagged
     #[arg(long, value_parser = rate, default_value = "0.01", value_name = "R")]
     false_alarm_rate: f64,
+    /// Classifiers: share of pictures of known classes that may be called unknown
+    #[arg(long, value_parser = rate, default_value = "0.05", value_name = "R")]
+    unknown_rate: f64,
     /// The model file to write [default: MODEL itself]
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
@@ -65,7 +68,7 @@ pub fn main(args: &Args) -> Result<()> {
             before = format!(" (was {:.6})", old.threshold);
             anomaly::calibrate(&mut model, scoring, &data, args.false_alarm_rate, &options)?;
         }
-        Task::Classify => classify::calibrate(&mut model, &data, &args.good[0], &options)?,
+        Task::Classify => classify::calibrate(&mut model, &data, &args.good[0], args.unknown_rate, &options)?,
         other => bail!("{name}: a model for `{other}` has nothing to calibrate"),
     }
     model.save(output).with_context(|| format!("{name} is as it was"))?;

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use crate::atomic::{self, temporary_beside};
-use crate::data::layout::VideoLimits;
+use crate::data::layout::{Source, VideoLimits};
 use crate::exec::{DeviceSpec, MOST_THREADS, Options, Precision};
 use crate::kernels;
 use crate::model::{Calibration, Model, Task};
@@ -196,6 +196,14 @@ pub fn print_table(figures: &Map<String, Value>, json: Option<&PathBuf>) -> Resu
         return Ok(());
     }
     print(&text)
+}
+
+/// Where a picture came from, for a reader.
+pub fn describe(source: &Source) -> String {
+    match source {
+        Source::Picture(path) => path.display().to_string(),
+        Source::Frame { video, index } => format!("{video}#{index}"),
+    }
 }
 
 /// A figure that may be missing or infinite: JSON has no word for either but null.

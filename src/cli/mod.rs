@@ -5,12 +5,19 @@
 
 mod bench;
 mod calibrate;
+mod check;
+mod codes;
 mod common;
+mod copies;
+mod embed;
 mod eval;
 mod export;
+mod import;
 mod info;
 mod overlay;
 mod run;
+mod suggest;
+mod teach;
 #[cfg(feature = "video")]
 mod top;
 mod train;
@@ -37,9 +44,14 @@ enum Command {
     Train(Box<train::Args>),
     Eval(eval::Args),
     Calibrate(calibrate::Args),
+    Teach(teach::Args),
     Run(run::Args),
+    Embed(embed::Args),
+    Suggest(suggest::Args),
+    Check(check::Args),
     Info(info::Args),
     Export(export::Args),
+    Import(import::Args),
     Bench(bench::Args),
     #[cfg(feature = "video")]
     Top(top::Args),
@@ -51,9 +63,14 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::main(*args),
         Command::Eval(args) => eval::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Calibrate(args) => calibrate::main(&args).map(|()| ExitCode::SUCCESS),
+        Command::Teach(args) => teach::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::main(&args),
+        Command::Embed(args) => embed::main(&args).map(|()| ExitCode::SUCCESS),
+        Command::Suggest(args) => suggest::main(&args).map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => check::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Info(args) => info::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Export(args) => export::main(&args).map(|()| ExitCode::SUCCESS),
+        Command::Import(args) => import::main(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::main(&args).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "video")]
         Command::Top(args) => top::main(&args).map(|()| ExitCode::SUCCESS),

@@ -1,17 +1,37 @@
-//! An anomaly map drawn over its picture, as the elements draw it live.
+//! An anomaly map, or classes, drawn over their picture, as the elements draw them live.
 
 use crate::Result;
 use crate::model::Color;
-use crate::pixels::heatmap::{HeatColors, HeatMap};
+use crate::pixels::heatmap::{ClassPainter, HeatColors, HeatMap};
 use crate::pixels::{Colorimetry, Frame, FrameMut, Image, PixelFormat};
 use crate::score::readable::Readable;
+use crate::tasks::Segments;
 
 /// Opacity of what is hottest.
 const OPACITY: f32 = 0.6;
+/// Opacity of classes, which `candlesegment` has, too.
+const CLASS_OPACITY: f32 = 0.5;
 
 /// The picture with what comes near the threshold of `scale` or above it glowing; `map` has the picture's size.
 pub fn heat_map(image: &Image, map: &Image, scale: Readable) -> Result<Image> {
     let codes: Vec<u8> = map.data.iter().map(|&value| scale.code(value)).collect();
+    drawn(image, |frame| {
+        let covers = [0.0, 0.0, image.width as f64, image.height as f64];
+        if let Some(map) = HeatMap::new(&codes, [map.width, map.height], covers) {
+            frame.blend_heat(&map, &HeatColors::new(OPACITY));
+        }
+    })
+}
+
+/// The picture with each class but the `background` in its colour.
+pub fn classes(image: &Image, segments: &Segments, background: Option<usize>) -> Result<Image> {
+    drawn(image, |frame| {
+        ClassPainter::default().paint(frame, &segments.mask, segments.size, background, CLASS_OPACITY);
+    })
+}
+
+/// The picture in colour with what `draw` draws on it.
+fn drawn(image: &Image, draw: impl FnOnce(&mut FrameMut<'_>)) -> Result<Image> {
     let (width, height) = (image.width, image.height);
     let (format, stride) = (PixelFormat::Rgb, 3 * width);
     let mut bytes = vec![0; stride * height];
@@ -24,9 +44,7 @@ pub fn heat_map(image: &Image, map: &Image, scale: Readable) -> Result<Image> {
         Colorimetry::default(),
     )?;
     frame.write(&image.to_color(Color::Rgb));
-    if let Some(map) = HeatMap::new(&codes, [map.width, map.height], [0.0, 0.0, width as f64, height as f64]) {
-        frame.blend_heat(&map, &HeatColors::new(OPACITY));
-    }
+    draw(&mut frame);
     let frame = Frame::new(
         format,
         width,

@@ -1,6 +1,7 @@
 //! `gst-candle run`.
 
 mod denoise;
+mod segment;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -13,7 +14,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tempfile::TempPath;
 
-use super::common::{AlarmRate, Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, make_folder, sigma};
+use super::common::{
+    AlarmRate, Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, describe, make_folder, number, sigma,
+};
 use super::overlay::heat_map;
 use crate::atomic::{sync_and_name, temporary_beside};
 use crate::data::layout::{Dataset, Sample, Source, Split, is_video};
@@ -29,7 +32,9 @@ use crate::tasks::{AnomalyDetector, Classifier};
 ///
 /// Denoise: denoised pictures of 8 bits a channel into the folder OUT, or a denoised video, without sound, when OUT is named as one. Anomaly: a
 /// picture with its heat map for each picture (of a video, for each anomalous frame) and OUT/results.jsonl, a line
-/// a picture; so for models that predict, the score of frames with too few before them is null. Classify: OUT/results.jsonl. With OUT = -, the lines go to standard output and no pictures are written.
+/// a picture (and with --crops what lies in each region); so for models that predict, the score of frames with too few before them is null. Classify: OUT/results.jsonl. Segment: a mask of
+/// class numbers, OUT/masks/NAME.png, and a picture with the classes in their colours for each picture (of a video, for each frame with a class
+/// that is not the background), and OUT/results.jsonl. With OUT = -, the lines go to standard output and no pictures are written.
 ///
 /// A picture that cannot be read is named, with the reason, on standard error and in its line of results.jsonl; the others are gone through,
 /// and the exit code is not 0. Each file gets its name when it is complete. After another error or Ctrl-C the pictures finished until then
@@ -49,6 +54,19 @@ pub struct Args {
     /// Denoise: the noise's standard deviation, 0..255 [default: estimated for each picture]
     #[arg(long, value_parser = sigma, value_name = "S")]
     sigma: Option<f32>,
+    /// Anomaly: write what lies in each region as a picture into DIR/CLASS, CLASS being the folder that its picture lies in: what a classifier
+    /// of the regions learns from
+    #[arg(long, value_name = "DIR")]
+    crops: Option<PathBuf>,
+    /// Anomaly: crops are squares of at least this side around their regions, as candleclassify's region-context; 0 = the regions alone
+    #[arg(long, value_name = "PIXELS", default_value_t = 0, requires = "crops")]
+    context: usize,
+    /// Anomaly: leave out regions of fewer pixels. Segment: make them background
+    #[arg(long, value_name = "PIXELS", default_value_t = 1)]
+    min_area: usize,
+    /// Segment: least probability of a pixel to be of another class than the background [default: the most probable class]
+    #[arg(long, value_parser = |s: &str| number(s, 0.0, 1.0), value_name = "P")]
+    threshold: Option<f64>,
     #[command(flatten)]
     alarm_rate: AlarmRate,
     #[command(flatten)]
@@ -106,6 +124,7 @@ fn run(args: &Args) -> Result<()> {
             args.output.display()
         );
     }
+    check_options(args, &model)?;
     match (model.task, video) {
         (Task::Denoise, true) => denoise::video(args, &model, &options),
         (Task::Denoise, false) => denoise::pictures(args, &model, &options),
@@ -115,8 +134,23 @@ fn run(args: &Args) -> Result<()> {
         ),
         (Task::Anomaly | Task::Predict, false) => inspect(args, &model, &options),
         (Task::Classify, false) => classify(args, &model, &options),
+        (Task::Segment, false) => segment::pictures(args, &model, &options),
         (other, false) => bail!("{}: this version cannot run models for `{other}`", args.model.display()),
     }
+}
+
+/// Refuses options that are for models of other tasks.
+fn check_options(args: &Args, model: &Model) -> Result<()> {
+    let finds = matches!(model.task, Task::Anomaly | Task::Predict);
+    let segments = model.task == Task::Segment;
+    let reason = if (args.crops.is_some() && !finds) || (args.min_area != 1 && !finds && !segments) {
+        "--crops and --min-area are for models that find regions"
+    } else if args.threshold.is_some() && !segments {
+        "--threshold is for models that segment"
+    } else {
+        return Ok(());
+    };
+    bail!("{}: {reason}; this one is for `{}`", args.model.display(), model.task)
 }
 
 /// All samples of the inputs. From here on Ctrl-C is waited for.
@@ -131,6 +165,15 @@ fn open(args: &Args) -> Result<Dataset> {
 
 /// Refuses to write pictures into a folder that they are made of, or judged by.
 fn check_replaces_none(args: &Args, data: &Dataset) -> Result<()> {
+    check_apart(&args.output, "-o", data)?;
+    match &args.crops {
+        Some(crops) => check_apart(crops, "--crops", data),
+        None => Ok(()),
+    }
+}
+
+/// The same of the folder `target`, which was given as `option`.
+fn check_apart(target: &Path, option: &str, data: &Dataset) -> Result<()> {
     let picture = |source: &Source| match source {
         Source::Picture(path) => Some(path.clone()),
         Source::Frame { .. } => None,
@@ -145,10 +188,11 @@ fn check_replaces_none(args: &Args, data: &Dataset) -> Result<()> {
         .collect();
     folders.sort();
     folders.dedup();
-    if folders.iter().any(|folder| is_same(folder, &args.output)) {
+    let is_theirs = |folder: &PathBuf| is_same(folder, target) || option == "--crops" && folder.starts_with(target);
+    if folders.iter().any(is_theirs) {
         bail!(
-            "{}: results would replace the pictures there; give another folder to -o",
-            args.output.display()
+            "{}: results would replace the pictures there; give another folder to {option}",
+            target.display()
         );
     }
     Ok(())
@@ -169,10 +213,10 @@ fn is_same(a: &Path, b: &Path) -> bool {
 
 /// Names of results: the picture's own, or the video's with the frame's number; told apart by a number where two would be the same.
 #[derive(Default)]
-struct Names(HashSet<String>);
+pub(super) struct Names(HashSet<String>);
 
 impl Names {
-    fn take(&mut self, source: &Source) -> String {
+    pub(super) fn take(&mut self, source: &Source) -> String {
         let stem = |path: &Path| {
             path.file_stem()
                 .map_or("picture".into(), |s| s.to_string_lossy().into_owned())
@@ -237,14 +281,6 @@ impl Read {
     }
 }
 
-/// Where a result came from, for a reader.
-fn describe(source: &Source) -> String {
-    match source {
-        Source::Picture(path) => path.display().to_string(),
-        Source::Frame { video, index } => format!("{video}#{index}"),
-    }
-}
-
 /// Lines of JSON, to `OUT/results.jsonl` or standard output. The file gets its name when it is complete; dropped before, it is removed.
 enum Lines {
     Stdout,
@@ -269,6 +305,11 @@ impl Lines {
             temporary,
             writer: BufWriter::new(file),
         })
+    }
+
+    /// Whether pictures are to be written beside them.
+    fn is_file(&self) -> bool {
+        matches!(self, Self::File { .. })
     }
 
     fn write(&mut self, line: &serde_json::Value) -> Result<()> {
@@ -328,10 +369,13 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
         let map = inspection.frame_map();
         let name = names.take(&sample.source);
         let found = if anomalous {
-            regions::find(&map, pixel_threshold, 1)
+            regions::find(&map, pixel_threshold, args.min_area)
         } else {
             Vec::new()
         };
+        if let Some(crops) = &args.crops {
+            write_crops(crops, args.context, sample, &name, &image, &found)?;
+        }
         let found: Vec<_> = found.iter().map(region).collect();
         let draw = anomalous || matches!(sample.source, Source::Picture(_));
         let picture = (draw && args.output != Path::new("-")).then(|| name + ".png");
@@ -348,6 +392,32 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
     read.finish(&args.output, &format!("{flagged} of {judged} judged are anomalous"))
 }
 
+/// Writes what lies in the regions of a picture as pictures into the folder of its class.
+fn write_crops(
+    crops: &Path,
+    context: usize,
+    sample: &Sample,
+    name: &str,
+    image: &Image,
+    found: &[regions::Region],
+) -> Result<()> {
+    let folder = sample
+        .class
+        .as_ref()
+        .map_or(crops.to_path_buf(), |class| crops.join(class));
+    if !found.is_empty() {
+        make_folder(&folder)?;
+    }
+    for (i, r) in found.iter().enumerate() {
+        let Some([x, y, width, height]) = regions::seen(r.rect(), context, [image.width, image.height]) else {
+            continue;
+        };
+        let crop = image.crop(x, y, width, height);
+        pictures::write(&folder.join(format!("{name}-{}.png", i + 1)), &crop)?;
+    }
+    Ok(())
+}
+
 /// A region as `candlepublish` writes it.
 fn region(r: &regions::Region) -> serde_json::Value {
     json!({ "x": r.x, "y": r.y, "width": r.width, "height": r.height, "area": r.area, "score": r.score })
@@ -356,7 +426,6 @@ fn region(r: &regions::Region) -> serde_json::Value {
 fn classify(args: &Args, model: &Model, options: &Options) -> Result<()> {
     let data = open(args)?;
     let mut classifier = Classifier::new(model, options).with_context(|| args.model.display().to_string())?;
-    let thresholds = classifier.calibration().thresholds.clone();
     let mut lines = Lines::open(args)?;
     let (mut read, mut named) = (Read::default(), 0);
     for sample in &data.samples {
@@ -368,11 +437,11 @@ fn classify(args: &Args, model: &Model, options: &Options) -> Result<()> {
                 continue;
             }
         };
-        let probabilities = classifier.classify(&image)?;
+        let answer = classifier.classify(&[image])?.swap_remove(0);
+        let probabilities = &answer.probabilities;
         let mut order: Vec<usize> = (0..probabilities.len()).collect();
         order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
-        let best = order[0];
-        let known = thresholds.get(best).is_none_or(|&t| probabilities[best] >= t);
+        let known = classifier.strangeness(&answer) <= 1.0;
         named += usize::from(known);
         let labels: Vec<&str> = order.iter().map(|&i| model.labels[i].as_str()).collect();
         let confidences: Vec<f32> = order.iter().map(|&i| probabilities[i]).collect();

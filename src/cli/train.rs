@@ -1,6 +1,6 @@
 //! `gst-candle train`.
 
-mod values;
+pub mod values;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ use clap::Subcommand;
 
 use super::common::{Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, check_writable, number, rate, sigma, size};
 use crate::data::noise::Noise;
+use crate::data::symmetry::Symmetry;
 use crate::exec;
 use crate::model::{Color, Resize};
 use crate::nets::NetOptions;
@@ -19,8 +20,8 @@ use crate::train::common::{Common, Product};
 use crate::train::optimizer::Method;
 use crate::train::samples::Sources;
 use crate::train::schedule::Budget;
-use crate::train::{anomaly, card, classify, denoise, predict};
-use values::{Loss, Map, ResizeArg, color, method};
+use crate::train::{anomaly, card, classify, denoise, predict, segment};
+use values::{Loss, Map, ResizeArg, Symmetries, color, known_symmetry, method, symmetry};
 
 /// Train a model on your own pictures or videos
 #[derive(clap::Args)]
@@ -35,6 +36,7 @@ enum TaskArgs {
     Anomaly(AnomalyArgs),
     Predict(PredictArgs),
     Classify(ClassifyArgs),
+    Segment(SegmentArgs),
 }
 
 /// Learn to remove noise: from clean pictures (noise is made), from pairs in noisy/ and clean/, or from noisy frames alone
@@ -185,12 +187,58 @@ struct ClassifyArgs {
     /// How a frame comes to that size
     #[arg(long, default_value = "stretch")]
     resize: ResizeArg,
-    /// Never mirror pictures: for letters, digits, and whatever has a left and a right
+    /// How pictures may be mirrored and turned at random: none, or some of horizontal, vertical and turns, as in horizontal+vertical. `auto`
+    /// finds out from the training pictures which of them labels bear: digits none, parts on a table all
+    #[arg(long, default_value = "auto", value_name = "WHICH", value_parser = symmetry)]
+    symmetry: Symmetries,
+    /// Turn pictures at random by up to so many degrees either way
+    #[arg(long, value_name = "DEGREES", default_value = "0", value_parser = |s: &str| number(s, 0.0, 180.0))]
+    rotate: f64,
+    /// How strongly pictures are moved, enlarged, exposed otherwise, blurred, made noisy and compressed, as cameras do: 0 is not at all
+    #[arg(long, default_value = "1", value_name = "STRENGTH", value_parser = |s: &str| number(s, 0.0, 4.0))]
+    augment: f64,
+    /// Show pictures of rare classes no more often than others
     #[arg(long)]
-    no_flip: bool,
+    no_balance: bool,
+    /// Share of pictures of known classes that may be called unknown
+    #[arg(long, value_parser = rate, default_value = "0.05", value_name = "R")]
+    unknown_rate: f64,
     /// Share of each target spread over all classes
     #[arg(long, value_parser = |s: &str| number(s, 0.0, 0.9), default_value = "0.1", value_name = "SHARE")]
     label_smoothing: f64,
+}
+
+/// Learn the class of each pixel, from pictures in images/ and their masks in masks/
+///
+/// Masks are black and white, or their values are the numbers of classes (0 is the background, 255 is not judged). The architecture fcn
+/// learns from folders of small pictures named by class, too, and then tells which class lies where on pictures of any size.
+///
+/// Example: gst-candle train segment tiles/ --minutes 20 -o outline.safetensors
+#[derive(clap::Args)]
+struct SegmentArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Size of the network's input, where the whole frame is to be seen at once [default: pictures as they are]
+    #[arg(long, value_parser = size, value_name = "WxH", conflicts_with = "patch")]
+    size: Option<[usize; 2]>,
+    /// How a frame comes to that size
+    #[arg(long, default_value = "stretch", requires = "size")]
+    resize: ResizeArg,
+    /// Side of the square parts of pictures that it learns from, in pixels
+    #[arg(long, default_value_t = 128, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=1024))]
+    patch: u16,
+    /// How parts may be mirrored and turned at random: none, or some of horizontal, vertical and turns with + between them
+    #[arg(long, default_value = "horizontal+vertical", value_name = "WHICH", value_parser = known_symmetry)]
+    symmetry: Symmetry,
+    /// Turn parts at random by up to so many degrees either way
+    #[arg(long, value_name = "DEGREES", default_value = "0", value_parser = |s: &str| number(s, 0.0, 180.0))]
+    rotate: f64,
+    /// Pictures in which nothing is to be marked, such as those of good parts: they teach it what is none
+    #[arg(long, value_name = "DIR")]
+    good: Vec<String>,
+    /// Names of the masks' classes without the background, with commas between them [default: defect, or numbers]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    labels: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -225,10 +273,10 @@ struct CommonArgs {
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
     /// How steps are made of gradients [default: the task's]
-    #[arg(long, value_name = "adamw|muon", value_parser = method)]
+    #[arg(long, value_name = "adamw|muon|sgd", value_parser = method)]
     optimizer: Option<Method>,
     /// Begin with the weights of this model, of the same network (in colour also of that for grey), instead of random ones; they are kept
-    /// where validations find nothing better
+    /// where validations find nothing better. Its last layer may be another, as for other classes or after another task: that begins anew
     #[arg(long, value_name = "MODEL")]
     from: Option<PathBuf>,
     /// Weight decay, decoupled
@@ -397,9 +445,26 @@ pub fn main(args: Args) -> Result<ExitCode> {
             let options = classify::Options {
                 label_smoothing: args.label_smoothing as f32,
                 resize: args.resize.into(),
-                flip: !args.no_flip,
+                symmetry: args.symmetry.0,
+                rotate: args.rotate as f32,
+                augment: args.augment as f32,
+                balance: !args.no_balance,
+                unknown_rate: args.unknown_rate,
             };
             let product = classify::train(&common, &options, &exec, &STOP)?;
+            (common, product)
+        }
+        TaskArgs::Segment(args) => {
+            let (common, _) = args.common.prepare(args.size, None)?;
+            let options = segment::Options {
+                patch: args.patch.into(),
+                resize: args.resize.into(),
+                symmetry: args.symmetry,
+                rotate: args.rotate as f32,
+                good: args.good,
+                labels: args.labels,
+            };
+            let product = segment::train(&common, &options, &STOP)?;
             (common, product)
         }
     };

@@ -1,8 +1,12 @@
 //! The program `gst-candle` as a user runs it, on small pictures made here.
 
 mod anomaly;
+mod bad_labels;
+mod classify;
+mod codes;
 mod denoise;
 mod errors;
+mod import;
 mod models;
 mod resume;
 mod shipped;

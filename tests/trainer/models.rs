@@ -41,9 +41,9 @@ fn a_task_that_cannot_be_run_is_named_and_others_run() {
     let folder = Folder::new();
     let (model, pictures, out) = (folder.text("m.safetensors"), folder.text("good"), folder.text("out"));
     parts(&folder.path("good"), 1, [20, 20]);
-    std::fs::write(&model, damage::whole("segment")).unwrap();
-    assert!(succeed(&["info", &model]).contains("segment"));
-    assert_refused(&["run", &model, &pictures, "-o", &out], &[&model, "`segment`"]);
+    std::fs::write(&model, damage::whole("embed")).unwrap();
+    assert!(succeed(&["info", &model]).contains("embed"));
+    assert_refused(&["run", &model, &pictures, "-o", &out], &[&model, "`embed`"]);
     std::fs::write(&model, damage::whole("denoise")).unwrap();
     succeed(&["run", &model, &pictures, "-o", &out]);
     assert_eq!(folder.names("out"), ["000.png"]);

@@ -1,8 +1,8 @@
-//! Denoising and classification from pictures to figures, and what all tasks share.
+//! Denoising from pictures to figures, and what all tasks share.
 
 use gst_candle::kernels::Tiles;
 
-use super::{Folder, assert_same, classes, figures, gst_candle, part, parts, run, succeed, write};
+use super::{Folder, assert_same, figures, gst_candle, part, parts, run, succeed, write};
 
 /// In bf16 by loops, so that it runs on any CPU.
 #[test]
@@ -135,41 +135,6 @@ fn denoise_takes_pairs() {
 }
 
 #[test]
-fn classes_are_learned_and_repeat_themselves() {
-    let folder = Folder::new();
-    classes(&folder.path("data/train"), 12, [36, 32]);
-    classes(&folder.path("data/test"), 6, [36, 32]);
-    let (data, model) = (folder.text("data"), folder.text("m.safetensors"));
-    let train = [
-        "train", "classify", &data, "--arch", "lenet", "--steps", "60", "--batch", "8", "--seed", "7",
-    ];
-    succeed(&[&train[..], &["-o", &model]].concat());
-    succeed(&[&train[..], &["-o", &folder.text("again.safetensors")]].concat());
-    assert_same(&folder.path("m.safetensors"), &folder.path("again.safetensors"));
-    let judged = figures(&["eval", &model, &data]);
-    assert!(judged["accuracy"].as_f64().unwrap() > 0.8, "{judged}");
-    assert!(judged["ece"].as_f64().unwrap() < 0.5, "{judged}");
-    let lines = succeed(&["run", &model, &folder.text("data/test/marked"), "-o", "-"]);
-    assert_eq!(lines.lines().count(), 6);
-    assert!(lines.contains("\"confidences\""), "{lines}");
-    succeed(&["calibrate", &model, &folder.text("data/test")]);
-}
-
-#[test]
-fn classes_of_mixed_sizes_are_learned() {
-    let folder = Folder::new();
-    classes(&folder.path("data"), 6, [36, 32]);
-    write(&folder.path("data/plain/tall.png"), &part(90, 20, 50, false));
-    write(&folder.path("data/marked/wide.png"), &part(91, 64, 24, true));
-    let (data, model) = (folder.text("data"), folder.text("m.safetensors"));
-    succeed(&[
-        "train", "classify", &data, "--arch", "lenet", "--steps", "4", "--batch", "14", "-o", &model,
-    ]);
-    assert_eq!(figures(&["eval", &model, &data])["images"], 14);
-    assert_eq!(succeed(&["run", &model, &data, "-o", "-"]).lines().count(), 14);
-}
-
-#[test]
 fn minutes_become_steps_that_can_be_repeated() {
     let folder = Folder::new();
     parts(&folder.path("clean"), 3, [40, 40]);
@@ -218,7 +183,18 @@ fn bench_gives_its_figures() {
 
 #[test]
 fn help_is_there_for_every_command() {
-    for command in ["train", "eval", "calibrate", "run", "info", "bench"] {
+    for command in [
+        "train",
+        "eval",
+        "calibrate",
+        "run",
+        "info",
+        "bench",
+        "teach",
+        "embed",
+        "suggest",
+        "check",
+    ] {
         assert!(succeed(&[command, "--help"]).contains("Usage: gst-candle"), "{command}");
     }
     assert!(succeed(&["train", "anomaly", "--help"]).contains("Example"));

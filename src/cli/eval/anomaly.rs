@@ -6,11 +6,13 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::super::common::figure;
+use super::named::Namer;
 use super::{Args, Outcome};
 use crate::data::layout::{Dataset, Layout, Split, read_mask};
 use crate::exec::Options;
 use crate::model::Model;
 use crate::pixels::Image;
+use crate::score::labels::GOOD;
 use crate::score::metrics;
 use crate::tasks::AnomalyDetector;
 use crate::train::samples::is_good;
@@ -21,6 +23,9 @@ const PRO_LIMIT: f64 = 0.3;
 const MOST_PIXELS: usize = 24 << 20;
 /// Longest side of the maps else: maps are averaged down, masks sampled at the nearest pixel.
 const REDUCED_SIDE: usize = 256;
+
+/// The class of a defective picture that lies in no folder named by one.
+const UNNAMED: &str = "defect";
 
 /// Maps and masks of all pictures, at the frames' own size, or reduced when they would be too many.
 #[derive(Default)]
@@ -40,6 +45,12 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
     }
     let mut detector = AnomalyDetector::new(model, options).with_context(|| args.model.display().to_string())?;
     let threshold = detector.calibration().threshold;
+    let pixel_threshold = detector.calibration().pixel_threshold;
+    let mut namer = args
+        .classifier
+        .as_ref()
+        .map(|path| Namer::open(path, args.context, options))
+        .transpose()?;
     let (mut scores, mut anomalous) = (Vec::new(), Vec::new());
     let mut by_kind: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
     let mut pixels = Pixels::default();
@@ -60,6 +71,11 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         anomalous.push(bad);
         if let Some(kind) = sample.class.as_deref().filter(|_| bad) {
             by_kind.entry(kind).or_default().push(inspection.score);
+        }
+        if let Some(namer) = &mut namer {
+            let flagged = inspection.score >= threshold;
+            let class = sample.class.as_deref().unwrap_or(if bad { UNNAMED } else { GOOD[0] });
+            namer.add(class, &image, flagged.then_some((&inspection, pixel_threshold)))?;
         }
         // Without its mask, a defect cannot be told from its surroundings; a good picture is all background.
         if mask.is_some() || !bad {
@@ -108,6 +124,10 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         good.len(),
         scores.len() - good.len()
     );
+    if let Some(namer) = &namer {
+        figures.extend(namer.figures());
+        text.push_str(&namer.table());
+    }
     if by_kind.len() > 1 {
         let kinds = kinds(&good, &by_kind, threshold);
         text.push_str(&table(&kinds));

@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use super::super::common::figure;
+use super::super::common::{describe, figure};
 use super::{Args, Outcome};
-use crate::data::layout::{Dataset, Layout, Source, Split};
+use crate::data::layout::{Dataset, Layout, Split};
 use crate::data::random::stream;
 use crate::data::{noise, pictures};
 use crate::exec::Options;
@@ -72,13 +72,6 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         figures: judge.sums.figures(),
         text: String::new(),
     })
-}
-
-fn describe(source: &Source) -> String {
-    match source {
-        Source::Picture(path) => path.display().to_string(),
-        Source::Frame { video, index } => format!("{video}: frame {index}"),
-    }
 }
 
 /// A denoiser at work, and what it came to.

@@ -3,6 +3,8 @@
 mod anomaly;
 mod classify;
 mod denoise;
+mod named;
+mod segment;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -10,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 
-use super::common::{AlarmRate, Frames, Machine, check_json, print_table, sigma, write_json};
+use super::common::{AlarmRate, Frames, Machine, check_json, number, print_table, sigma, write_json};
 use crate::model::{Model, Task};
 
 /// Judge a model on test data
@@ -19,8 +21,11 @@ use crate::model::{Model, Task};
 /// those told to the model), of video psnr_moving (of the pixels that moved); anomaly, predict: frame_auc (of
 /// videos whose frames labels.csv names), image_auroc, image_ap, f1_max, pixel_auroc,
 /// pixel_ap, aupro (needs masks), and false_alarm_rate and miss_rate at the model's threshold, each with the ends of its
-/// interval of 95 % confidence (…_low, …_high); classify: accuracy, ece; and
-/// images, seconds. Figures that the data do not allow are null.
+/// interval of 95 % confidence (…_low, …_high), with --classifier named_right (of those with defects, the share that is flagged
+/// and given its folder's name) and good_named (of good ones, the share that is given a defect's name); classify: accuracy, ece, false_unknown_rate (of classes that the model
+/// knows), unknown_found (of folders of other classes), unknown_found_at_5 (the same where 5 % of the known are called
+/// unknown), unknown_auroc; segment: iou, dice (of all classes but the background, over all pixels), iou_by_picture,
+/// pixel_accuracy; and images, seconds. Figures that the data do not allow are null.
 ///
 /// Examples:
 ///   gst-candle eval part.safetensors test-parts/ --json -
@@ -53,7 +58,19 @@ pub struct Args {
     /// Denoise: the clean pictures of --noisy
     #[arg(long, value_name = "DIR", requires = "noisy")]
     clean: Option<PathBuf>,
-    /// Denoise: seed of the added noise
+    /// Anomaly: let this classifier name the regions of flagged pictures, as candleclassify regions=metas does behind candleanomaly
+    #[arg(long, value_name = "MODEL")]
+    classifier: Option<PathBuf>,
+    /// Anomaly: least side in pixels of the square around a region that the classifier sees, as candleclassify's region-context
+    #[arg(long, value_name = "PIXELS", default_value_t = 0, requires = "classifier")]
+    context: usize,
+    /// Classify: worsen each picture as a poor camera would, by exposure, blur and noise; 1 is much, 0 nothing
+    #[arg(long, value_name = "STRENGTH", num_args = 0..=1, default_missing_value = "1", value_parser = |s: &str| number(s, 0.0, 3.0).map(|x| x as f32))]
+    degrade: Option<f32>,
+    /// Classify: list so many of the pictures whose own class was given the least probability
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    top_losses: usize,
+    /// Denoise, --degrade: seed of what is added
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Write the figures as JSON; - is standard output
@@ -90,6 +107,20 @@ pub fn main(args: &Args) -> Result<()> {
             model.task
         );
     }
+    if model.task != Task::Anomaly && args.classifier.is_some() {
+        bail!(
+            "{}: --classifier names what a model for `anomaly` finds; this model is for `{}`",
+            args.model.display(),
+            model.task
+        );
+    }
+    if model.task != Task::Classify && (args.degrade.is_some() || args.top_losses > 0) {
+        bail!(
+            "{}: --degrade and --top-losses are for classifiers; this model is for `{}`",
+            args.model.display(),
+            model.task
+        );
+    }
     let options = args.machine.options()?;
     let start = Instant::now();
     let Outcome {
@@ -100,6 +131,7 @@ pub fn main(args: &Args) -> Result<()> {
         Task::Denoise => denoise::evaluate(args, &model, &options)?,
         Task::Anomaly | Task::Predict => anomaly::evaluate(args, &model, &options)?,
         Task::Classify => classify::evaluate(args, &model, &options)?,
+        Task::Segment => segment::evaluate(args, &model, &options)?,
         other => bail!(
             "{}: this version cannot judge models for `{other}`",
             args.model.display()

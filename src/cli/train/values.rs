@@ -2,7 +2,8 @@
 
 use clap::ValueEnum;
 
-use crate::model::{Color, MapKind, Resize};
+use crate::data::symmetry::Symmetry;
+use crate::model::{Color, MapKind, Resize, Task};
 use crate::train::losses::PictureLoss;
 use crate::train::optimizer::Method;
 
@@ -44,6 +45,32 @@ pub enum ResizeArg {
     Crop,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+pub enum TaskArg {
+    /// A noisy frame in, a clean frame of its size out
+    Denoise,
+    /// A frame restored, or a map of one plane that is 1 where it is anomalous
+    Anomaly,
+    /// Scores of classes
+    Classify,
+    /// Scores of classes at each pixel
+    Segment,
+    /// A code
+    Embed,
+}
+
+impl From<TaskArg> for Task {
+    fn from(task: TaskArg) -> Self {
+        match task {
+            TaskArg::Denoise => Self::Denoise,
+            TaskArg::Anomaly => Self::Anomaly,
+            TaskArg::Classify => Self::Classify,
+            TaskArg::Segment => Self::Segment,
+            TaskArg::Embed => Self::Embed,
+        }
+    }
+}
+
 impl From<Loss> for PictureLoss {
     fn from(loss: Loss) -> Self {
         match loss {
@@ -77,6 +104,32 @@ impl From<ResizeArg> for Resize {
     }
 }
 
+/// How pictures may be mirrored and turned; `auto` is `None`.
+#[derive(Clone, Copy)]
+pub struct Symmetries(pub Option<Symmetry>);
+
+pub fn symmetry(text: &str) -> Result<Symmetries, String> {
+    match text {
+        "auto" => Ok(Symmetries(None)),
+        _ => known_symmetry(text)
+            .map(|known| Symmetries(Some(known)))
+            .map_err(|reason| format!("{reason}, or auto")),
+    }
+}
+
+pub fn known_symmetry(text: &str) -> Result<Symmetry, String> {
+    let mut symmetry = Symmetry::NONE;
+    for word in text.split('+').filter(|_| text != "none") {
+        match word {
+            "horizontal" => symmetry.horizontal = true,
+            "vertical" => symmetry.vertical = true,
+            "turns" => symmetry.turns = true,
+            _ => return Err("expected none, or some of horizontal, vertical and turns with + between them".into()),
+        }
+    }
+    Ok(symmetry)
+}
+
 pub fn color(text: &str) -> Result<Color, String> {
     match text {
         "gray" | "grey" => Ok(Color::Gray),
@@ -89,6 +142,7 @@ pub fn method(text: &str) -> Result<Method, String> {
     match text {
         "adamw" => Ok(Method::AdamW),
         "muon" => Ok(Method::Muon),
-        _ => Err("expected adamw or muon".into()),
+        "sgd" => Ok(Method::Sgd),
+        _ => Err("expected adamw, muon or sgd".into()),
     }
 }

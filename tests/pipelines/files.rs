@@ -19,6 +19,7 @@ fn wrong_arguments_get_the_usage() {
         ("denoise-to-file.sh", &["only.avi"][..]),
         ("folder-to-events.sh", &["only"]),
         ("rtsp-camera.sh", &[]),
+        ("segment-to-file.sh", &["only.avi"]),
         ("snapshots.sh", &["only", "two"]),
         ("testsrc.sh", &["out.mp4", "20", "more"]),
         ("demo.sh", &[]),

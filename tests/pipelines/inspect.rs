@@ -3,12 +3,14 @@
 use crate::{program, succeed};
 
 /// The elements, their long names, and whether they run a model.
-const ELEMENTS: [(&str, &str, bool); 7] = [
+const ELEMENTS: [(&str, &str, bool); 9] = [
     ("candleanomaly", "Learned inspection", true),
     ("candleclassify", "Learned classifier", true),
     ("candledenoise", "Learned denoiser", true),
+    ("candleembed", "Learned code", true),
     ("candleoverlay", "Result overlay", false),
     ("candlepublish", "Candle result publisher", false),
+    ("candlesegment", "Learned segmentation", true),
     ("candlesnapshot", "Snapshots of results", false),
     ("candletestsrc", "Inspection line test source", false),
 ];
@@ -57,7 +59,7 @@ fn properties(text: &str) -> Vec<Property> {
 
 #[test]
 fn the_plugins_have_these_elements_and_no_others() {
-    for (plugin, count) in [("candle", 6), ("candlepublish", 1)] {
+    for (plugin, count) in [("candle", 8), ("candlepublish", 1)] {
         let output = succeed(program("gst-inspect-1.0", &["--no-colors", "--plugin", plugin]));
         for (element, long_name, _) in ELEMENTS {
             let listed = output.contains(&format!("  {element}: {long_name}\n"));

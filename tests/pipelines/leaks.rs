@@ -63,6 +63,11 @@ fn nothing_is_left_of_a_pipeline_that_has_ended() {
         "candleclassify regions=metas post-messages=all model-file={}",
         model("classify")
     );
+    models::bands(&folder.path().join("segment-testsrc.safetensors"));
+    let segment = format!(
+        "candlesegment output=overlay post-messages=all model-file={}",
+        model("segment")
+    );
     let publish = format!(
         "candlepublish post-messages=all location={}",
         folder.text("events.jsonl")
@@ -72,8 +77,10 @@ fn nothing_is_left_of_a_pipeline_that_has_ended() {
         model("anomaly"),
         folder.text("flagged")
     );
-    let all = format!("{denoise} ! {anomaly} ! {classify} ! candleoverlay show-truth=true ! {publish}");
-    for elements in [&denoise, &anomaly, &heatmap, &classify, &publish, &snapshot, &all] {
+    let all = format!("{denoise} ! {anomaly} ! {classify} ! {segment} ! candleoverlay show-truth=true ! {publish}");
+    for elements in [
+        &denoise, &anomaly, &heatmap, &classify, &segment, &publish, &snapshot, &all,
+    ] {
         let mut command = program("gst-launch-1.0", &["-q"]);
         command.args(format!("{source} ! {elements} ! fakesink").split_whitespace());
         let said = traced(command);

@@ -9,6 +9,7 @@ mod inspect;
 mod leaks;
 mod lost;
 mod models;
+mod segment;
 mod snapshots;
 mod top;
 

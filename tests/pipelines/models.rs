@@ -85,6 +85,7 @@ pub fn light(path: &Path) {
     let calibration = Calibration::Classify(ClassCalibration {
         temperature: 1.0,
         thresholds: vec![0.75, 0.75],
+        codes: None,
     });
     save(
         path,
@@ -93,6 +94,19 @@ pub fn light(path: &Path) {
         &["bright", "dark"],
         Some(calibration),
     );
+}
+
+/// A segmenter by brightness: `background` up to a quarter, `grey` from there, `white` from three quarters on.
+pub fn bands(path: &Path) {
+    let mut net = Builder::new();
+    let x = net.input("input", 1);
+    let y = net.conv("bands", &x, 3, 1, true);
+    let weights = Weights::from([
+        ("bands.weight".into(), array(&[3, 1, 1, 1], &[0.0, 16.0, 32.0])),
+        ("bands.bias".into(), array(&[3], &[0.0, -4.0, -16.0])),
+    ]);
+    let labels = ["background", "grey", "white"];
+    save(path, Task::Segment, (net.finish(&[&y]), weights), &labels, None);
 }
 
 /// Models under the names that `testsrc.sh` asks for.

@@ -17,6 +17,12 @@ fn bright(folder: &Folder) -> String {
     folder.text("bright")
 }
 
+/// A model of the classes of brightness.
+fn bands(folder: &Folder) -> String {
+    models::bands(&folder.path().join("bands"));
+    folder.text("bands")
+}
+
 const SOURCE: &str = "videotestsrc num-buffers=20 ! video/x-raw,format=GRAY8,width=64,height=48";
 
 #[test]
@@ -24,8 +30,9 @@ fn each_candle_element_has_a_row() {
     let folder = Folder::new();
     let line = format!(
         "--interval 0.05 {SOURCE} ! candleanomaly name=eye model-file={} inference-interval=2 ! candleoverlay ! identity sleep-time=20000 ! \
-         fakesink",
-        bright(&folder)
+         candlesegment name=mask model-file={} ! fakesink",
+        bright(&folder),
+        bands(&folder)
     );
     let text = succeed(top(&line));
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -34,6 +41,8 @@ fn each_candle_element_has_a_row() {
     assert!(rows("eye").len() > 2, "a row a look: {text}");
     let last = rows("eye").pop().unwrap();
     assert_eq!((last[1], last[3], last[4], last[5]), ("20", "10", "10", "0"), "{text}");
+    let mask = rows("mask").pop().unwrap();
+    assert_eq!((mask[1], mask[3], mask[4], mask[5]), ("20", "20", "0", "0"), "{text}");
     let overlay = rows("candleoverlay0").pop().unwrap();
     assert_eq!((overlay[1], overlay[3]), ("20", "-"), "{text}");
     assert!(text.ends_with(" s\n"), "the time ends it: {text}");

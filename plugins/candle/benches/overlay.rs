@@ -47,6 +47,47 @@ fn hottest(buffer: &gst::Buffer) -> gst::Buffer {
     buffer
 }
 
+/// The frame with a mask of discs: `count` of them, of three classes by turns, so that they take a share of the frame between them.
+fn masked(buffer: &gst::Buffer, count: usize, share: f64) -> gst::Buffer {
+    let [width, height] = [1920usize, 1080];
+    let radius = (share * (width * height) as f64 / count as f64 / std::f64::consts::PI).sqrt();
+    let mut mask = vec![0u8; width * height];
+    let across = (count as f64 * 16.0 / 9.0).sqrt().ceil() as usize;
+    let down = count.div_ceil(across);
+    for disc in 0..count {
+        let middle = [
+            (disc % across * 2 + 1) * width / (2 * across),
+            (disc / across * 2 + 1) * height / (2 * down),
+        ];
+        let [reach_x, reach_y] =
+            [middle[0], middle[1]].map(|at| at.saturating_sub(radius as usize)..at + radius as usize + 1);
+        for y in reach_y.filter(|y| *y < height) {
+            for x in reach_x.clone().filter(|x| *x < width) {
+                let distance = (x as f64 - middle[0] as f64).hypot(y as f64 - middle[1] as f64);
+                if distance <= radius {
+                    mask[y * width + x] = 1 + (disc % 3) as u8;
+                }
+            }
+        }
+    }
+    let part = |class: u8| mask.iter().filter(|of| **of == class).count() as f64 / mask.len() as f64;
+    let segment = gst::Structure::builder("segment")
+        .field("labels", gst::Array::new(["background", "scratch", "dent", "stain"]))
+        .field("shares", gst::Array::new([0, 1, 2, 3].map(part)))
+        .field("background", 0)
+        .field("stale", false)
+        .field("width", width as i32)
+        .field("height", height as i32)
+        .field("regions", gst::Array::new(Vec::<gst::Structure>::new()))
+        .field("mask", gst::Buffer::from_slice(mask))
+        .build();
+    let mut buffer = buffer.copy();
+    let mut meta = gst::meta::CustomMeta::from_mut_buffer(buffer.make_mut(), "candle-result").expect("it has a result");
+    meta.mut_structure().remove_fields(["anomaly", "classify"]);
+    meta.mut_structure().set("segment", segment);
+    buffer
+}
+
 /// Milliseconds of CPU time a frame: the median and the most.
 fn cost(properties: &str, caps: &gst::Caps, frames: &[gst::Buffer]) -> [f64; 2] {
     let mut harness = Harness::new_parse(&format!("candleoverlay {properties}"));
@@ -86,6 +127,14 @@ fn main() {
             let hot: Vec<gst::Buffer> = frames.iter().map(hottest).collect();
             let [median, most] = cost("", &caps, &hot);
             println!("{format:6} all, the whole map hot    {median:6.2} ({most:.2})");
+        }
+        for (what, count, share) in [("12 discs, 5 % of it", 12, 0.05), ("60 discs, 40 % of it", 60, 0.4)] {
+            let discs = masked(&frames[0], count, share);
+            let frames = vec![discs; FRAMES];
+            for layers in ["mask", "mask+legend+label"] {
+                let [median, most] = cost(&format!("layers={layers}"), &caps, &frames);
+                println!("{format:6} {layers}, {what:20} {median:6.2} ({most:.2})");
+            }
         }
     }
 }

@@ -4,7 +4,9 @@ mod anomaly;
 mod classify;
 mod common;
 mod denoise;
+mod embed;
 mod overlay;
+mod segment;
 mod snapshot;
 mod testsrc;
 
@@ -17,6 +19,8 @@ mod plugin {
         super::denoise::register(plugin)?;
         super::anomaly::register(plugin)?;
         super::classify::register(plugin)?;
+        super::segment::register(plugin)?;
+        super::embed::register(plugin)?;
         super::overlay::register(plugin)?;
         super::snapshot::register(plugin)?;
         super::testsrc::register(plugin)?;

@@ -26,7 +26,7 @@ fn a_model_that_cannot_be_used_is_a_clear_error() {
     let elements = elements();
     for (i, (element, model)) in elements.iter().enumerate() {
         let path = model.path().display();
-        let other = elements[(i + 1) % 3].1.path().display();
+        let other = elements[(i + 1) % elements.len()].1.path().display();
         let error = |properties: &str| play(&launch(element, properties)).unwrap_err();
 
         let unset = error("");
@@ -155,8 +155,12 @@ fn a_stream_of_one_frame_is_that_frame_inferred_and_its_end() {
 #[test]
 fn padded_rows_and_planes_give_the_same_result_and_frame() {
     init();
-    let heat = ("candleanomaly output=heatmap", brightness(None));
-    for (element, model) in elements().into_iter().chain([heat]) {
+    let drawing = [
+        ("candleanomaly output=heatmap", brightness(None)),
+        ("candlesegment output=overlay", bands()),
+        ("candlesegment output=mask", bands()),
+    ];
+    for (element, model) in elements().into_iter().chain(drawing) {
         for format in FORMATS {
             let caps = format!("format={format},width=23,height=13");
             let info = info_of(&caps);

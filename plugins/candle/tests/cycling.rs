@@ -123,6 +123,7 @@ fn two_hundred_starts_and_stops_keep_no_memory_threads_or_file_handles() {
         of(&every.denoise),
         of(&every.anomaly),
         of(&every.classify),
+        of(&every.segment),
         of(&every.overlay),
         of(&every.publish),
         all.clone(),

@@ -52,7 +52,7 @@ fn a_missing_file_is_refused() {
 
 #[test]
 fn another_task_is_refused_and_the_right_one_plays() {
-    refuse_file(&damage::whole("segment"), "`segment`, not for `denoise`");
+    refuse_file(&damage::whole("embed"), "`embed`, not for `denoise`");
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("m.safetensors");
     std::fs::write(&model, damage::whole("denoise")).unwrap();

@@ -49,13 +49,13 @@ fn the_old_switches_and_the_layers_are_one() {
             nicks.collect::<Vec<_>>().join("+")
         })
     };
-    let all = "heatmap+regions+label+frame+legend+history";
+    let all = "heatmap+regions+label+frame+legend+history+mask";
     assert_eq!(layers(&overlay).as_deref(), Some(all));
     overlay.set_property("show-heatmap", false);
     overlay.set_property("show-truth", true);
     assert_eq!(
         layers(&overlay).as_deref(),
-        Some("regions+label+frame+legend+history+truth")
+        Some("regions+label+frame+legend+history+truth+mask")
     );
     overlay.set_property_from_str("layers", "heatmap+frame");
     let shown =

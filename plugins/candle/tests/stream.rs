@@ -261,7 +261,9 @@ fn a_walk_through_all_that_may_come_loses_no_frame() {
         &every.denoise,
         &every.anomaly,
         &every.classify,
+        &every.segment,
         &format!("{} threshold=0 ! candleoverlay", every.anomaly),
+        &format!("{} output=overlay ! candleoverlay", every.segment),
         &every.publish,
         &every.all(),
     ];
@@ -280,6 +282,7 @@ fn a_stream_without_frames_ends_and_one_without_caps_is_an_error() {
         &every.denoise,
         &every.anomaly,
         &every.classify,
+        &every.segment,
         &every.overlay,
         &every.publish,
         &every.all(),
@@ -325,12 +328,15 @@ fn a_frame_that_would_lie_outside_of_its_memory_is_an_error_and_the_next_goes_on
     ];
     let passing = format!("{} strength=0", every.denoise);
     let painting = format!("{} output=heatmap", every.anomaly);
+    let masking = format!("{} output=mask", every.segment);
     for line in [
         &every.denoise,
         &passing,
         &every.anomaly,
         &painting,
         &every.classify,
+        &every.segment,
+        &masking,
         &every.overlay,
     ] {
         for (told, planes) in &lies {
@@ -364,7 +370,7 @@ fn seeks_at_any_moment_land_where_they_should_while_properties_change() {
         .filter(candle)
         .filter(|e| !changeable(e).is_empty())
         .collect();
-    assert_eq!(candle.len(), 6, "{candle:?}");
+    assert_eq!(candle.len(), 7, "{candle:?}");
     line.pipeline.set_state(gst::State::Playing).unwrap();
     line.pull().unwrap();
     let ended = AtomicBool::new(false);

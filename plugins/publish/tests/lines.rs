@@ -33,6 +33,39 @@ fn a_noise_level_is_told_of_each_frame_but_is_no_change() {
     }
 }
 
+#[test]
+fn a_class_that_comes_or_goes_is_a_change_and_what_it_takes_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let segmented = |index: u64, share: f64| {
+        let mut buffer = buffer(index, None, None);
+        let mut meta = gst::meta::CustomMeta::add(buffer.get_mut().unwrap(), "candle-result").unwrap();
+        let segment = gst::Structure::builder("segment")
+            .field("label", if share > 0.0 { "crack" } else { "" })
+            .field("share", share)
+            .field("labels", gst::Array::new(["background", "crack"]))
+            .field("shares", gst::Array::new([1.0 - share, share]))
+            .field("background", 0)
+            .field("stale", false)
+            .field("regions", gst::Array::new(Vec::<gst::Structure>::new()));
+        meta.mut_structure().set("segment", segment.build());
+        buffer
+    };
+    let file = folder.path().join("events.jsonl");
+    let mut harness = harness(&format!("location={}", file.display()));
+    for (index, share) in [0.0, 0.0, 0.25, 0.5, 0.0].into_iter().enumerate() {
+        harness.push_and_pull(segmented(index as u64, share)).unwrap();
+    }
+    settle(&element(&harness), 3);
+    assert_eq!(written(&file), [0, 2, 4]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let told = event(text.lines().nth(1).unwrap());
+    assert_eq!(
+        (&told["element"], &told["task"]),
+        (&"candlesegment".into(), &"segment".into())
+    );
+    assert_eq!((&told["label"], told["share"].as_f64()), (&"crack".into(), Some(0.25)));
+}
+
 /// Numbers of the frames that have a line in the file.
 fn written(file: &Path) -> Vec<u64> {
     let text = std::fs::read_to_string(file).unwrap();

@@ -12,10 +12,7 @@ use gst_video::VideoInfo;
 use super::settings::{Rect, Settings};
 use crate::common::engine::Worker;
 use crate::common::frame;
-use crate::common::result::{HeatMap, Region};
-
-/// Regions told of one frame: a map that is speckled all over must not flood the bus.
-const MAX_REGIONS: usize = 64;
+use crate::common::result::{HeatMap, MAX_REGIONS, Region};
 
 /// A model at work.
 pub struct Inspector {

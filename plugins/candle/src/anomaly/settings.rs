@@ -5,6 +5,7 @@ use std::str::FromStr;
 use gst::{glib, prelude::*};
 use gst_candle::model::AnomalyCalibration;
 
+use crate::common::analyzer::Properties;
 use crate::common::settings::{self, get, nanoseconds};
 
 /// What the frames that leave show.
@@ -118,16 +119,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The specifications of all of the element's properties.
-    pub fn properties() -> Vec<glib::ParamSpec> {
-        let mut properties = settings::Settings::properties();
-        properties.extend(Self::decision_properties());
-        properties.extend(Self::time_properties());
-        properties.extend(Self::view_properties());
-        properties.extend(Self::result_properties());
-        properties
-    }
-
     fn decision_properties() -> [glib::ParamSpec; 3] {
         [
             glib::ParamSpecFloat::builder("threshold")
@@ -255,46 +246,6 @@ impl Settings {
         ]
     }
 
-    /// Sets a property. A region that cannot be read leaves the one before in force and is an error.
-    pub fn set(&mut self, name: &str, value: &glib::Value) -> Result<(), String> {
-        match name {
-            "threshold" => self.threshold = get(value),
-            "false-alarm-rate" => self.false_alarm_rate = get(value),
-            "min-area" => self.min_area = get(value),
-            "min-duration" => self.min_duration = nanoseconds(value),
-            "hold-duration" => self.hold_duration = nanoseconds(value),
-            "min-frames" => self.min_frames = get(value),
-            "of-frames" => self.of_frames = get(value),
-            "hysteresis" => self.hysteresis = get(value),
-            "drift-window" => self.drift_window = get(value),
-            "roi" => {
-                self.roi_text = get::<Option<String>>(value).unwrap_or_default();
-                self.roi = self.parse_roi()?;
-            }
-            "output" => self.output = get(value),
-            name => assert!(self.common.set(name, value), "`{name}` is not writable"),
-        }
-        Ok(())
-    }
-
-    /// The value of a property that can be set.
-    pub fn get(&self, name: &str) -> Option<glib::Value> {
-        Some(match name {
-            "threshold" => self.threshold.to_value(),
-            "false-alarm-rate" => self.false_alarm_rate.to_value(),
-            "min-area" => self.min_area.to_value(),
-            "min-duration" => self.min_duration.nseconds().to_value(),
-            "hold-duration" => self.hold_duration.nseconds().to_value(),
-            "min-frames" => self.min_frames.to_value(),
-            "of-frames" => self.of_frames.to_value(),
-            "hysteresis" => self.hysteresis.to_value(),
-            "drift-window" => self.drift_window.to_value(),
-            "roi" => self.roi_text.to_value(),
-            "output" => self.output.to_value(),
-            name => return self.common.get(name),
-        })
-    }
-
     /// The region as it was set; the error says what is wrong with it.
     pub fn parse_roi(&self) -> Result<Option<Rect>, String> {
         match self.roi_text.trim() {
@@ -320,6 +271,67 @@ impl Settings {
         }
         self.deciding_rate()
             .map_or(calibration.threshold, |rate| calibration.threshold_for(rate))
+    }
+}
+
+impl Properties for Settings {
+    fn common(&self) -> &settings::Settings {
+        &self.common
+    }
+
+    fn common_mut(&mut self) -> &mut settings::Settings {
+        &mut self.common
+    }
+
+    fn properties() -> Vec<glib::ParamSpec> {
+        let mut properties = settings::Settings::properties();
+        properties.extend(Self::decision_properties());
+        properties.extend(Self::time_properties());
+        properties.extend(Self::view_properties());
+        properties.extend(Self::result_properties());
+        properties
+    }
+
+    fn set(&mut self, name: &str, value: &glib::Value) -> Result<(), String> {
+        match name {
+            "threshold" => self.threshold = get(value),
+            "false-alarm-rate" => self.false_alarm_rate = get(value),
+            "min-area" => self.min_area = get(value),
+            "min-duration" => self.min_duration = nanoseconds(value),
+            "hold-duration" => self.hold_duration = nanoseconds(value),
+            "min-frames" => self.min_frames = get(value),
+            "of-frames" => self.of_frames = get(value),
+            "hysteresis" => self.hysteresis = get(value),
+            "drift-window" => self.drift_window = get(value),
+            "roi" => {
+                self.roi_text = get::<Option<String>>(value).unwrap_or_default();
+                self.roi = self.parse_roi()?;
+            }
+            "output" => self.output = get(value),
+            name => assert!(self.common.set(name, value), "`{name}` is not writable"),
+        }
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "threshold" => self.threshold.to_value(),
+            "false-alarm-rate" => self.false_alarm_rate.to_value(),
+            "min-area" => self.min_area.to_value(),
+            "min-duration" => self.min_duration.nseconds().to_value(),
+            "hold-duration" => self.hold_duration.nseconds().to_value(),
+            "min-frames" => self.min_frames.to_value(),
+            "of-frames" => self.of_frames.to_value(),
+            "hysteresis" => self.hysteresis.to_value(),
+            "drift-window" => self.drift_window.to_value(),
+            "roi" => self.roi_text.to_value(),
+            "output" => self.output.to_value(),
+            name => return self.common.get(name),
+        })
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.parse_roi().map(drop)
     }
 }
 

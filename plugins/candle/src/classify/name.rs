@@ -2,10 +2,12 @@
 
 use gst_candle::Result;
 use gst_candle::exec::Session;
-use gst_candle::model::{Color, Model, Task};
-use gst_candle::pixels::{Frame, Image};
+use gst_candle::model::{Model, Task};
+use gst_candle::pixels::{Frame, Image, Scene};
 use gst_candle::score::decision::{LabelSettings, LabelState};
-use gst_candle::tasks::Classifier;
+use gst_candle::score::labels::{UNKNOWN, standing};
+use gst_candle::score::regions;
+use gst_candle::tasks::{Classifier, Named};
 use gst_video::VideoInfo;
 
 use super::settings::Settings;
@@ -13,13 +15,10 @@ use crate::common::engine::Worker;
 use crate::common::frame;
 use crate::common::result::{LabelledRegion, Labels};
 
-/// What is said where no label is sure enough.
-const UNKNOWN: &str = "unknown";
-
 /// A model at work.
 pub struct Namer {
     classifier: Classifier,
-    color: Color,
+    scene: Scene,
     state: LabelState,
 }
 
@@ -30,7 +29,7 @@ impl Worker for Namer {
     fn new(model: &Model, session: Session) -> Result<Self> {
         Ok(Self {
             classifier: Classifier::with_session(model, session)?,
-            color: model.input.color,
+            scene: Scene::default(),
             state: LabelState::default(),
         })
     }
@@ -48,12 +47,20 @@ impl Namer {
     /// Forgets the frames before.
     pub fn reset(&mut self) {
         self.state.reset();
+        self.scene.forget();
     }
 
-    /// Names the whole frame, in the light of those before.
+    /// Names the whole frame, in the light of those before it in its scene.
     pub fn name_frame(&mut self, frame: &Frame<'_>, settings: &Settings, time_ns: u64) -> Result<Labels> {
-        let probabilities = self.classifier.classify(&frame.to_image(self.color))?;
-        let (smoothed, label, _) = self.state.update(&self.decision(settings), &probabilities, time_ns);
+        let picture = self.classifier.fit_frame(frame, [0, 0, frame.width, frame.height]);
+        if self.scene.is_cut(&picture, 0.0) {
+            self.state.reset();
+        }
+        let named = self.classifier.classify(&[picture])?.swap_remove(0);
+        let decision = self.decision(settings);
+        let (smoothed, label, _) = self
+            .state
+            .update(&decision, &named.probabilities, distance(&named), time_ns);
         Ok(self.labels(&smoothed, label, settings.top_k))
     }
 
@@ -65,30 +72,27 @@ impl Namer {
         settings: &Settings,
         regions: &[[u32; 4]],
     ) -> Result<Vec<Option<LabelledRegion>>> {
-        if regions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let image = frame.to_image(self.color);
-        regions
-            .iter()
-            .map(|&region| self.name_region(&image, settings, region))
-            .collect()
-    }
-
-    fn name_region(&mut self, image: &Image, settings: &Settings, region: [u32; 4]) -> Result<Option<LabelledRegion>> {
-        let [x, y, width, height] = region.map(|n| n as usize);
-        let (x, y) = (x.min(image.width), y.min(image.height));
-        let (width, height) = (width.min(image.width - x), height.min(image.height - y));
-        if width == 0 || height == 0 {
-            return Ok(None);
-        }
-        let probabilities = self.classifier.classify(&image.crop(x, y, width, height))?;
-        let (smoothed, label, _) = LabelState::default().update(&self.decision(settings), &probabilities, 0);
-        let labels = self.labels(&smoothed, label, settings.top_k);
-        Ok(Some(LabelledRegion {
-            rect: [x, y, width, height].map(|n| n as i32),
-            labels,
-        }))
+        let size = [frame.width, frame.height];
+        let inside = regions.iter().map(|region| {
+            let region = region.map(|n| n as usize);
+            let context = settings.region_context as usize;
+            Some((regions::seen(region, 0, size)?, regions::seen(region, context, size)?))
+        });
+        let inside: Vec<Option<([usize; 4], [usize; 4])>> = inside.collect();
+        let parts = inside.iter().flatten();
+        let pictures: Vec<Image> = parts.map(|(_, part)| self.classifier.fit_frame(frame, *part)).collect();
+        let mut all = self.classifier.classify(&pictures)?.into_iter();
+        let decision = self.decision(settings);
+        let mut label = |region: [usize; 4]| {
+            let named = all.next()?;
+            let mut alone = LabelState::default();
+            let (smoothed, label, _) = alone.update(&decision, &named.probabilities, distance(&named), 0);
+            Some(LabelledRegion {
+                rect: region.map(|n| n as i32),
+                labels: self.labels(&smoothed, label, settings.top_k),
+            })
+        };
+        Ok(inside.into_iter().map(|inside| label(inside?.0)).collect())
     }
 
     fn decision(&self, settings: &Settings) -> LabelSettings {
@@ -98,6 +102,11 @@ impl Namer {
                 model if model < 0.0 => self.classifier.calibration().thresholds.clone(),
                 own => vec![own],
             },
+            distance: match (settings.threshold, &self.classifier.calibration().codes) {
+                (model, Some(codes)) if model < 0.0 => codes.distance,
+                _ => f32::INFINITY,
+            },
+            leave: 1.0 - settings.hysteresis,
             hold_duration_ns: settings.hold_duration.nseconds(),
         }
     }
@@ -120,18 +129,23 @@ impl Namer {
     }
 }
 
-/// What stands for a frame of which only regions were named: the surest of them, or an empty label where there are none.
-pub fn surest(regions: &[LabelledRegion]) -> Labels {
-    let surest = regions
+/// From what the model knows; 0 where it keeps no codes.
+fn distance(named: &Named) -> f32 {
+    named.distance.unwrap_or(0.0)
+}
+
+/// What stands for a frame of which only regions were named; an empty label where there are none.
+pub fn of_frame(regions: &[LabelledRegion]) -> Labels {
+    let names = regions
         .iter()
-        .max_by(|a, b| a.labels.confidence.total_cmp(&b.labels.confidence));
-    surest.map_or_else(
+        .map(|region| (region.labels.label.as_str(), region.labels.confidence));
+    standing(names).map_or_else(
         || Labels {
             label: String::new(),
             confidence: 0.0,
             known: false,
             top: Vec::new(),
         },
-        |region| region.labels.clone(),
+        |i| regions[i].labels.clone(),
     )
 }

@@ -10,7 +10,10 @@ use gst::glib;
 use gst_analytics::prelude::*;
 use gst_analytics::{AnalyticsClassificationMtd, AnalyticsMtdRef, AnalyticsODMtd, AnalyticsRelationMeta, RelTypes};
 
-use super::result::{AnomalyResult, LabelledRegion, Labels};
+use super::result::{AnomalyResult, LabelledRegion, Labels, SegmentResult};
+
+#[cfg(feature = "v1_26")]
+mod segmentation;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -54,6 +57,11 @@ pub fn add_labelled_regions(buffer: &mut gst::BufferRef, regions: &[LabelledRegi
     if !regions.is_empty() {
         report(Relations::of(buffer).add_labelled_regions(regions, size));
     }
+}
+
+/// Adds the regions of classes, and from GStreamer 1.26 on the mask.
+pub fn add_segments(buffer: &mut gst::BufferRef, result: &SegmentResult) {
+    report(Relations::of(buffer).add_segments(result));
 }
 
 /// Adds to `regions` of a frame of `size` those that elements before told of in analytics metas only, as far as they are inside of it. What is
@@ -147,6 +155,28 @@ impl<'a> Relations<'a> {
         Ok(())
     }
 
+    /// Adds an object for each region, and where the version has masks the mask, which contains them, with the classes by number, each with
+    /// the share of the frame that it takes. A mask says of no region how sure it is.
+    fn add_segments(&mut self, result: &SegmentResult) -> Result<(), glib::BoolError> {
+        #[cfg(feature = "v1_26")]
+        let mask = {
+            let classes = result
+                .labels
+                .iter()
+                .map(String::as_str)
+                .zip(result.shares.iter().copied());
+            let (mask, classes) = (segmentation::add(&mut self.0, result)?, self.add_classes(classes)?);
+            self.relate(RelTypes::RELATE_TO, RelTypes::RELATE_TO, mask, classes)?;
+            mask
+        };
+        for region in &result.regions {
+            let _region = self.add_object(&region.label, region.rect, 1.0)?;
+            #[cfg(feature = "v1_26")]
+            self.relate(RelTypes::CONTAIN, RelTypes::IS_PART_OF, mask, _region)?;
+        }
+        Ok(())
+    }
+
     /// Adds the probabilities of an object's labels. The object refers to them only where the most probable label is the one in force, so
     /// that whoever takes the first for the label takes none that is not.
     fn classify(&mut self, object: u32, labels: &Labels) -> Result<(), glib::BoolError> {
@@ -163,7 +193,7 @@ impl<'a> Relations<'a> {
         self.relate(forth, RelTypes::RELATE_TO, object, classes)
     }
 
-    /// Adds labels and their probabilities, best first; returns their number in the meta.
+    /// Adds labels and their probabilities, best first (or in the order of a mask's numbers); returns their number in the meta.
     fn add_classes<'s>(&mut self, top: impl Iterator<Item = (&'s str, f64)>) -> Result<u32, glib::BoolError> {
         let (labels, probabilities): (Vec<_>, Vec<_>) = top
             .map(|(label, probability)| (glib::Quark::from_str(label), probability as f32))

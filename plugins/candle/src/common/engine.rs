@@ -49,10 +49,16 @@ impl From<Failure> for gst::ErrorMessage {
 pub trait Worker: Sized + Send + 'static {
     /// The tasks of models that it works with; the first is the one that it is for.
     const TASKS: &[Task];
+    /// Whether it works with the part of a model that gives [codes](Model::coder), instead of the whole.
+    const CODER: bool = false;
     /// How the element is set.
     type Settings: Clone + Send + 'static;
     /// Makes a model ready to run.
     fn new(model: &Model, session: Session) -> Result<Self>;
+    /// Reads what else the settings name, before the first frame.
+    fn prepare(&mut self, _settings: &Self::Settings) -> Result<()> {
+        Ok(())
+    }
     /// Works on a frame as it would in the stream, and forgets it.
     fn try_on(&mut self, frame: &gst::BufferRef, info: &VideoInfo, settings: &Self::Settings) -> Result<()>;
 }
@@ -71,7 +77,7 @@ pub fn load<W: Worker>(settings: &Settings) -> Result<Held<W>, Failure> {
     };
     let options = settings.options().map_err(|error| describe(path, &error))?;
     catch(|| {
-        let shared = Shared::load(path, &options).map_err(|error| describe(path, &error))?;
+        let shared = Shared::load(path, &options, W::CODER).map_err(|error| describe(path, &error))?;
         let model = &shared.model;
         if !tasks.contains(&model.task) {
             let done: Vec<String> = tasks.iter().map(|task| format!("`{task}`")).collect();

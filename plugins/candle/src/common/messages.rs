@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | `candleanomaly` | the alarm | those of `anomaly` in the meta `candle-result`, without `stale` and the map; `state-changed` |
 //! | `candleclassify` | the label, or a region's | those of `classify`, without `stale`; `state-changed` |
+//! | `candlesegment` | which classes are there, the background left out | those of `segment`, without `stale` and the mask; `state-changed` |
+//! | `candleembed` | the class that is nearest, or whether that is known | those of `embed`, without `stale`; `state-changed` |
 //! | `candledenoise` | the noise level, by a quarter and 1 at least | those of `denoise`, without `stale` |
 //!
 //! Others come when what they tell happens: `model-reloaded` (`model-file`) and `model-rejected` (`model-file`, `reason`) of an element that was given
@@ -11,7 +13,7 @@
 //! found) when a picture or clip is complete; `candlepublish` (`connected`, `broker`, `queued`, `reason`) when a broker goes or comes.
 //!
 //! The times are `timestamp` (of the buffer), `stream-time`, `running-time` and `duration` (guint64, nanoseconds); those unknown are left out.
-//! `state-changed` (gboolean) is whether the alarm or a label is another than before. No field is text to be parsed.
+//! `state-changed` (gboolean) is whether the alarm, a label or the classes are others than before. No field is text to be parsed.
 
 use gst::prelude::*;
 use gst_base::prelude::*;
@@ -84,8 +86,9 @@ impl Poster {
 }
 
 /// Fields of a result that belong to its frame and are not told on the bus.
-const UNTOLD: [&str; 8] = [
+const UNTOLD: [&str; 9] = [
     "stale",
+    "mask",
     "map",
     "map-width",
     "map-height",

@@ -6,6 +6,7 @@ use gst_base::prelude::*;
 
 #[cfg(feature = "analytics")]
 pub mod analytics;
+pub mod analyzer;
 pub mod engine;
 pub mod frame;
 pub mod latency;

@@ -9,6 +9,8 @@
 //! | `anomaly` | structure `anomaly`, see [`AnomalyResult`] |
 //! | `classify` | structure `classify`, see [`ClassifyResult`] |
 //! | `denoise` | structure `denoise`, see [`DenoiseResult`] |
+//! | `segment` | structure `segment`, see [`SegmentResult`] |
+//! | `embed` | structure `embed`, see [`crate::embed`] |
 //!
 //! | field of `anomaly` | type | meaning |
 //! |---|---|---|
@@ -38,6 +40,24 @@
 //! | `noise-level` | gdouble | standard deviation of the noise, 0..255 of full scale |
 //! | `strength` | gdouble | the strength applied |
 //! | `stale` | gboolean | the frame passed as it was |
+//!
+//! | field of `segment` | type | meaning |
+//! |---|---|---|
+//! | `label`, `share` | gchararray, gdouble | the class that takes most of the frame, the background left out, empty where there is none; the share, 0 to 1, of all but the background |
+//! | `labels`, `shares` | GstValueArray of gchararray, of gdouble | the model's classes, and the share of the frame that each takes |
+//! | `background` | gint | the number of the class that is the background; -1 where there is none |
+//! | `stale`, `width`, `height` | | as above |
+//! | `regions` | GstValueArray of structures `region` | of all classes but the background, largest first: `x`, `y`, `width`, `height`, `area` (gint), `label` |
+//! | `mask` | GstBuffer | the number of each pixel's class, one byte a pixel of the frame, rows without padding; 255 = none |
+//!
+//! | field of `embed` | type | meaning |
+//! |---|---|---|
+//! | `code` | GstValueArray of gfloat | the frame's code, of length 1 |
+//! | `distance` | gdouble | from the nearest known code, 0 to 2; -1 where none is known |
+//! | `nearest` | gchararray | the name of its picture, or its class where it has no name |
+//! | `label` | gchararray | its class; empty where it has none |
+//! | `known` | gboolean | whether it is near enough |
+//! | `stale`, `width`, `height` | | as above |
 
 use std::sync::Once;
 
@@ -99,6 +119,9 @@ pub struct Region {
     /// Largest raw value in it.
     pub score: f64,
 }
+
+/// Regions told of one frame: a map that is speckled all over must not flood the bus.
+pub const MAX_REGIONS: usize = 64;
 
 /// A heat map.
 #[derive(Debug, Clone)]
@@ -178,6 +201,75 @@ pub struct DenoiseResult {
     pub strength: f64,
     /// Whether the frame passed as it was.
     pub stale: bool,
+}
+
+/// What `candlesegment` says of a frame.
+#[derive(Debug, Clone)]
+pub struct SegmentResult {
+    /// The model's classes.
+    pub labels: Vec<String>,
+    /// The share of the frame that each takes, 0 to 1.
+    pub shares: Vec<f64>,
+    /// The class that is the background, if there is one.
+    pub background: Option<usize>,
+    /// Whether this is the result of an earlier frame.
+    pub stale: bool,
+    /// `[width, height]` of the frame.
+    pub size: [i32; 2],
+    /// Of all classes but the background, largest first.
+    pub regions: Vec<ClassRegion>,
+    /// The number of each pixel's class, row by row; 255 where there is none.
+    pub mask: gst::Buffer,
+}
+
+/// A connected part of a frame of one class, in its pixels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassRegion {
+    /// Left column, top row, columns, rows.
+    pub rect: [i32; 4],
+    /// Pixels of the class.
+    pub area: i32,
+    /// The class.
+    pub label: String,
+}
+
+impl SegmentResult {
+    /// The largest of the classes that are there, the background left out, and the share of all of them.
+    pub fn label_and_share(&self) -> (Option<&str>, f64) {
+        let found = self.found();
+        // Where there is nothing to add, `sum` gives -0.
+        let share = found.iter().fold(0.0, |sum, (_, share)| sum + share);
+        (found.first().map(|(label, _)| *label), share)
+    }
+
+    /// The classes that are there, the background left out, the largest first, with their shares.
+    pub fn found(&self) -> Vec<(&str, f64)> {
+        let all = self.labels.iter().zip(&self.shares).enumerate();
+        let mut found: Vec<(&str, f64)> = all
+            .filter(|(class, (_, share))| Some(*class) != self.background && **share > 0.0)
+            .map(|(_, (label, share))| (label.as_str(), *share))
+            .collect();
+        found.sort_by(|a, b| b.1.total_cmp(&a.1));
+        found
+    }
+}
+
+impl ClassRegion {
+    /// As it stands in an array `regions`; also the parameter on the frame's region-of-interest meta, by another `name`.
+    pub fn to_structure(&self, name: &str) -> gst::Structure {
+        rect_builder(name, self.rect)
+            .field("area", self.area)
+            .field("label", &self.label)
+            .build()
+    }
+
+    fn from_structure(s: &gst::StructureRef) -> Option<Self> {
+        Some(Self {
+            rect: rect(s)?,
+            area: s.get("area").ok()?,
+            label: s.get("label").ok()?,
+        })
+    }
 }
 
 impl Region {
@@ -336,6 +428,43 @@ impl Kind for DenoiseResult {
     }
 }
 
+impl Kind for SegmentResult {
+    const NAME: &'static str = "segment";
+
+    fn to_structure(&self) -> gst::Structure {
+        let background = self.background.map_or(-1, |class| class as i32);
+        let (label, share) = self.label_and_share();
+        gst::Structure::builder(Self::NAME)
+            .field("label", label.unwrap_or_default())
+            .field("share", share)
+            .field("labels", gst::Array::new(&self.labels))
+            .field("shares", gst::Array::new(&self.shares))
+            .field("background", background)
+            .field("stale", self.stale)
+            .field("width", self.size[0])
+            .field("height", self.size[1])
+            .field(
+                "regions",
+                gst::Array::new(self.regions.iter().map(|region| region.to_structure("region"))),
+            )
+            .field("mask", &self.mask)
+            .build()
+    }
+
+    fn from_structure(s: &gst::StructureRef) -> Option<Self> {
+        let background: i32 = s.get("background").ok()?;
+        Some(Self {
+            labels: values(s, "labels")?,
+            shares: values(s, "shares")?,
+            background: usize::try_from(background).ok(),
+            stale: s.get("stale").ok()?,
+            size: [s.get("width").ok()?, s.get("height").ok()?],
+            regions: structures(s, "regions", ClassRegion::from_structure)?,
+            mask: s.get("mask").ok()?,
+        })
+    }
+}
+
 /// A rectangle of a frame of `from` = `[width, height]` on one of `to`.
 pub fn scaled(rect: [f64; 4], from: [i32; 2], to: [usize; 2]) -> [f64; 4] {
     let factor = |axis: usize| to[axis] as f64 / f64::from(from[axis].max(1));
@@ -362,6 +491,12 @@ fn rect(s: &gst::StructureRef) -> Option<[i32; 4]> {
         s.get("width").ok()?,
         s.get("height").ok()?,
     ])
+}
+
+/// The values of an array field.
+pub fn values<T: for<'a> glib::value::FromValue<'a>>(s: &gst::StructureRef, field: &str) -> Option<Vec<T>> {
+    let array = s.get::<gst::ArrayRef>(field).ok()?;
+    array.iter().map(|value| value.get().ok()).collect()
 }
 
 fn structures<T>(s: &gst::StructureRef, field: &str, read: impl Fn(&gst::StructureRef) -> Option<T>) -> Option<Vec<T>> {

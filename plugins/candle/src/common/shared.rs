@@ -48,15 +48,18 @@ struct Key {
     path: PathBuf,
     version: Version,
     options: Options,
+    /// Whether it is the part that gives codes.
+    coder: bool,
 }
 
 impl Key {
-    fn of(path: &str, options: &Options) -> io::Result<Self> {
+    fn of(path: &str, options: &Options, coder: bool) -> io::Result<Self> {
         let path = std::fs::canonicalize(path)?;
         Ok(Self {
             version: Version::of(&path)?,
             path,
             options: *options,
+            coder,
         })
     }
 }
@@ -67,20 +70,23 @@ type Place = Arc<Mutex<Weak<Shared>>>;
 static PLACES: Mutex<Vec<(Key, Place)>> = Mutex::new(Vec::new());
 
 impl Shared {
-    /// The model at `path`; loaded, if no element has it.
-    pub fn load(path: &str, options: &Options) -> Result<Arc<Self>> {
-        let key = Key::of(path, options).map_err(|source| Error::io(path, source))?;
+    /// The model at `path`, or the part of it that gives [codes](Model::coder); loaded, if no element has it.
+    pub fn load(path: &str, options: &Options, coder: bool) -> Result<Arc<Self>> {
+        let key = Key::of(path, options, coder).map_err(|source| Error::io(path, source))?;
         let place = place(key.clone());
         let mut place = lock(&place);
         if let Some(shared) = place.upgrade() {
             return Ok(shared);
         }
         let mut model = Model::load(&key.path)?;
-        if Key::of(path, options).ok().as_ref() != Some(&key) {
+        if Key::of(path, options, coder).ok().as_ref() != Some(&key) {
             return Err(Error::model(
                 path,
                 "it changed while it was read; try again when it is complete",
             ));
+        }
+        if coder {
+            model = model.coder()?;
         }
         let session = Session::new(&model, options)?;
         model.weights = Weights::default();
@@ -154,7 +160,7 @@ mod tests {
                 threads,
                 ..Options::default()
             };
-            Shared::load(path.to_str().expect("the path is UTF-8"), &options).expect("the model is sound")
+            Shared::load(path.to_str().expect("the path is UTF-8"), &options, false).expect("the model is sound")
         };
         let first = load(&path, 1);
         assert!(first.model.weights.is_empty());
@@ -183,7 +189,7 @@ mod tests {
         let path = folder.path().join("m.safetensors");
         copy("denoise-fast-rgb", &path);
         let path = path.to_str().expect("the path is UTF-8");
-        let load = || Shared::load(path, &Options::default()).expect("the model is sound");
+        let load = || Shared::load(path, &Options::default(), false).expect("the model is sound");
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
             let all: Vec<_> = threads

@@ -1,7 +1,7 @@
 //! How it is drawn.
 
 use gst_candle::pixels::blend::premultiply;
-use gst_candle::pixels::heatmap::{HeatColors, HeatMap};
+use gst_candle::pixels::heatmap::{ClassPainter, HeatColors, HeatMap};
 use gst_candle::pixels::{FrameMut, PixelFormat};
 
 use super::findings::{Findings, Label, Mark, Status};
@@ -21,7 +21,7 @@ const AMBER: [f32; 3] = [1.0, 0.75, 0.0];
 /// The score in the bar while it is anomalous.
 const ANOMALOUS: [f32; 3] = [1.0, 0.5, 0.45];
 /// Labels that are less probable.
-const FAINT: [f32; 3] = [0.78; 3];
+pub const FAINT: [f32; 3] = [0.78; 3];
 /// Opacity of the plates behind text.
 pub const PLATE: f32 = 0.65;
 
@@ -34,6 +34,7 @@ pub struct Canvas {
     texts: TextCache,
     strip: Strip,
     colors: Option<((HeatmapColors, f64), HeatColors)>,
+    classes: ClassPainter,
     /// What tags may not hide, and the boxes that they belong to.
     taken: Vec<Rect>,
     boxes: Vec<Rect>,
@@ -50,6 +51,9 @@ impl Canvas {
     ) -> Result<(), TextError> {
         let layout = Layout::new([frame.width, frame.height], settings.text_scale, settings.layers);
         self.heat(frame, findings, settings);
+        if settings.layers.contains(Layers::MASK) {
+            self.mask(frame, findings, settings);
+        }
         for mark in &findings.marks {
             outline(frame, mark, layout.sizes.line);
         }
@@ -73,7 +77,16 @@ impl Canvas {
         }
     }
 
-    /// The bar, the word on the frame, the legend and the history.
+    fn mask(&mut self, frame: &mut FrameMut<'_>, findings: &Findings, settings: &Settings) {
+        let Some(segments) = &findings.segments else { return };
+        let opacity = settings.heatmap_opacity * if findings.is_mask_old { 0.5 } else { 1.0 };
+        if let Ok(mask) = segments.mask.map_readable() {
+            self.classes
+                .paint(frame, &mask, segments.size, segments.background, opacity as f32);
+        }
+    }
+
+    /// The bar, the word on the frame, the legends and the history.
     fn panels(
         &mut self,
         frame: &mut FrameMut<'_>,
@@ -83,12 +96,17 @@ impl Canvas {
     ) -> Result<(), TextError> {
         self.taken.clear();
         let mut result = Ok(());
-        if let Some(bar) = layout
-            .bar
-            .filter(|_| findings.label.is_some() || findings.score.is_some())
-        {
+        let segments = findings.segments.as_ref();
+        let mut label = findings.label.as_ref();
+        if let (Some(place), Some(segments)) = (layout.classes, segments) {
+            let drawn = panels::classes(frame, &mut self.texts, &segments.classes, place, &layout.sizes);
+            result = result.and(drawn.map(|place| self.taken.push(place)));
+        } else {
+            label = label.or(segments.and_then(|segments| segments.label.as_ref()));
+        }
+        if let Some(bar) = layout.bar.filter(|_| label.is_some() || findings.score.is_some()) {
             self.taken.push(bar);
-            result = result.and(self.bar(frame, findings, layout, bar));
+            result = result.and(self.bar(frame, findings, label, layout, bar));
         }
         let Some(score) = &findings.score else { return result };
         if let (Some(place), Some(word)) = (layout.badge, score.status.word()) {
@@ -114,6 +132,7 @@ impl Canvas {
         &mut self,
         frame: &mut FrameMut<'_>,
         findings: &Findings,
+        label: Option<&Label>,
         layout: &Layout,
         bar: Rect,
     ) -> Result<(), TextError> {
@@ -133,7 +152,7 @@ impl Canvas {
             middle,
             gap: (text * 2 / 3) as i64,
         };
-        if let Some(label) = &findings.label {
+        if let Some(label) = label {
             let lit = (label.confidence * frame.width as f64).round() as usize;
             frame.fill(0, bar.y, lit, line, premultiply(WHITE, 0.9));
             let room = row.room();
@@ -158,7 +177,7 @@ impl Canvas {
                 }
             }
         }
-        self.others(frame, findings.label.as_ref(), row, layout.sizes.small)
+        self.others(frame, label, row, layout.sizes.small)
     }
 
     /// Less probable labels, as far as there is room.

@@ -1,11 +1,12 @@
 //! What there is to draw on a frame, read from its buffer.
 
+use gst_candle::pixels::colormap::class_color;
 use gst_video::VideoRegionOfInterestMeta;
 
 use super::history::Age;
 use super::settings::Layers;
 use crate::common::frame::{TRUTH, TRUTH_PARAM};
-use crate::common::result::{AnomalyResult, ClassifyResult, HeatMap, Kind, Labels, scaled};
+use crate::common::result::{AnomalyResult, ClassifyResult, HeatMap, Kind, Labels, SegmentResult, scaled};
 
 const RED: [f32; 3] = [1.0, 0.25, 0.2];
 const BLUE: [f32; 3] = [0.3, 0.8, 1.0];
@@ -76,6 +77,31 @@ pub struct Label {
     pub others: Vec<String>,
 }
 
+/// A class of the mask.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Class {
+    pub name: String,
+    /// The share of the frame that it takes, in words.
+    pub share: String,
+    pub color: [f32; 3],
+    /// Whether it is on the frame.
+    pub is_there: bool,
+}
+
+/// What `candlesegment` found.
+#[derive(Debug, Clone)]
+pub struct Segments {
+    /// The number of each pixel's class.
+    pub mask: gst::Buffer,
+    /// `[width, height]` of the mask.
+    pub size: [usize; 2],
+    pub background: Option<usize>,
+    /// All classes but the background: in the model's order, and the largest first.
+    pub classes: [Vec<Class>; 2],
+    /// What the bar says where no legend does.
+    pub label: Option<Label>,
+}
+
 /// All there is to draw.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
@@ -88,12 +114,19 @@ pub struct Findings {
     pub age: Age,
     /// Whether the map is of an earlier frame: drawn fainter.
     pub is_heat_old: bool,
+    pub segments: Option<Segments>,
+    /// Whether these are of an earlier frame: drawn fainter.
+    pub is_mask_old: bool,
 }
 
 impl Findings {
     /// Whether the frame is to stay as it is.
     pub fn is_empty(&self) -> bool {
-        self.heat.is_none() && self.marks.is_empty() && self.label.is_none() && self.score.is_none()
+        self.heat.is_none()
+            && self.marks.is_empty()
+            && self.label.is_none()
+            && self.score.is_none()
+            && self.segments.is_none()
     }
 
     pub fn status(&self) -> Status {
@@ -105,6 +138,7 @@ impl Findings {
 pub struct Results {
     pub anomaly: Option<AnomalyResult>,
     pub classify: Option<ClassifyResult>,
+    pub segment: Option<SegmentResult>,
 }
 
 impl Results {
@@ -112,16 +146,23 @@ impl Results {
         Self {
             anomaly: AnomalyResult::read(buffer),
             classify: ClassifyResult::read(buffer),
+            segment: SegmentResult::read(buffer),
         }
     }
 
     /// What `layers` want drawn of what the buffer of a frame of `size` = `[width, height]` has; `ages` are those of the results of
-    /// `candleanomaly` and `candleclassify`.
-    pub fn findings(self, buffer: &gst::BufferRef, layers: Layers, size: [usize; 2], ages: [Age; 2]) -> Findings {
+    /// `candleanomaly`, `candleclassify` and `candlesegment`.
+    pub fn findings(mut self, buffer: &gst::BufferRef, layers: Layers, size: [usize; 2], ages: [Age; 3]) -> Findings {
         let wants = |layer| layers.contains(layer);
+        let is_old = ages.map(|age| age != Age::Young);
+        let segments = self.segment.as_ref().and_then(|result| segments(result, layers));
+        if wants(Layers::MASK) {
+            // Their borders are drawn, so that boxes would only hide them.
+            self.segment = None;
+        }
         let mut marks = Vec::new();
         if wants(Layers::REGIONS) {
-            marks = regions(buffer, &self, size, ages.map(|age| age != Age::Young));
+            marks = regions(buffer, &self, size, is_old);
         }
         if wants(Layers::TRUTH) {
             marks.extend(truth(buffer));
@@ -131,10 +172,12 @@ impl Results {
         let is_told = |score: &Score| has_panel || (wants(Layers::FRAME) && score.status != Status::Normal);
         Findings {
             marks,
-            age: ages[0].max(ages[1]),
+            age: ages.into_iter().max().unwrap_or_default(),
             label: named.filter(|_| wants(Layers::LABEL)).map(label),
             score: self.anomaly.as_ref().map(score).filter(is_told),
-            is_heat_old: ages[0] != Age::Young,
+            is_heat_old: is_old[0],
+            is_mask_old: is_old[2],
+            segments,
             heat: self
                 .anomaly
                 .filter(|_| wants(Layers::HEATMAP))
@@ -151,6 +194,60 @@ fn label(result: &ClassifyResult) -> Label {
         text: named(labels),
         confidence: labels.confidence.clamp(0.0, 1.0),
         others: others.map(|(label, confidence)| percent(label, *confidence)).collect(),
+    }
+}
+
+/// What `layers` want drawn of a mask: nothing where it shows the background alone and neither a legend nor a bar is wanted.
+fn segments(result: &SegmentResult, layers: Layers) -> Option<Segments> {
+    let found = result.found();
+    let is_wanted = match layers.contains(Layers::MASK) {
+        true => !found.is_empty() || layers.intersects(Layers::LEGEND | Layers::LABEL),
+        false => layers.contains(Layers::LABEL),
+    };
+    let class = |number: usize, name: &str, share: f64| Class {
+        name: name.to_owned(),
+        share: share_text(share),
+        color: class_color(number),
+        is_there: share > 0.0,
+    };
+    let all = result.labels.iter().zip(&result.shares).enumerate();
+    let all = all.filter(|(number, _)| Some(*number) != result.background);
+    let text = |(name, share): &(&str, f64)| format!("{name} {}", share_text(*share));
+    let label = match found.split_first() {
+        Some((first, rest)) => Label {
+            text: text(first),
+            confidence: first.1,
+            others: rest.iter().map(text).collect(),
+        },
+        None => Label {
+            text: result.background.and_then(|class| result.labels.get(class))?.clone(),
+            ..Label::default()
+        },
+    };
+    is_wanted.then(|| Segments {
+        mask: result.mask.clone(),
+        size: result.size.map(|side| usize::try_from(side).unwrap_or(0)),
+        background: result.background,
+        classes: [
+            all.map(|(number, (name, share))| class(number, name, *share)).collect(),
+            found
+                .iter()
+                .map(|(name, share)| class(number_of(result, name), name, *share))
+                .collect(),
+        ],
+        label: Some(label),
+    })
+}
+
+/// A share of the frame, of which small ones count, too.
+fn share_text(share: f64) -> String {
+    let percent = 100.0 * share;
+    match percent {
+        0.0 => "0 %".to_owned(),
+        ..0.01 => "< 0.01 %".to_owned(),
+        ..1.0 => format!("{percent:.2} %"),
+        ..10.0 => format!("{percent:.1} %"),
+        _ => format!("{percent:.0} %"),
     }
 }
 
@@ -196,13 +293,13 @@ fn heat(result: AnomalyResult, size: [usize; 2]) -> HeatMap {
     }
 }
 
-/// Regions of interest; where a kind of region is only in the result, as on frames that were not inferred, those of the result, which are named if
+/// Regions of interest, and those of classes; where a kind of region is only in the result, as on frames that were not inferred, those of the result, which are named if
 /// both elements found the same.
 fn regions(
     buffer: &gst::BufferRef,
     results: &Results,
     size: [usize; 2],
-    [anomaly_old, classify_old]: [bool; 2],
+    [anomaly_old, classify_old, segment_old]: [bool; 3],
 ) -> Vec<Mark> {
     let on_frame = |rect: [i32; 4], from| scaled(rect.map(f64::from), from, size).map(|length| length.round() as i64);
     let (mut marks, mut has_anomalous, mut has_labelled) = (Vec::new(), false, false);
@@ -218,7 +315,8 @@ fn regions(
             .anomaly
             .as_ref()
             .is_some_and(|result| !result.regions.is_empty());
-        if kind == TRUTH || (is_mute && is_known) {
+        // Those of a class are drawn from the result, which knows their colours.
+        if kind == TRUTH || kind == "segment" || (is_mute && is_known) {
             continue;
         }
         has_anomalous |= is_anomalous;
@@ -252,7 +350,20 @@ fn regions(
             }
         }
     }
+    if let Some(result) = &results.segment {
+        marks.extend(result.regions.iter().map(|region| Mark {
+            rect: on_frame(region.rect, result.size),
+            color: class_color(number_of(result, &region.label)),
+            text: region.label.clone(),
+            is_old: segment_old,
+        }));
+    }
     marks
+}
+
+/// The number of a class.
+fn number_of(result: &SegmentResult, name: &str) -> usize {
+    result.labels.iter().position(|label| label == name).unwrap_or(0)
 }
 
 fn anomalous(score: f64) -> String {

@@ -35,8 +35,8 @@ struct State {
     /// What there is to draw on the frame in work.
     findings: Findings,
     history: History,
-    /// When `candleanomaly` and `candleclassify` last had a result of their own.
-    fresh: [Freshness; 2],
+    /// When `candleanomaly`, `candleclassify` and `candlesegment` last had a result of their own.
+    fresh: [Freshness; 3],
 }
 
 impl State {
@@ -59,21 +59,27 @@ impl State {
         let stale = [
             results.anomaly.as_ref().map(|result| result.stale),
             results.classify.as_ref().map(|result| result.stale),
+            results.segment.as_ref().map(|result| result.stale),
         ];
-        let mut ages = self.fresh.iter_mut().zip(stale);
-        let mut age = || ages.next().and_then(|(fresh, stale)| Some(fresh.age(stale?, time)));
-        let ages = [age(), age()].map(Option::unwrap_or_default);
+        let mut fresh = self.fresh.iter_mut();
+        let ages = stale.map(|stale| {
+            fresh
+                .next()
+                .and_then(|fresh| Some(fresh.age(stale?, time)))
+                .unwrap_or_default()
+        });
         results.findings(buffer, settings.layers, self.size, ages)
     }
 }
 
-/// Draws on each frame what `candleanomaly` and `candleclassify` found in it.
+/// Draws on each frame what `candleanomaly`, `candleclassify` and `candlesegment` found in it.
 ///
 /// `gst-launch-1.0 candletestsrc is-live=true ! candledenoise model-file=models/denoise-testsrc.safetensors !
 /// candleanomaly model-file=models/anomaly-testsrc.safetensors ! candleoverlay ! videoconvert ! autovideosink`
 ///
 /// What is drawn are the `layers`: a heat map, which begins to show at six tenths of the threshold, so that normal parts stay clean; its legend,
-/// with the threshold marked; a box around each region, with its name and score or confidence; a bar with the label, the next probable ones and the
+/// with the threshold marked; the classes of pixels, each in a colour of its own with its border, and a list of them with the share of the frame
+/// that each takes; a box around each other region, with its name and score or confidence; a bar with the label, the next probable ones and the
 /// score against the threshold; a strip of the score over the last seconds, the threshold in its middle; and a frame, red (on grey frames white) with the word `ALARM` while
 /// the alarm is on (`ALARM held` where it is kept up over a normal frame), dashed and amber with the word `anomalous` where a frame is anomalous and
 /// the alarm is not on.
@@ -152,7 +158,7 @@ impl ElementImpl for CandleOverlay {
             gst::subclass::ElementMetadata::new(
                 "Result overlay",
                 "Filter/Editor/Video",
-                "Draws labels, scores, heat maps, regions and the score's history that the candle elements found",
+                "Draws labels, scores, heat maps, classes, regions and the score's history that the candle elements found",
                 "The gst-candle authors",
             )
         });

@@ -105,6 +105,8 @@ pub struct Layout {
     pub legend: Option<Rect>,
     /// At the left, above the bar.
     pub history: Option<Rect>,
+    /// Of the classes: at the right top, as wide and as high as it may be.
+    pub classes: Option<Rect>,
 }
 
 impl Layout {
@@ -139,6 +141,13 @@ impl Layout {
             let fits = 2 * history_height <= room && history_width >= 8 * small;
             layers.contains(Layers::HISTORY) && fits
         });
+        // Beside the word on the frame, above the legend.
+        let end = legend.map_or(bottom, |legend| legend.y) - margin;
+        let classes = [width / 2, margin, width / 2 - margin, end - margin];
+        let classes = Some(Rect::new(classes)).filter(|place| {
+            let fits = place.height >= 3 * small && place.width >= 8 * small;
+            layers.contains(Layers::LEGEND | Layers::MASK) && fits
+        });
         let edge = if layers.contains(Layers::FRAME) {
             sizes.frame as i64
         } else {
@@ -152,6 +161,7 @@ impl Layout {
             badge,
             legend,
             history,
+            classes,
         }
     }
 }

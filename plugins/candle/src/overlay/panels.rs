@@ -1,10 +1,11 @@
-//! The legend of the heat map and the history of the score.
+//! The legends of the heat map and of classes, and the history of the score.
 
 use gst_candle::pixels::FrameMut;
 use gst_candle::pixels::blend::{Layer, premultiply};
 use gst_candle::pixels::heatmap::HeatColors;
 
-use super::draw::{BLACK, PLATE, WHITE, dashes};
+use super::draw::{BLACK, FAINT, PLATE, WHITE, dashes};
+use super::findings::Class;
 use super::history::{COLUMNS, History};
 use super::layout::{Rect, Sizes};
 use super::text::{TextCache, TextError};
@@ -79,6 +80,81 @@ pub fn legend(
             let y = [top, middle - height / 2, top + rows - height][i];
             frame.blend(&picture.layer(), left - 2 * pad - picture.width as i64, y);
         }
+    }
+    Ok(place)
+}
+
+/// The classes, each with its colour and the share of the frame that it takes: all of `all`, or where there is no room for them as many as there is of
+/// those in `found`. Gives the place that it took.
+pub fn classes(
+    frame: &mut FrameMut<'_>,
+    texts: &mut TextCache,
+    [all, found]: &[Vec<Class>; 2],
+    place: Rect,
+    sizes: &Sizes,
+) -> Result<Rect, TextError> {
+    let (small, pad) = (sizes.small, Sizes::pad(sizes.small) as i64);
+    let row = (small as i64 * 5 / 4).max(1);
+    let most = usize::try_from((place.height - 2 * pad) / row).unwrap_or(0);
+    let (listed, left_out) = match all.len() <= most {
+        true => (all.as_slice(), 0),
+        false => {
+            let some = found.len().min(most.saturating_sub(1));
+            (&found[..some], all.len() - some)
+        }
+    };
+    let swatch = small as i64 * 3 / 4;
+    let room = usize::try_from(place.width / 2 - 2 * pad).unwrap_or(0);
+    let more = format!("and {left_out} more");
+    let mut lines: Vec<(Option<&Class>, &str, &str)> = listed
+        .iter()
+        .map(|class| (Some(class), class.name.as_str(), class.share.as_str()))
+        .collect();
+    if left_out > 0 {
+        lines.push((None, &more, ""));
+    }
+    let mut widths = [0, 0];
+    for (_, name, share) in &lines {
+        for (width, text) in widths.iter_mut().zip([name, share]) {
+            *width = texts.picture(text, small, room, WHITE)?.width.max(*width);
+        }
+    }
+    let [names, shares] = widths.map(|width| width as i64);
+    let width = (swatch + names + shares + 6 * pad).min(place.width);
+    let place = Rect {
+        x: place.right() - width,
+        width,
+        height: row * lines.len() as i64 + 2 * pad,
+        ..place
+    };
+    plate(frame, &place);
+    for (i, (class, name, share)) in lines.into_iter().enumerate() {
+        let top = place.y + pad + i as i64 * row;
+        let middle = |height: i64| top + (row - height) / 2;
+        if let Some(class) = class {
+            let color = premultiply(class.color, if class.is_there { 1.0 } else { 0.4 });
+            frame.fill(
+                place.x + 2 * pad,
+                middle(swatch),
+                swatch as usize,
+                swatch as usize,
+                color,
+            );
+        }
+        let ink = if class.is_some_and(|class| class.is_there) {
+            WHITE
+        } else {
+            FAINT
+        };
+        let picture = texts.picture(name, small, room, ink)?;
+        frame.blend(
+            &picture.layer(),
+            place.x + 3 * pad + swatch,
+            middle(picture.height as i64),
+        );
+        let picture = texts.picture(share, small, room, ink)?;
+        let left = place.right() - 2 * pad - picture.width as i64;
+        frame.blend(&picture.layer(), left, middle(picture.height as i64));
     }
     Ok(place)
 }

@@ -20,12 +20,20 @@ pub enum Layers {
         nick = "frame"
     )]
     FRAME = 0b000_1000,
-    #[flags_value(name = "The scale of the heat map's colours", nick = "legend")]
+    #[flags_value(
+        name = "The scale of the heat map's colours, and the classes with their colours and shares",
+        nick = "legend"
+    )]
     LEGEND = 0b001_0000,
     #[flags_value(name = "A strip of the score over the last seconds", nick = "history")]
     HISTORY = 0b010_0000,
     #[flags_value(name = "The parts and defects that candletestsrc knows of", nick = "truth")]
     TRUTH = 0b100_0000,
+    #[flags_value(
+        name = "The classes of candlesegment, each in its colour, with their borders",
+        nick = "mask"
+    )]
+    MASK = 0b1000_0000,
 }
 
 impl Default for Layers {
@@ -83,12 +91,13 @@ impl Default for Settings {
 }
 
 /// The properties that switch one layer each.
-const SWITCHES: [(&str, &str, Layers); 5] = [
+const SWITCHES: [(&str, &str, Layers); 6] = [
     ("show-heatmap", "Show heat map", Layers::HEATMAP),
     ("show-regions", "Show regions", Layers::REGIONS),
     ("show-label", "Show label", Layers::LABEL),
     ("show-frame", "Show frame", Layers::FRAME),
     ("show-truth", "Show truth", Layers::TRUTH),
+    ("show-mask", "Show mask", Layers::MASK),
 ];
 
 fn switched_by(property: &str) -> Option<Layers> {
@@ -123,7 +132,7 @@ impl Settings {
                 .build(),
             glib::ParamSpecDouble::builder("heatmap-opacity")
                 .nick("Heat map opacity")
-                .blurb("Opacity of the heat map where it is hottest; normal places stay clear.")
+                .blurb("Opacity of the heat map where it is hottest, and of classes; normal places and the background stay clear.")
                 .minimum(0.0)
                 .maximum(1.0)
                 .default_value(default.heatmap_opacity)

@@ -6,7 +6,7 @@ use gst::glib;
 
 use super::settings::Settings;
 use crate::common::messages::Times;
-use crate::common::result::{AnomalyResult, ClassifyResult, Kind};
+use crate::common::result::{AnomalyResult, ClassifyResult, Kind, SegmentResult};
 
 /// What makes a picture.
 #[glib::flags(name = "GstCandleSnapshotOn")]
@@ -22,13 +22,19 @@ pub enum SnapshotOn {
         nick = "anomalous"
     )]
     ANOMALOUS = 8,
+    #[flags_value(
+        name = "candlesegment finds a class that was not there before, the background left out",
+        nick = "class-begin"
+    )]
+    CLASS_BEGIN = 16,
 }
 
 /// What may happen, by the names that files and messages have; of what happens at once, the first names the event.
-pub const NAMES: [(SnapshotOn, &str); 4] = [
+pub const NAMES: [(SnapshotOn, &str); 5] = [
     (SnapshotOn::ALARM_BEGIN, "alarm-begin"),
     (SnapshotOn::ALARM_END, "alarm-end"),
     (SnapshotOn::LABEL_CHANGE, "label-change"),
+    (SnapshotOn::CLASS_BEGIN, "class-begin"),
     (SnapshotOn::ANOMALOUS, "anomalous"),
 ];
 
@@ -44,6 +50,8 @@ pub struct Event {
     pub score: Option<(f64, f64)>,
     /// The label in force, and the probability of the most probable one.
     pub label: Option<(String, f64)>,
+    /// The class that came into the mask, and the share of the frame that it takes.
+    pub class: Option<(String, f64)>,
 }
 
 impl Event {
@@ -55,6 +63,8 @@ impl Event {
             .field_if_some("threshold", self.score.map(|(_, threshold)| threshold))
             .field_if_some("label", self.label.as_ref().map(|(label, _)| label))
             .field_if_some("confidence", self.label.as_ref().map(|(_, confidence)| *confidence))
+            .field_if_some("class", self.class.as_ref().map(|(class, _)| class))
+            .field_if_some("share", self.class.as_ref().map(|(_, share)| *share))
             .build()
     }
 }
@@ -64,6 +74,8 @@ impl Event {
 pub struct Watch {
     alarm: bool,
     label: Option<String>,
+    /// Those that were there, the background left out.
+    classes: Vec<String>,
 }
 
 impl Watch {
@@ -87,6 +99,10 @@ impl Watch {
         {
             happened |= SnapshotOn::LABEL_CHANGE;
         }
+        let begun = SegmentResult::read(buffer).and_then(|result| self.begun(&result, settings));
+        if begun.is_some() {
+            happened |= SnapshotOn::CLASS_BEGIN;
+        }
         let asked = happened & settings.on;
         let (_, name) = NAMES.into_iter().find(|(flag, _)| asked.contains(*flag))?;
         Some(Event {
@@ -97,7 +113,22 @@ impl Watch {
             label: classify
                 .map(|result| (result.labels.label, result.labels.confidence))
                 .filter(|(label, _)| !label.is_empty()),
+            class: begun,
         })
+    }
+
+    /// Takes over the classes; the largest of those that count and were not there before, and its share of the frame.
+    fn begun(&mut self, result: &SegmentResult, settings: &Settings) -> Option<(String, f64)> {
+        let found = result.found();
+        let now = found.iter().map(|(class, _)| (*class).to_owned()).collect();
+        let before = std::mem::replace(&mut self.classes, now);
+        let counts = |class: &str| match settings.wanted_labels() {
+            Some(mut wanted) => wanted.any(|wanted| wanted == class),
+            None => true,
+        };
+        let is_new = |class: &str| !before.iter().any(|before| before == class);
+        let (class, share) = found.into_iter().find(|(class, _)| is_new(class) && counts(class))?;
+        Some((class.to_owned(), share))
     }
 
     /// Takes over the label; whether it is a change that counts.

@@ -52,7 +52,7 @@ impl Folder {
     /// The name of an event's files, without their extension.
     pub fn stem(&self, event: &Event) -> String {
         let mut stem = format!("{}_{}_{}", utc(event.at), self.element, event.name);
-        if let Some((label, _)) = &event.label {
+        if let Some((label, _)) = event.label.as_ref().or(event.class.as_ref()) {
             stem += &format!("_{}", plain(label));
         }
         if let Some((score, _)) = event.score {

@@ -44,7 +44,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             location: None,
-            on: SnapshotOn::ALARM_BEGIN | SnapshotOn::LABEL_CHANGE,
+            on: SnapshotOn::ALARM_BEGIN | SnapshotOn::LABEL_CHANGE | SnapshotOn::CLASS_BEGIN,
             labels: None,
             format: SnapshotFormat::default(),
             quality: 90,
@@ -81,8 +81,8 @@ impl Settings {
             glib::ParamSpecString::builder("labels")
                 .nick("Labels")
                 .blurb(
-                    "The labels, separated by commas, to which a change counts with `on=label-change`; nothing stands for every \
-                     label. The stream's first label is no change, unless it is named here.",
+                    "The labels, separated by commas, to which a change counts with `on=label-change`, and the classes that count \
+                     with `on=class-begin`; nothing stands for every one. The stream's first label is no change, unless it is named here.",
                 )
                 .mutable_playing()
                 .build(),

@@ -2,6 +2,7 @@
 
 mod applications;
 mod contents;
+mod segments;
 #[path = "../support/mod.rs"]
 mod support;
 mod upstream;

@@ -140,6 +140,7 @@ fn what_is_asked_for_makes_a_picture_and_nothing_else() {
     let both = |alarm, label| Says {
         alarm: Some(alarm),
         label: Some(label),
+        classes: &[],
     };
     let frames = [
         both(false, "good"),
@@ -177,6 +178,18 @@ fn what_is_asked_for_makes_a_picture_and_nothing_else() {
 }
 
 #[test]
+fn a_class_that_comes_into_a_mask_makes_a_picture() {
+    let [none, crack, both] = [&["background"][..], &["background", "crack"], &["crack", "dent"]].map(classes);
+    let frames = [none, crack, crack, both, crack, none, both];
+    let [of_crack, of_dent] = ["class-begin crack", "class-begin dent"];
+    assert_eq!(events("", &frames), [of_crack, of_dent, of_crack]);
+    assert_eq!(events("on=class-begin labels=dent", &frames), [of_dent, of_dent]);
+    assert_eq!(events("on=class-begin labels=background", &frames), [""; 0]);
+    assert_eq!(events("on=label-change+alarm-begin", &frames), [""; 0]);
+    assert_eq!(events("", &[crack]).len(), 1, "also on the stream's first frame");
+}
+
+#[test]
 fn a_frame_without_results_a_gap_and_a_stale_result_make_no_picture() {
     let mut stand = Stand::new("on=anomalous+alarm-begin", CAPS);
     let frame = |index| grey(&info_of(CAPS), 9, index);
@@ -187,6 +200,7 @@ fn a_frame_without_results_a_gap_and_a_stale_result_make_no_picture() {
         Says {
             alarm: Some(false),
             label: None,
+            classes: &[],
         },
     );
     {

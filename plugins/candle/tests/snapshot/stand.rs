@@ -20,21 +20,33 @@ pub struct Says<'a> {
     /// The alarm, and whether the frame itself is anomalous.
     pub alarm: Option<bool>,
     pub label: Option<&'a str>,
+    /// Of a mask, each a quarter of the frame.
+    pub classes: &'a [&'a str],
 }
 
 pub const QUIET: Says = Says {
     alarm: Some(false),
     label: None,
+    classes: &[],
 };
 pub const ALARM: Says = Says {
     alarm: Some(true),
     label: None,
+    classes: &[],
 };
 
 pub fn label(label: &str) -> Says<'_> {
     Says {
         alarm: None,
         label: Some(label),
+        classes: &[],
+    }
+}
+
+pub fn classes<'a>(classes: &'a [&'a str]) -> Says<'a> {
+    Says {
+        classes,
+        ..Says::default()
     }
 }
 
@@ -72,6 +84,16 @@ pub fn saying(mut buffer: gst::Buffer, says: Says) -> gst::Buffer {
             .field("labels", gst::Array::new([label]))
             .field("confidences", gst::Array::new([0.75f64]));
         meta.mut_structure().set("classify", classify.build());
+    }
+    if !says.classes.is_empty() {
+        let all = ["background", "crack", "dent"];
+        let share = |label: &str| if says.classes.contains(&label) { 0.25 } else { 0.0 };
+        let segment = frame("segment")
+            .field("labels", gst::Array::new(all))
+            .field("shares", gst::Array::new(all.map(share)))
+            .field("background", 0)
+            .field("mask", gst::Buffer::from_slice([0u8; 64 * 48]));
+        meta.mut_structure().set("segment", segment.build());
     }
     buffer
 }

@@ -2,16 +2,17 @@
 
 use tempfile::{NamedTempFile, TempDir};
 
-use super::{brightness, halving, init, light};
+use super::{bands, brightness, halving, init, light};
 
 /// Launch lines without source and sink, and the files they name, which live as long as this.
 pub struct Every {
     pub denoise: String,
     pub anomaly: String,
     pub classify: String,
+    pub segment: String,
     pub overlay: String,
     pub publish: String,
-    _models: [NamedTempFile; 3],
+    _models: [NamedTempFile; 4],
     _folder: TempDir,
 }
 
@@ -21,7 +22,7 @@ impl Every {
     pub fn new() -> Self {
         init();
         gstcandlepublish::plugin_register_static().unwrap();
-        let models = [halving(), brightness(None), light()];
+        let models = [halving(), brightness(None), light(), bands()];
         let folder = tempfile::tempdir().unwrap();
         let with_model = |kind: &str, model: &NamedTempFile| {
             let model = model.path().display();
@@ -31,6 +32,7 @@ impl Every {
             denoise: with_model("denoise", &models[0]),
             anomaly: with_model("anomaly", &models[1]),
             classify: with_model("classify", &models[2]),
+            segment: with_model("segment", &models[3]),
             overlay: "candleoverlay".into(),
             publish: format!(
                 "candlepublish post-messages=all location={}",
@@ -47,6 +49,7 @@ impl Every {
             &self.denoise,
             &self.anomaly,
             &self.classify,
+            &self.segment,
             &self.overlay,
             &self.publish,
         ];

@@ -38,11 +38,12 @@ pub const FORMATS: [&str; 14] = [
 ];
 
 /// The elements with a model, and the model each takes here.
-pub fn elements() -> [(&'static str, NamedTempFile); 3] {
+pub fn elements() -> [(&'static str, NamedTempFile); 4] {
     [
         ("candledenoise", halving()),
         ("candleanomaly", brightness(None)),
         ("candleclassify", light()),
+        ("candlesegment", bands()),
     ]
 }
 
@@ -221,6 +222,7 @@ pub fn light() -> NamedTempFile {
     let calibration = ClassCalibration {
         temperature: 1.0,
         thresholds: vec![0.75, 0.75],
+        codes: None,
     };
     let calibration = Some(Calibration::Classify(calibration));
     save(
@@ -231,6 +233,26 @@ pub fn light() -> NamedTempFile {
         &["bright", "dark"],
         calibration,
     )
+}
+
+/// The classes of [`bands`].
+pub const BANDS: [&str; 3] = ["background", "grey", "white"];
+
+/// A segmenter by brightness: `background` up to a quarter, `grey` from there, `white` from three quarters on. The logits of a pixel of
+/// brightness b are 0, 16 (b - 0.25) and 32 (b - 0.5).
+pub fn bands() -> NamedTempFile {
+    let mut net = Builder::new();
+    let x = net.input("input", 1);
+    let y = net.conv("bands", &x, 3, 1, true);
+    let array = |shape: &[usize], data: [f32; 3]| Array {
+        shape: shape.to_vec(),
+        data: data.to_vec(),
+    };
+    let weights = Weights::from([
+        ("bands.weight".into(), array(&[3, 1, 1, 1], [0.0, 16.0, 32.0])),
+        ("bands.bias".into(), array(&[3], [0.0, -4.0, -16.0])),
+    ]);
+    save(Task::Segment, net.finish(&[&y]), None, weights, &BANDS, None)
 }
 
 /// An element with its model and more properties between two pads, with a bus.

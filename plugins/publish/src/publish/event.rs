@@ -15,19 +15,22 @@ pub enum Task {
     Anomaly,
     /// `candleclassify`.
     Classify,
+    /// `candlesegment`.
+    Segment,
     /// `candledenoise`.
     Denoise,
 }
 
 impl Task {
     /// In the order of their events.
-    pub const ALL: [Self; 3] = [Self::Anomaly, Self::Classify, Self::Denoise];
+    pub const ALL: [Self; 4] = [Self::Anomaly, Self::Classify, Self::Segment, Self::Denoise];
 
     /// As the model file names it; also the result's field in the meta `candle-result`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Anomaly => "anomaly",
             Self::Classify => "classify",
+            Self::Segment => "segment",
             Self::Denoise => "denoise",
         }
     }
@@ -37,6 +40,7 @@ impl Task {
         match self {
             Self::Anomaly => "candleanomaly",
             Self::Classify => "candleclassify",
+            Self::Segment => "candlesegment",
             Self::Denoise => "candledenoise",
         }
     }
@@ -71,18 +75,31 @@ impl Task {
                 "height",
                 "regions",
             ],
+            Self::Segment => &[
+                "label",
+                "share",
+                "labels",
+                "shares",
+                "background",
+                "stale",
+                "width",
+                "height",
+                "regions",
+            ],
             Self::Denoise => &["noise-level", "strength", "stale"],
         }
     }
 }
 
-/// What a change is a change of: the alarm, or the label.
+/// What a change is a change of: the alarm, the label, or which classes are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Situation {
     /// Of `candleanomaly`.
     Alarm(bool),
     /// Of `candleclassify`.
     Label(String),
+    /// Of `candlesegment`: whether each of the model's classes is there, the background left out.
+    Classes(Vec<bool>),
 }
 
 impl Situation {
@@ -91,6 +108,15 @@ impl Situation {
         match task {
             Task::Anomaly => result.get("state").ok().map(Self::Alarm),
             Task::Classify => result.get("label").ok().map(Self::Label),
+            Task::Segment => {
+                let background = result.get::<i32>("background").ok()?;
+                let shares = result.get::<gst::ArrayRef>("shares").ok()?;
+                let is_there = |(class, share): (usize, &glib::SendValue)| {
+                    Some(i32::try_from(class) != Ok(background) && share.get::<f64>().ok()? > 0.0)
+                };
+                let classes = shares.iter().enumerate().map(is_there);
+                classes.collect::<Option<_>>().map(Self::Classes)
+            }
             Task::Denoise => None,
         }
     }
@@ -142,7 +168,7 @@ pub struct Finding<'a> {
     pub source: Source,
     /// The result, from the meta `candle-result`.
     pub result: &'a gst::StructureRef,
-    /// Whether the alarm or the label is another than before.
+    /// Whether the alarm, the label or the classes are others than before.
     pub changed: bool,
     /// What the frame is known to show.
     pub truth: &'a [Value],
@@ -333,6 +359,44 @@ pub mod tests {
         assert_eq!(object["labels"], json!(["a", "b"]));
         assert_eq!(object["confidences"], json!([0.75, 0.25]));
         assert!(!object.contains_key("timestamp"), "what is not known is left out");
+    }
+
+    #[test]
+    fn classes_are_told_with_their_shares_and_regions() {
+        gst::init().unwrap();
+        let segment = |shares: [f64; 3]| {
+            let region = gst::Structure::builder("region")
+                .field("area", 25)
+                .field("label", "crack");
+            gst::Structure::builder("segment")
+                .field("label", "crack")
+                .field("share", 0.25)
+                .field("labels", gst::Array::new(["background", "crack", "dent"]))
+                .field("shares", gst::Array::new(shares))
+                .field("background", 0)
+                .field("regions", gst::Array::new([region.build()]))
+                .field("mask", gst::Buffer::with_size(100).unwrap())
+                .build()
+        };
+        let object = told(Task::Segment, &segment([0.75, 0.25, 0.0]), &Moment::default());
+        assert_eq!(
+            (&object["task"], &object["label"]),
+            (&json!("segment"), &json!("crack"))
+        );
+        assert_eq!(object["shares"], json!([0.75, 0.25, 0.0]));
+        assert_eq!(object["regions"], json!([{ "area": 25, "label": "crack" }]));
+        assert!(!object.contains_key("mask"));
+        let situation = |shares| Situation::of(Task::Segment, &segment(shares));
+        assert_eq!(
+            situation([0.75, 0.25, 0.0]),
+            Some(Situation::Classes(vec![false, true, false]))
+        );
+        assert_eq!(
+            situation([0.75, 0.25, 0.0]),
+            situation([0.0, 1.0, 0.0]),
+            "a share is no change"
+        );
+        assert_ne!(situation([0.75, 0.25, 0.0]), situation([0.75, 0.0, 0.25]));
     }
 
     #[test]

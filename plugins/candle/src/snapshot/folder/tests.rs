@@ -13,6 +13,7 @@ fn event(seconds: u64) -> Event {
         at: UNIX_EPOCH + Duration::from_micros(seconds * 1_000_000 + 250_000),
         score: Some((0.87314, 0.5)),
         label: None,
+        class: None,
     }
 }
 

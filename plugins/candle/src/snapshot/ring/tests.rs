@@ -67,6 +67,7 @@ impl Bench {
             at: SystemTime::UNIX_EPOCH,
             score: None,
             label: None,
+            class: None,
         };
         let ticket = self.pending.ticket();
         self.ring.trigger(&event, ticket, seconds(at), seconds(after), longest)

@@ -39,6 +39,18 @@ pub fn entities(prefix: &str, topics: &Topics, element: &str, task: Task) -> Vec
                 }),
             ),
         ],
+        Task::Segment => vec![
+            ("sensor", "label", json!({ "value_template": "{{ value_json.label }}" })),
+            (
+                "sensor",
+                "share",
+                json!({
+                    "state_class": "measurement",
+                    "unit_of_measurement": "%",
+                    "value_template": "{{ (100 * value_json.share) | round(3) }}",
+                }),
+            ),
+        ],
         Task::Denoise => vec![(
             "sensor",
             "noise level",
@@ -104,6 +116,7 @@ mod tests {
         for (task, components) in [
             (Task::Anomaly, &["binary_sensor", "sensor"][..]),
             (Task::Classify, &["sensor", "sensor"]),
+            (Task::Segment, &["sensor", "sensor"]),
             (Task::Denoise, &["sensor"]),
         ] {
             let entities = entities("homeassistant", &topics, task.factory(), task);
@@ -127,7 +140,7 @@ mod tests {
         }
         ids.sort();
         ids.dedup();
-        assert_eq!(ids.len(), 5, "each is another one");
+        assert_eq!(ids.len(), 7, "each is another one");
         assert_ne!(identifier(&["a b"]), identifier(&["a_b"]));
     }
 }

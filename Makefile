@@ -15,7 +15,7 @@ PLUGIN_DIR ?= $(shell pkg-config --variable=pluginsdir gstreamer-1.0)
 # GStreamer looks for presets in this folder alone, wherever the plugins are.
 PRESET_DIR ?= $(shell pkg-config --variable=datadir gstreamer-1.0)/gstreamer-1.0/presets
 
-.PHONY: demo test test-checked test-analytics build memcheck soak lint deny install docs-elements models bench-peers bench-train bench-denoisers study-anomaly clean
+.PHONY: demo test test-checked test-analytics build memcheck soak lint deny install docs-elements models bench-peers check-export bench-train bench-denoisers study-anomaly study-classify study-suggest clean
 
 ## demo: build, then the test source through denoise, anomaly, classify and overlay; leaves out/
 demo: build
@@ -23,6 +23,7 @@ demo: build
 
 ## test: every test
 test: build
+	scripts/setup.sh --tests
 	cargo test --release --workspace --locked $(FEATURES)
 
 ## test-checked: the kernels in a build that checks every bound, unsafe accesses included
@@ -87,6 +88,13 @@ bench-peers: build
 	cargo run --release --locked --example bench_models -- target/peers/models
 	target/peers/bin/python benches/peers/inference.py --program $(GST_CANDLE) target/peers/models
 
+## check-export: every op and every shipped model as ONNX, against onnxruntime (downloads it from PyPI)
+check-export:
+	python3 -m venv target/peers
+	target/peers/bin/pip install --quiet numpy onnxruntime
+	cargo run --release --locked --example onnx_cases -- target/peers/export
+	target/peers/bin/python benches/peers/export.py target/peers/export
+
 ## bench-train: training, against PyTorch in the same run (downloads it from PyPI, some gigabytes)
 bench-train:
 	python3 -m venv target/peers
@@ -104,6 +112,14 @@ bench-denoisers: build
 ## study-anomaly: what anomaly detectors reach and what each choice is worth: target/study/*.md (hours; goes on where it stopped)
 study-anomaly: build
 	python3 benches/studies/anomaly.py $${GST_CANDLE_DATA:-../shared/data}
+
+## study-classify: what classifiers reach, what they call unknown and what they can be taught: target/study/*.md (hours; goes on where it stopped)
+study-classify: build
+	python3 benches/studies/classify.py $${GST_CANDLE_DATA:-../shared/data}
+
+## study-suggest: labels asked for by suggest against labels drawn by chance, on NEU: target/study/suggest.md (hours; goes on where it stopped)
+study-suggest: build
+	python3 benches/studies/suggest.py $${GST_CANDLE_DATA:-../shared/data}
 
 clean:
 	cargo clean

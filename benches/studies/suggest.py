@@ -16,7 +16,7 @@ from study import STUDY, Study, main, number, table
 
 SEEDS = int(os.environ.get("SEEDS", 5))
 #: How each network is trained.
-TRAINED = ["--size", "64x64", "--steps", "300"]
+TRAINED = ["--size", "128x128", "--steps", "600"]
 #: Labelled pictures: at first, and more in each step; and the number of steps.
 FIRST, STEP, STEPS = 24, 18, 5
 #: Share of the labels that must do.

@@ -11,11 +11,12 @@ use super::train::values::{ResizeArg, TaskArg};
 use crate::Error;
 use crate::graph::onnx;
 use crate::model::{Foreign, Model, Resize, Task};
+use crate::train::card;
 
 /// Make a model of a network that was trained elsewhere, from its ONNX file
 ///
 /// It must stay within the ops that this program runs: convolutions, linear layers, batch norms, pools, the usual activations, sums and
-/// joins of branches. What an ONNX file does not say is told here: names of classes, and how pictures are normalised. Files that `gst-candle
+/// joins of branches (docs/onnx.md lists them). What an ONNX file does not say is told here: names of classes, and how pictures are normalised. Files that `gst-candle
 /// export` wrote say it all. Afterwards `calibrate` sets the temperature and the thresholds of a classifier, or an anomaly model's threshold.
 ///
 /// Example: gst-candle import resnet.onnx --task classify --labels-file names.txt --size 224x224 --mean 0.485,0.456,0.406
@@ -81,7 +82,10 @@ pub fn main(args: &Args) -> Result<()> {
         mean: args.mean.clone(),
         std: args.std.clone(),
     };
-    let model = Model::from_onnx(imported, told).with_context(|| name.clone())?;
+    let mut model = Model::from_onnx(imported, told).with_context(|| name.clone())?;
+    if model.training.command.is_empty() {
+        model.training.command = card::command(std::env::args_os().map(|a| a.to_string_lossy().into_owned()));
+    }
     model.save(&args.output)?;
     eprintln!(
         "{}: {} with {} labels",

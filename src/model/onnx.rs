@@ -1,13 +1,13 @@
 //! Models to and from ONNX.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     AnomalyCalibration, Calibration, Color, InputSpec, MapKind, Model, Normalization, Resize, Scoring, Task, Training,
     file,
 };
 use crate::graph::onnx::{Axis, Imported};
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, Node, Op};
 use crate::{Error, Result};
 
 /// What a file of another program does not say of its network; where the file is an export of ours, empty and `None` leave what it says.
@@ -29,6 +29,8 @@ pub struct Foreign {
 
 /// How the metadata's `format` begins in exports of ours.
 const PROGRAM: &str = "gst-candle/";
+/// Key of the metadata for the names of fixed filters, a space between: to ONNX they are convolutions like others.
+const FROZEN: &str = "frozen";
 
 impl Model {
     /// The network as ONNX, with everything but graph and weights as metadata. Without a `size` (width, height) of its own
@@ -67,7 +69,8 @@ impl Model {
             .map_err(|error| Error::Invalid(error.to_string()))?
             .into_iter()
             .filter(|(key, _)| *key != "graph")
-            .map(|(key, value)| (key.to_owned(), value));
+            .map(|(key, value)| (key.to_owned(), value))
+            .chain(frozen(&self.graph));
         self.graph.to_onnx(&self.weights, &axes, &shapes, notes)
     }
 
@@ -172,11 +175,30 @@ impl Model {
     }
 }
 
+/// What metadata say of the fixed filters of a network, if it has any.
+fn frozen(graph: &Graph) -> Option<(String, String)> {
+    let is_frozen = |node: &&Node| matches!(node.op, Op::Conv2d { frozen: true, .. });
+    let names: Vec<&str> = graph
+        .nodes
+        .iter()
+        .filter(is_frozen)
+        .map(|node| node.name.as_str())
+        .collect();
+    (!names.is_empty()).then(|| (FROZEN.to_owned(), names.join(" ")))
+}
+
 /// What was exported from a model, with what was told instead.
 fn exported(imported: Imported, told: &Foreign) -> Result<Model> {
-    let notes: HashMap<String, String> = imported.notes.into_iter().collect();
+    let mut notes: HashMap<String, String> = imported.notes.into_iter().collect();
+    let names = notes.remove(FROZEN).unwrap_or_default();
+    let names: HashSet<&str> = names.split(' ').collect();
     file::check_keys(&notes).map_err(Error::Invalid)?;
     let mut model = file::described(&notes, imported.graph).map_err(Error::Invalid)?;
+    for node in &mut model.graph.nodes {
+        if let Op::Conv2d { frozen, .. } = &mut node.op {
+            *frozen = names.contains(node.name.as_str());
+        }
+    }
     let nothing_else = told.mean.is_empty() && told.std.is_empty() && told.size.is_none();
     if !nothing_else || told.task.is_some_and(|task| task != model.task) {
         return Err(Error::Invalid(

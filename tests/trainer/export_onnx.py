@@ -84,14 +84,14 @@ class Mobile(nn.Module):
         self.depthwise = nn.Sequential(nn.Conv2d(16, 16, 5, 1, 2, groups=16, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
         self.excite = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 4, 1), nn.SiLU(), nn.Conv2d(4, 16, 1), nn.Hardsigmoid())
         self.long = nn.Sequential(nn.Conv2d(16, 16, (1, 7), padding=(0, 3)), nn.Conv2d(16, 16, (7, 1), padding=(3, 0)), nn.PReLU(16))
-        self.last = nn.Sequential(nn.Conv2d(32, 24, 3, padding=1), nn.Tanh(), nn.BatchNorm2d(24))
+        self.mirror = nn.Sequential(nn.Conv2d(32, 24, 3, padding=1, padding_mode="reflect"), nn.Tanh(), nn.BatchNorm2d(24))
         self.fc = nn.Linear(24, classes)
 
     def forward(self, x):
         x = self.depthwise(self.stem(x))
         x = x * self.excite(x)
         x = torch.cat([x, self.long(x)], 1)
-        x = self.last(x).clamp(-1.5, 2.0)
+        x = self.mirror(x).clamp(-1.5, 2.0)
         return self.fc(x.mean((2, 3)))
 
 
@@ -118,14 +118,15 @@ class Shuffle(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 4, 3, 1, 1))
+        replicate = {"padding_mode": "replicate", "padding": 1}
+        self.body = nn.Sequential(nn.Conv2d(1, 16, 2, 2), nn.ReLU(), nn.Conv2d(16, 4, 3, **replicate), nn.PixelShuffle(2))
 
     def forward(self, x):
-        return x - F.pixel_shuffle(self.body(x), 2)
+        return x - self.body(x)
 
 
-def settle(network):
-    """Random batch-norm statistics, and weights with which values neither vanish nor grow."""
+def settle(network, x):
+    """Random batch-norm statistics, and weights with which what the last layer gives for `x` is of the size of logits."""
     for module in network.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
@@ -134,17 +135,22 @@ def settle(network):
             nn.init.uniform_(module.bias, -0.5, 0.5)
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight)
-    for module in network.modules():
-        if isinstance(module, Block):
-            # Else each sum doubles the values.
-            nn.init.uniform_(module.norm2.weight, 0.1, 0.3)
-    return network.eval()
+            last = module
+    network.eval()
+    seen = []
+    hook = last.register_forward_hook(lambda module, inputs, output: seen.append(output.abs().max()))
+    with torch.no_grad():
+        network(x)
+        last.weight *= 5 / seen[0]
+        last.bias *= 5 / seen[0]
+    hook.remove()
+    return network
 
 
 def export(folder, name, network, shape, opset=13, open_axes=()):
     """Writes the network and what it makes of a random batch; returns its line of the list."""
-    network = settle(network)
     x = torch.rand(shape)
+    network = settle(network, x)
     with torch.no_grad():
         y = network(x)
     axes = {axis: ["batch", "channels", "height", "width"][axis] for axis in open_axes}
@@ -169,10 +175,10 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 def colours(folder):
     """A classifier of pictures of 40x30 that are normalised as for ImageNet, and pictures for it."""
-    network = settle(ResNet18(8, 3))
     pictures = torch.randint(0, 256, (12, 3, 1, 1)) // 2 + torch.randint(0, 128, (12, 3, 30, 40))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     x = (pictures / 255 - mean) / std
+    network = settle(ResNet18(8, 3), x)
     with torch.no_grad():
         # Each class is to have pictures.
         network.fc.bias -= network(x).mean(0)
@@ -198,7 +204,7 @@ def main():
         export(folder, "resnet-batch", ResNet18(8, 5), (3, 3, 64, 48), open_axes=[0]),
         export(folder, "resnet-any", ResNet18(8, 5), (2, 3, 96, 64), opset=11, open_axes=[0, 2, 3]),
         export(folder, "plain", Plain(1), (3, 1, 28, 28)),
-        export(folder, "plain-batch", Plain(3), (3, 3, 28, 28), opset=17 if torch.__version__ >= "2" else 15, open_axes=[0]),
+        export(folder, "plain-batch", Plain(3), (3, 3, 28, 28), opset=17, open_axes=[0]),
         export(folder, "plain-old", Plain(1), (2, 1, 28, 28), opset=9),
         export(folder, "plain-softmax", Plain(1, nn.Softmax(1)), (2, 1, 28, 28), open_axes=[0]),
         export(folder, "plain-log-softmax", Plain(1, nn.LogSoftmax(1)), (2, 1, 28, 28)),

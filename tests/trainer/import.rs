@@ -78,7 +78,7 @@ fn softmax(logits: &[f32], classes: usize, logarithm: bool) -> Vec<f32> {
     logits.chunks(classes).flat_map(row).collect()
 }
 
-/// The bound: logits (and pixels) are the same within 1e-4, where they are of the size of 1.
+/// Logits (and pixels) are the same within 1e-4, where the largest are of the size of 5 (and 1).
 #[test]
 fn networks_of_pytorch_give_the_same_values() {
     let folder = Folder::new();
@@ -101,11 +101,12 @@ fn networks_of_pytorch_give_the_same_values() {
                 _ => found.clone(),
             };
             assert_eq!(found.len(), wanted.data.len(), "{name}");
+            assert!(found.iter().all(|x| x.is_finite()), "{name} by {by}: {found:?}");
             let difference = |(a, b): (&f32, &f32)| (a - b).abs();
             let worst = found.iter().zip(&wanted.data).map(difference).fold(0.0, f32::max);
             let scale = wanted.data.iter().fold(0.0f32, |most, x| most.max(x.abs()));
             println!("{name} by {by}: {worst:.1e} of {scale:.2}");
-            assert!((0.1..30.0).contains(&scale), "{name}: values up to {scale}");
+            assert!((0.1..10.0).contains(&scale), "{name}: values up to {scale}");
             assert!(worst <= 1e-4, "{name} by {by}: {worst}, values up to {scale}");
         }
     }
@@ -139,7 +140,13 @@ fn an_imported_classifier_is_used_like_one_of_ours() {
     let (model, pictures) = (folder.text("colours.safetensors"), EXPORTS.text("pictures"));
 
     let card = succeed(&["info", &model]);
-    for words in ["classify", "imported from ONNX", "a, b, c", "40x30"] {
+    for words in [
+        "classify",
+        "imported from ONNX",
+        "a, b, c",
+        "40, 30",
+        "gst-candle import ",
+    ] {
         assert!(card.contains(words), "{words} is not in {card}");
     }
     let out = folder.text("out");
@@ -256,7 +263,8 @@ fn weights_in_a_file_beside_are_found_there() {
     let import = |onnx: &str, model: &str| run(&["import", onnx, "-o", model, "--task", "classify"]);
     assert!(import(&whole, &a).status.success());
     assert!(import(&split, &b).status.success());
-    assert!(Model::load(&a).unwrap() == Model::load(&b).unwrap());
+    let (with, without) = (Model::load(&a).unwrap(), Model::load(&b).unwrap());
+    assert!(with.weights == without.weights && with.graph == without.graph);
 
     let bytes = std::fs::read(&data).unwrap();
     std::fs::write(&data, &bytes[..bytes.len() - 1]).unwrap();
@@ -299,27 +307,8 @@ fn exports_of_ours_come_back_as_they_were() {
         let (onnx, back) = (folder.text("m.onnx"), folder.text("m.safetensors"));
         succeed(&["export", file.to_str().unwrap(), &onnx]);
         succeed(&["import", &onnx, "-o", &back]);
-        let (mut before, after) = (Model::load(&file).unwrap(), Model::load(&back).unwrap());
-        // What no output needs is not written.
-        let is_kept = |name: &str| after.graph.nodes.iter().any(|node| node.name == name);
-        before.graph.nodes.retain(|node| is_kept(&node.name));
-        // Nor what only training looks at.
-        for node in &mut before.graph.nodes {
-            if let Op::Conv2d { frozen, .. } = &mut node.op {
-                *frozen = false;
-            }
-        }
-        before.weights.retain(|name, _| after.weights.contains_key(name));
-        for (part, is_same) in [
-            ("graph", before.graph == after.graph),
-            ("input", before.input == after.input),
-            ("labels", before.labels == after.labels),
-            ("calibration", before.calibration == after.calibration),
-            ("card", before.training == after.training),
-            ("weights", before.weights == after.weights),
-        ] {
-            assert!(is_same, "{}: another {part}", file.display());
-        }
+        let (before, after) = (Model::load(&file).unwrap(), Model::load(&back).unwrap());
+        assert!(before == after, "{}: another model", file.display());
         count += 1;
     }
     assert!(count >= 9, "{count} models are shipped");

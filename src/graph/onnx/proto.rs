@@ -210,22 +210,25 @@ fn inside(of: &str, tag: usize) -> Option<&'static str> {
     })
 }
 
-/// Checks that a model's messages are whole and have `most` fields or fewer altogether; an error says what is wrong. Two bytes of a file
-/// can become hundreds in memory, so that this is asked before it is decoded.
+/// Whether the field `tag` of a message holds whole numbers that may be of one byte each, instead of as little-endian bytes.
+fn is_packed(of: &str, tag: usize) -> bool {
+    matches!((of, tag), ("tensor", 1 | 5 | 7) | ("attribute", 8))
+}
+
+/// Checks that a model's messages are whole and have `most` fields or fewer altogether, numbers in lists included; an error says what is
+/// wrong. Two bytes of a file can become hundreds in memory, so that this is asked before it is decoded.
 pub(super) fn check_fields(bytes: &[u8], most: usize) -> Result<(), String> {
     let (mut open, mut count) = (vec![("model", bytes)], 0);
     while let Some((kind, mut rest)) = open.pop() {
         while !rest.is_empty() {
-            count += 1;
-            if count > most {
-                return Err(format!("it has more than {most} fields"));
-            }
             let (key, value, after) = field(rest).ok_or_else(|| format!("a {kind} is cut off or damaged"))?;
-            open.extend(
-                inside(kind, key >> 3)
-                    .filter(|_| key & 7 == 2)
-                    .map(|kind| (kind, value)),
-            );
+            let tag = key >> 3;
+            count += if is_packed(kind, tag) { value.len().max(1) } else { 1 };
+            if count > most {
+                return Err(format!("it has more than {most} fields and listed numbers"));
+            }
+            let kind = inside(kind, tag).filter(|_| key & 7 == 2);
+            open.extend(kind.map(|kind| (kind, value)));
             rest = after;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::constant::Constant;
+use super::integers::whole;
 use super::layers::with_bias;
 use super::node::Reader;
 use super::source::{Read, Source, Value, decimal};
@@ -307,5 +307,5 @@ fn of_integers(op: &str, a: &[Option<i64>], b: &[Option<i64>]) -> Read<Value> {
         (a, b) if a.len() == b.len() => a.iter().zip(b).map(|(a, b)| pair(a, b)).collect(),
         (a, b) => return Err(format!("{} and {} whole numbers", a.len(), b.len())),
     };
-    Ok(Value::Constant(Constant::integers(values)))
+    whole(values)
 }

@@ -15,6 +15,8 @@ pub(super) enum Constant {
     Array(Rc<Array>),
     /// Whole numbers, such as lengths of axes; `None` where one follows from the picture.
     Integers(Rc<[Option<i64>]>),
+    /// Rows of so many of them: PyTorch turns the pads of a Pad round by way of these.
+    Rows(Rc<[Option<i64>]>, usize),
     /// Of a type that is not read: why, for the node that needs it.
     Unread(Rc<str>),
 }

@@ -1,11 +1,13 @@
 //! What is worked out of lengths of axes.
 
+use std::rc::Rc;
+
 use super::constant::Constant;
 use super::node::Reader;
 use super::source::{Read, Source, Value};
 
 /// Most whole numbers that are worked out at once: shapes have few.
-const MOST: usize = 64;
+pub(super) const MOST: usize = 64;
 
 impl Reader {
     /// Shape, and what picks from it; what depends on the batch or on a size that is not known stays open.
@@ -23,16 +25,78 @@ impl Reader {
             ("Cast", Value::Node(x)) if source.int("to", 0) == 1 => return Ok(Value::Node(x)),
             (op, Value::Constant(Constant::Integers(values))) => match op {
                 "Slice" => slice(source, &values)?,
+                "Reshape" => return reshaped(source, &values),
                 "Gather" => picked(
                     &values,
                     source.integers(1).ok_or("it picks by what is not whole numbers")?,
                 ),
                 _ => return Ok(Value::Constant(Constant::Integers(values))),
             },
+            (op, Value::Constant(Constant::Rows(values, columns))) => return of_rows(op, source, &values, columns),
             ("Cast", value @ Value::Constant(Constant::Array(_))) => return Ok(value),
-            _ => return Err("it is read where it works out lengths of axes".into()),
+            _ => return Err("it is read where it works out lengths of axes, not of pictures".into()),
         };
         whole(values)
+    }
+}
+
+/// As many of one whole number as an input says.
+pub(super) fn repeated(source: &Source<'_>, value: Option<i64>) -> Read<Value> {
+    match source.integers(0) {
+        Some([Some(count @ 0..)]) => {
+            // One more than are allowed is enough to be refused.
+            let count = usize::try_from(*count).map_or(MOST + 1, |count| count.min(MOST + 1));
+            whole(vec![value; count])
+        }
+        _ => Err("it is read for a list of whole numbers alone".into()),
+    }
+}
+
+/// As rows, or as the list that they are.
+fn reshaped(source: &Source<'_>, values: &Rc<[Option<i64>]>) -> Read<Value> {
+    let columns = match source.list("shape", 1).as_deref() {
+        Some([] | [_]) => None,
+        Some([_, columns]) if *columns > 0 => usize::try_from(*columns).ok(),
+        _ => return Err("whole numbers become a list or rows alone".into()),
+    };
+    Ok(Value::Constant(match columns {
+        Some(_) if values.len() > MOST => return Err(too_many(values.len())),
+        Some(columns) if values.len().is_multiple_of(columns) => Constant::Rows(values.clone(), columns),
+        Some(columns) => {
+            return Err(format!(
+                "{} whole numbers do not become rows of {columns}",
+                values.len()
+            ));
+        }
+        None => Constant::Integers(values.clone()),
+    }))
+}
+
+/// Rows as a list, in the opposite order, or as columns.
+fn of_rows(op: &str, source: &Source<'_>, values: &Rc<[Option<i64>]>, columns: usize) -> Read<Value> {
+    let is = |name: &str, at: usize, wanted: i64| source.list(name, at).as_deref() == Some(&[wanted]);
+    let from_last = || {
+        let ends = source.list("ends", 2);
+        matches!(ends.as_deref(), Some([end]) if *end < -(MOST as i64))
+            && is("starts", 1, -1)
+            && is("axes", 3, 0)
+            && is("steps", 4, -1)
+    };
+    match op {
+        "Reshape" => reshaped(source, values),
+        "Cast" => Ok(Value::Constant(Constant::Rows(values.clone(), columns))),
+        "Slice" if from_last() => {
+            let turned = values.chunks(columns).rev().flatten().copied().collect();
+            Ok(Value::Constant(Constant::Rows(turned, columns)))
+        }
+        "Transpose" if source.attribute("perm").is_none_or(|perm| perm.ints == [1, 0]) => {
+            let rows = values.len() / columns;
+            let turned = (0..values.len())
+                .map(|i| values[i % rows * columns + i / rows])
+                .collect();
+            Ok(Value::Constant(Constant::Rows(turned, rows.max(1))))
+        }
+        _ => Err("of rows of whole numbers it is read as PyTorch turns pads round".into()),
     }
 }
 
@@ -40,8 +104,12 @@ impl Reader {
 pub(super) fn whole(values: Vec<Option<i64>>) -> Read<Value> {
     match values.len() {
         0..=MOST => Ok(Value::Constant(Constant::integers(values))),
-        more => Err(format!("it works out {more} whole numbers, more than {MOST}")),
+        more => Err(too_many(more)),
     }
+}
+
+fn too_many(count: usize) -> String {
+    format!("it works out {count} whole numbers, more than {MOST}")
 }
 
 fn picked(values: &[Option<i64>], indices: &[Option<i64>]) -> Vec<Option<i64>> {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::constant::{Constant, Tensors, array};
+use super::integers::repeated;
 use super::known::{Known, known};
 use super::source::{Read, Source, Value};
 use super::{MOST_BYTES, is_own};
@@ -103,6 +104,10 @@ impl Reader {
             "Constant" => {
                 Value::Constant(given(&source, tensors)?.ok_or_else(|| fail("a kind that is not read".into()))?)
             }
+            "ConstantOfShape" => match given(&source, tensors)? {
+                Some(Constant::Integers(value)) if value.len() == 1 => repeated(&source, value[0]).map_err(fail)?,
+                _ => return Err(fail("it is read of whole numbers alone".into())),
+            },
             _ => self.read(&source, shown).map_err(fail)?,
         };
         if let Value::Node(node) = &result
@@ -266,7 +271,7 @@ impl Reader {
             "Pad" => self.pad(source),
             "Identity" => source.any(0),
             "Dropout" => self.dropout(source),
-            "Shape" | "Cast" | "Unsqueeze" | "Slice" => self.integers(source),
+            "Shape" | "Cast" | "Unsqueeze" | "Slice" | "Transpose" => self.integers(source),
             _ => Err("this op is not read; docs/onnx.md has those that are".into()),
         }
     }
@@ -282,7 +287,7 @@ fn legal(name: &str) -> String {
             '/' => '.',
             _ => '_',
         })
-        .take(100)
+        .take(120)
         .collect();
     if legal.is_empty() { "node".to_owned() } else { legal }
 }

@@ -1,5 +1,6 @@
 //! What changes the shape of values.
 
+use super::constant::Constant;
 use super::integers::whole;
 use super::node::Reader;
 use super::source::{Read, Source, Value};
@@ -26,7 +27,10 @@ impl Reader {
 
     /// Pictures to features: by their shape, or by their means.
     pub fn flatten(&mut self, source: &Source<'_>, name: &str) -> Read<Value> {
-        if source.integers(0).is_some() {
+        if matches!(
+            source.any(0)?,
+            Value::Constant(Constant::Integers(_) | Constant::Rows(..))
+        ) {
             // Lengths of axes keep their order.
             return match source.op() {
                 "Flatten" | "ReduceMean" => Err("a picture is expected".into()),
@@ -103,10 +107,9 @@ impl Reader {
                 Ok(shape.len())
             }
             _ => {
-                let shown: Vec<String> = wanted.iter().map(|n| n.map_or("?".into(), |n| n.to_string())).collect();
+                let wanted = shown(wanted);
                 Err(format!(
-                    "to [{}]: only pictures to rows of features, one a picture, are reshaped",
-                    shown.join(", ")
+                    "to {wanted}: only pictures to rows of features, one a picture, are reshaped"
                 ))
             }
         }
@@ -155,17 +158,14 @@ impl Reader {
                 (4, _, _) if length(2).is_none() || sizes[2..].contains(&None) => {
                     Err("to a size that depends on the picture's: give --size, or export it with scale_factor".into())
                 }
-                _ => fail(format!(
-                    "to sizes {:?}",
-                    sizes.iter().map(|n| n.unwrap_or(-1)).collect::<Vec<_>>()
-                )),
+                _ => fail(format!("to sizes {}", shown(sizes))),
             };
         }
         let scales = match source.attribute("scales") {
-            Some(found) => found.floats.clone(),
-            None => source.array(scales)?.data.clone(),
+            Some(found) => found.floats.as_slice(),
+            None => source.array(scales)?.data.as_slice(),
         };
-        match scales.as_slice() {
+        match scales {
             [1.0, 1.0, a, b] if a == b && (1.0..=65536.0).contains(a) && a.fract() == 0.0 => Ok(*a as usize),
             other => fail(format!("scales {:?}", &other[..other.len().min(8)])),
         }
@@ -192,7 +192,10 @@ impl Reader {
         };
         let cells = factor * factor;
         let channels = self.known(&x)[1].ok_or("how many channels it sees is not known")?;
-        let order = source.integers(1).unwrap_or_default();
+        let order = source
+            .integers(1)
+            .filter(|order| order.len() <= 1 << 16)
+            .unwrap_or_default();
         let is_ours = channels.checked_mul(cells) == Some(order.len())
             && (0..order.len()).all(|i| order[i] == i64::try_from(i % cells * channels + i / cells).ok());
         if source.int("axis", 0) != 1 || !is_ours {
@@ -229,4 +232,11 @@ impl Reader {
             sides => Ok(Value::Padded(x, sides, mode)),
         }
     }
+}
+
+/// Lengths of axes for a message.
+fn shown(lengths: &[Option<i64>]) -> String {
+    let lengths = lengths.iter().take(8);
+    let lengths: Vec<String> = lengths.map(|n| n.map_or("?".into(), |n| n.to_string())).collect();
+    format!("[{}]", lengths.join(", "))
 }

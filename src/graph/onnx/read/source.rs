@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::constant::Constant;
+use super::integers::MOST;
 use crate::graph::onnx::proto;
 use crate::graph::{Array, Padding};
 
@@ -134,11 +135,16 @@ impl Source<'_> {
         }
     }
 
-    /// Whole numbers from an attribute, or from the input `at`, as newer opsets have them.
+    /// A few whole numbers from an attribute, or from the input `at`, as newer opsets have them.
     pub fn list(&self, name: &str, at: usize) -> Option<Vec<i64>> {
         match self.attribute(name) {
             Some(found) => Some(found.ints.clone()),
-            None => self.integers(at)?.iter().copied().collect(),
+            None => self
+                .integers(at)
+                .filter(|values| values.len() <= MOST)?
+                .iter()
+                .copied()
+                .collect(),
         }
     }
 

@@ -3,7 +3,7 @@ use super::*;
 /// Asserts that a network of `nodes` is `wanted` of each value, which gets its channel, too.
 fn assert_is(what: &str, model: &proto::Model, wanted: impl Fn(usize, f32) -> f32) {
     let found = imported(model);
-    let x = picture(&[2, 3, 4, 5]);
+    let x = random_picture(&[2, 3, 4, 5]);
     let data = x.data.iter().enumerate().map(|(i, x)| wanted(i / 20 % 3, *x)).collect();
     let shape = x.shape.clone();
     assert_near(what, &run(&found, &x), &Array { shape, data });
@@ -194,7 +194,7 @@ fn one_number_for_each_plane_is_repeated_over_it() {
         ]
     };
     let found = imported(&file([1, 2, 3, 3], nodes(), vec![]));
-    let x = picture(&[1, 2, 3, 3]);
+    let x = random_picture(&[1, 2, 3, 3]);
     let data = x.data.chunks(9).flat_map(|plane| {
         let mean = plane.iter().sum::<f32>() / 9.0;
         plane.iter().map(move |x| x / (1.0 + (-mean).exp()))

@@ -111,7 +111,13 @@ fn a_file_of_nothing_but_fields_is_not_decoded() {
     prost::encode_length_delimiter(nodes.len(), &mut bytes).unwrap();
     bytes.extend(nodes);
     let reason = read(bytes, None, &nothing_beside).unwrap_err().to_string();
-    assert!(reason.contains("more than 1048576 fields"), "{reason}");
+    assert!(
+        reason.contains("more than 1048576 fields and listed numbers"),
+        "{reason}"
+    );
+    // Whole numbers of one byte each take eight and more.
+    let numbers = file([1; 4], vec![], vec![whole("n", &vec![0; MOST_FIELDS + 1])]);
+    assert!(refused(&numbers).contains("more than 1048576"));
 }
 
 #[test]
@@ -169,4 +175,53 @@ fn a_kernel_that_padding_makes_huge_is_refused() {
     let conv = node("Conv", &["x", "w"], "c", vec![ints("pads", &[0, 0, 1 << 40, 1 << 40])]);
     let w = weights("w", &[1000, 1, 1, 1], &[1.0; 1000]);
     assert!(refused(&file([1, 1, 8, 8], vec![conv], vec![w])).contains("is not read"));
+}
+
+#[test]
+fn long_lists_are_not_worked_out() {
+    let long = || whole("long", &[1; 1000]);
+    for (node, words) in [
+        (
+            node("Add", &["long", "long"], "y", vec![]),
+            "it works out 1000 whole numbers",
+        ),
+        (
+            node("Reshape", &["long", "pairs"], "y", vec![]),
+            "it works out 1000 whole numbers",
+        ),
+        (
+            node("Slice", &["long", "zero", "end"], "y", vec![]),
+            "it works out 900 whole numbers",
+        ),
+        (node("Gather", &["pairs", "long"], "y", vec![]), "more than 64"),
+        (
+            node(
+                "ConstantOfShape",
+                &["end"],
+                "y",
+                vec![Attribute {
+                    t: Some(whole("", &[0])),
+                    ..text("value", "")
+                }],
+            ),
+            "more than 64",
+        ),
+        (
+            node("Pad", &["x", "long"], "y", vec![]),
+            "pads that depend on the picture",
+        ),
+        (
+            node("Reshape", &["x", "long"], "y", vec![]),
+            "to [1, 1, 1, 1, 1, 1, 1, 1]",
+        ),
+    ] {
+        let lists = vec![
+            long(),
+            whole("pairs", &[-1, 2]),
+            whole("zero", &[0]),
+            whole("end", &[900]),
+        ];
+        let reason = refused(&file([1, 1, 4, 4], vec![node], lists));
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
 }

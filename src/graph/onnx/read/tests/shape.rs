@@ -4,7 +4,7 @@ use crate::graph::Interpolation;
 /// Values of a picture of 2x3x2x2 as rows of 12 features.
 fn assert_flattens(what: &str, axes: [i64; 4], nodes: Vec<Node>, constants: Vec<Constant>) {
     let found = imported(&file(axes, nodes, constants));
-    let x = picture(&[2, 3, 2, 2]);
+    let x = random_picture(&[2, 3, 2, 2]);
     let data = x.data.clone();
     assert_near(
         what,
@@ -99,7 +99,7 @@ fn pictures_become_rows_of_features_in_many_ways() {
 
 #[test]
 fn means_of_planes() {
-    let x = picture(&[2, 3, 2, 4]);
+    let x = random_picture(&[2, 3, 2, 4]);
     let means: Vec<f32> = x.data.chunks(8).map(|plane| plane.iter().sum::<f32>() / 8.0).collect();
     let mean = |op: &str, inputs: &[&str], attributes| vec![node(op, inputs, "y", attributes)];
     let then_squeeze = vec![
@@ -323,4 +323,65 @@ fn softmaxes_over_channels() {
     graph.node.push(node("Relu", &["y"], "z", vec![]));
     graph.output = vec![value("z", &[])];
     assert!(refused(&further).contains("`z` (Relu): LogSoftmax is read at the end"));
+}
+
+#[test]
+fn pads_that_pytorch_turns_round() {
+    // Its pads count from the last axis, left and right together: [left, right, top, bottom].
+    let nodes = |mode: &str| {
+        vec![
+            node(
+                "ConstantOfShape",
+                &["count"],
+                "rest",
+                vec![Attribute {
+                    t: Some(whole("", &[0])),
+                    ..text("value", "")
+                }],
+            ),
+            node("Concat", &["pads", "rest"], "all", vec![int("axis", 0)]),
+            node("Reshape", &["all", "pairs"], "rows", vec![]),
+            node("Slice", &["rows", "last", "first", "axis", "last"], "turned", vec![]),
+            node("Transpose", &["turned"], "columns", vec![ints("perm", &[1, 0])]),
+            node("Reshape", &["columns", "last"], "list", vec![]),
+            node("Cast", &["list"], "cast", vec![int("to", 7)]),
+            node("Pad", &["x", "cast"], "padded", vec![text("mode", mode)]),
+            node("Conv", &["padded", "w"], "y", vec![]),
+        ]
+    };
+    let constants = |pads: &[i64]| {
+        vec![
+            whole("count", &[4]),
+            whole("pads", pads),
+            whole("pairs", &[-1, 2]),
+            whole("last", &[-1]),
+            whole("first", &[-i64::MAX]),
+            whole("axis", &[0]),
+            weights("w", &[1, 1, 3, 3], &[0.5; 9]),
+        ]
+    };
+    let found = imported(&file([1, 1, 6, 6], nodes("reflect"), constants(&[2; 4])));
+    assert!(matches!(ops(&found)[1], Op::Conv2d { padding: 2, .. }));
+    // left 0, right 2, top 1, bottom 3.
+    let reason = refused(&file([1, 1, 6, 6], nodes("edge"), constants(&[0, 2, 1, 3])));
+    assert!(reason.contains("pads [1, 0, 3, 2] is not read"), "{reason}");
+    for (at, node, words) in [
+        (
+            0,
+            node("ConstantOfShape", &["count"], "rest", vec![]),
+            "of whole numbers alone",
+        ),
+        (2, node("Reshape", &["all", "count"], "rows", vec![]), "only steps of 1"),
+        (
+            3,
+            node("Slice", &["rows", "axis", "last"], "turned", vec![]),
+            "of rows of whole numbers",
+        ),
+        (4, node("Transpose", &["x"], "columns", vec![]), "not of pictures"),
+    ] {
+        let mut changed = nodes("edge");
+        changed[at] = node;
+        let reason = refused(&file([1, 1, 6, 6], changed, constants(&[1; 4])));
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
 }

@@ -133,7 +133,7 @@ fn main() {
             let frames = vec![discs; FRAMES];
             for layers in ["mask", "mask+legend+label"] {
                 let [median, most] = cost(&format!("layers={layers}"), &caps, &frames);
-                println!("{format:6} {layers}, {what:20} {median:6.2} ({most:.2})");
+                println!("{format:6} {:42} {median:6.2} ({most:.2})", format!("{layers}, {what}"));
             }
         }
     }

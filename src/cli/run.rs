@@ -413,7 +413,8 @@ fn write_crops(
             continue;
         };
         let crop = image.crop(x, y, width, height);
-        pictures::write(&folder.join(format!("{name}-{}.png", i + 1)), &crop)?;
+        // The picture's number stays at the end: what is held out in training is drawn by it, so that no part lies on both sides.
+        pictures::write(&folder.join(format!("{}-{name}.png", i + 1)), &crop)?;
     }
     Ok(())
 }

@@ -124,6 +124,7 @@ fn two_hundred_starts_and_stops_keep_no_memory_threads_or_file_handles() {
         of(&every.anomaly),
         of(&every.classify),
         of(&every.segment),
+        of(&every.embed),
         of(&every.overlay),
         of(&every.publish),
         all.clone(),

@@ -262,6 +262,7 @@ fn a_walk_through_all_that_may_come_loses_no_frame() {
         &every.anomaly,
         &every.classify,
         &every.segment,
+        &every.embed,
         &format!("{} threshold=0 ! candleoverlay", every.anomaly),
         &format!("{} output=overlay ! candleoverlay", every.segment),
         &every.publish,
@@ -283,6 +284,7 @@ fn a_stream_without_frames_ends_and_one_without_caps_is_an_error() {
         &every.anomaly,
         &every.classify,
         &every.segment,
+        &every.embed,
         &every.overlay,
         &every.publish,
         &every.all(),
@@ -336,6 +338,7 @@ fn a_frame_that_would_lie_outside_of_its_memory_is_an_error_and_the_next_goes_on
         &painting,
         &every.classify,
         &every.segment,
+        &every.embed,
         &masking,
         &every.overlay,
     ] {
@@ -370,7 +373,7 @@ fn seeks_at_any_moment_land_where_they_should_while_properties_change() {
         .filter(candle)
         .filter(|e| !changeable(e).is_empty())
         .collect();
-    assert_eq!(candle.len(), 7, "{candle:?}");
+    assert_eq!(candle.len(), 8, "{candle:?}");
     line.pipeline.set_state(gst::State::Playing).unwrap();
     line.pull().unwrap();
     let ended = AtomicBool::new(false);

@@ -7,6 +7,8 @@ mod result;
 mod settings;
 mod vicinity;
 
+pub use result::{EmbedResult, Nearest};
+
 glib::wrapper! {
     /// Says what a frame looks like in numbers, and which known picture it looks like most.
     ///

@@ -7,6 +7,7 @@ use super::history::Age;
 use super::settings::Layers;
 use crate::common::frame::{TRUTH, TRUTH_PARAM};
 use crate::common::result::{AnomalyResult, ClassifyResult, HeatMap, Kind, Labels, SegmentResult, scaled};
+use crate::embed::EmbedResult;
 
 const RED: [f32; 3] = [1.0, 0.25, 0.2];
 const BLUE: [f32; 3] = [0.3, 0.8, 1.0];
@@ -139,6 +140,7 @@ pub struct Results {
     pub anomaly: Option<AnomalyResult>,
     pub classify: Option<ClassifyResult>,
     pub segment: Option<SegmentResult>,
+    pub embed: Option<EmbedResult>,
 }
 
 impl Results {
@@ -147,6 +149,7 @@ impl Results {
             anomaly: AnomalyResult::read(buffer),
             classify: ClassifyResult::read(buffer),
             segment: SegmentResult::read(buffer),
+            embed: EmbedResult::read(buffer),
         }
     }
 
@@ -173,7 +176,10 @@ impl Results {
         Findings {
             marks,
             age: ages.into_iter().max().unwrap_or_default(),
-            label: named.filter(|_| wants(Layers::LABEL)).map(label),
+            label: named
+                .map(label)
+                .or_else(|| self.embed.as_ref().and_then(nearest))
+                .filter(|_| wants(Layers::LABEL)),
             score: self.anomaly.as_ref().map(score).filter(is_told),
             is_heat_old: is_old[0],
             is_mask_old: is_old[2],
@@ -195,6 +201,21 @@ fn label(result: &ClassifyResult) -> Label {
         confidence: labels.confidence.clamp(0.0, 1.0),
         others: others.map(|(label, confidence)| percent(label, *confidence)).collect(),
     }
+}
+
+/// What a frame looks like; `None` where it is compared with nothing.
+fn nearest(result: &EmbedResult) -> Option<Label> {
+    let nearest = result.nearest.as_ref()?;
+    let like = match nearest.label.as_str() {
+        "" => &nearest.name,
+        class => class,
+    };
+    let relation = if result.known { "like" } else { "unlike" };
+    Some(Label {
+        text: format!("{relation} {like}: {}", short(nearest.distance)),
+        confidence: (1.0 - nearest.distance).clamp(0.0, 1.0),
+        others: Vec::new(),
+    })
 }
 
 /// What `layers` want drawn of a mask: nothing where it shows the background alone and neither a legend nor a bar is wanted.
@@ -417,6 +438,7 @@ fn truth(buffer: &gst::BufferRef) -> Vec<Mark> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embed::Nearest;
 
     #[test]
     fn numbers_are_short() {
@@ -448,5 +470,28 @@ mod tests {
         let found = label(&result(false, "unknown"));
         assert_eq!(found.text, "unknown");
         assert_eq!(found.others, ["spot 75 %", "chip 24 %", "good 1 %"]);
+    }
+
+    #[test]
+    fn a_frame_is_like_the_nearest_picture() {
+        let result = |known, label: &str| EmbedResult {
+            code: vec![1.0],
+            nearest: Some(Nearest {
+                distance: 0.25,
+                name: "crack_7.png".into(),
+                label: label.into(),
+            }),
+            known,
+            stale: false,
+            size: [1, 1],
+        };
+        let found = nearest(&result(true, "crack")).unwrap();
+        assert_eq!((found.text.as_str(), found.confidence), ("like crack: 0.250", 0.75));
+        assert_eq!(nearest(&result(false, "")).unwrap().text, "unlike crack_7.png: 0.250");
+        let alone = EmbedResult {
+            nearest: None,
+            ..result(false, "")
+        };
+        assert!(nearest(&alone).is_none());
     }
 }

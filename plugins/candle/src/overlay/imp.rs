@@ -72,7 +72,7 @@ impl State {
     }
 }
 
-/// Draws on each frame what `candleanomaly`, `candleclassify` and `candlesegment` found in it.
+/// Draws on each frame what `candleanomaly`, `candleclassify`, `candlesegment` and `candleembed` found in it.
 ///
 /// `gst-launch-1.0 candletestsrc is-live=true ! candledenoise model-file=models/denoise-testsrc.safetensors !
 /// candleanomaly model-file=models/anomaly-testsrc.safetensors ! candleoverlay ! videoconvert ! autovideosink`

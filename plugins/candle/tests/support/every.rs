@@ -10,6 +10,7 @@ pub struct Every {
     pub anomaly: String,
     pub classify: String,
     pub segment: String,
+    pub embed: String,
     pub overlay: String,
     pub publish: String,
     _models: [NamedTempFile; 4],
@@ -33,6 +34,7 @@ impl Every {
             anomaly: with_model("anomaly", &models[1]),
             classify: with_model("classify", &models[2]),
             segment: with_model("segment", &models[3]),
+            embed: with_model("embed", &models[2]),
             overlay: "candleoverlay".into(),
             publish: format!(
                 "candlepublish post-messages=all location={}",
@@ -50,6 +52,7 @@ impl Every {
             &self.anomaly,
             &self.classify,
             &self.segment,
+            &self.embed,
             &self.overlay,
             &self.publish,
         ];

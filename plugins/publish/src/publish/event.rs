@@ -17,13 +17,15 @@ pub enum Task {
     Classify,
     /// `candlesegment`.
     Segment,
+    /// `candleembed`.
+    Embed,
     /// `candledenoise`.
     Denoise,
 }
 
 impl Task {
     /// In the order of their events.
-    pub const ALL: [Self; 4] = [Self::Anomaly, Self::Classify, Self::Segment, Self::Denoise];
+    pub const ALL: [Self; 5] = [Self::Anomaly, Self::Classify, Self::Segment, Self::Embed, Self::Denoise];
 
     /// As the model file names it; also the result's field in the meta `candle-result`.
     pub fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Task {
             Self::Anomaly => "anomaly",
             Self::Classify => "classify",
             Self::Segment => "segment",
+            Self::Embed => "embed",
             Self::Denoise => "denoise",
         }
     }
@@ -41,6 +44,7 @@ impl Task {
             Self::Anomaly => "candleanomaly",
             Self::Classify => "candleclassify",
             Self::Segment => "candlesegment",
+            Self::Embed => "candleembed",
             Self::Denoise => "candledenoise",
         }
     }
@@ -86,12 +90,13 @@ impl Task {
                 "height",
                 "regions",
             ],
+            Self::Embed => &["distance", "nearest", "label", "known", "stale", "width", "height"],
             Self::Denoise => &["noise-level", "strength", "stale"],
         }
     }
 }
 
-/// What a change is a change of: the alarm, the label, or which classes are there.
+/// What a change is a change of: the alarm, the label, which classes are there, or what a frame looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Situation {
     /// Of `candleanomaly`.
@@ -100,6 +105,8 @@ pub enum Situation {
     Label(String),
     /// Of `candlesegment`: whether each of the model's classes is there, the background left out.
     Classes(Vec<bool>),
+    /// Of `candleembed`: the class of the nearest picture, and whether it is near enough.
+    Nearest(String, bool),
 }
 
 impl Situation {
@@ -117,6 +124,7 @@ impl Situation {
                 let classes = shares.iter().enumerate().map(is_there);
                 classes.collect::<Option<_>>().map(Self::Classes)
             }
+            Task::Embed => Some(Self::Nearest(result.get("label").ok()?, result.get("known").ok()?)),
             Task::Denoise => None,
         }
     }
@@ -397,6 +405,40 @@ pub mod tests {
             "a share is no change"
         );
         assert_ne!(situation([0.75, 0.25, 0.0]), situation([0.75, 0.0, 0.25]));
+    }
+
+    #[test]
+    fn what_a_frame_looks_like_is_told_without_its_code() {
+        gst::init().unwrap();
+        let result = |name: &str, known: bool| {
+            gst::Structure::builder("embed")
+                .field("code", gst::Array::new([0.6_f32, 0.8]))
+                .field("distance", 0.25)
+                .field("nearest", name)
+                .field("label", "crack")
+                .field("known", known)
+                .field("stale", false)
+                .build()
+        };
+        let object = told(Task::Embed, &result("crack_7.png", true), &Moment::default());
+        assert_eq!(
+            ["task", "nearest", "label", "known", "distance"].map(|name| object[name].clone()),
+            [
+                json!("embed"),
+                json!("crack_7.png"),
+                json!("crack"),
+                json!(true),
+                json!(0.25)
+            ]
+        );
+        assert!(!object.contains_key("code"));
+        let situation = |name, known| Situation::of(Task::Embed, &result(name, known));
+        assert_eq!(
+            situation("crack_7.png", true),
+            situation("crack_8.png", true),
+            "of the same class"
+        );
+        assert_ne!(situation("crack_7.png", true), situation("crack_7.png", false));
     }
 
     #[test]

@@ -51,7 +51,7 @@ struct Told {
     running_time: Option<gst::ClockTime>,
 }
 
-/// Publishes what `candleanomaly`, `candleclassify`, `candlesegment` and `candledenoise` found, as JSON: as lines in a file or on standard output, and to
+/// Publishes what `candleanomaly`, `candleclassify`, `candlesegment`, `candleembed` and `candledenoise` found, as JSON: as lines in a file or on standard output, and to
 /// an MQTT broker. Every buffer passes as it is, and none waits for a disk or a network.
 ///
 /// `gst-launch-1.0 candletestsrc num-buffers=300 ! candleanomaly model-file=part.safetensors ! candlepublish location=events.jsonl ! fakesink`

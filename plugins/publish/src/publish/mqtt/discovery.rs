@@ -51,6 +51,18 @@ pub fn entities(prefix: &str, topics: &Topics, element: &str, task: Task) -> Vec
                 }),
             ),
         ],
+        Task::Embed => vec![
+            (
+                "sensor",
+                "nearest",
+                json!({ "value_template": "{{ value_json.nearest }}" }),
+            ),
+            (
+                "sensor",
+                "distance",
+                json!({ "state_class": "measurement", "value_template": "{{ value_json.distance }}" }),
+            ),
+        ],
         Task::Denoise => vec![(
             "sensor",
             "noise level",
@@ -117,6 +129,7 @@ mod tests {
             (Task::Anomaly, &["binary_sensor", "sensor"][..]),
             (Task::Classify, &["sensor", "sensor"]),
             (Task::Segment, &["sensor", "sensor"]),
+            (Task::Embed, &["sensor", "sensor"]),
             (Task::Denoise, &["sensor"]),
         ] {
             let entities = entities("homeassistant", &topics, task.factory(), task);
@@ -140,7 +153,7 @@ mod tests {
         }
         ids.sort();
         ids.dedup();
-        assert_eq!(ids.len(), 7, "each is another one");
+        assert_eq!(ids.len(), 9, "each is another one");
         assert_ne!(identifier(&["a b"]), identifier(&["a_b"]));
     }
 }

@@ -118,12 +118,18 @@ anomaly-walkway() {
 }
 
 classify-neu() {
-    "$candle" train classify DATA/classify/neu --steps 250 \
+    "$candle" train classify DATA/classify/neu --size 128x128 --steps 1500 \
         --license "NEU-DET (Song 2013), cite" -o "$here/classify-neu.safetensors"
 }
 
+classify-digits() {
+    "$candle" train classify DATA/classify/digits --arch lenet --steps 1500 \
+        --license "MNIST (LeCun 1998)" -o "$here/classify-digits.safetensors"
+}
+
 all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-accurate-gray denoise-accurate-rgb
-    denoise-fast-rgb denoise-recurrent-rgb denoise-camera-rgb anomaly-magnetic-tile anomaly-walkway classify-neu)
+    denoise-fast-rgb denoise-recurrent-rgb denoise-camera-rgb anomaly-magnetic-tile anomaly-walkway classify-neu
+    classify-digits)
 for name in "${@:-${all[@]}}"; do
     "$name"
 done

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
 # Inspects every PNG and JPEG picture of a folder and writes one line of JSON a picture, in the order of their names.
 #
-#   pipelines/folder-to-events.sh FOLDER MODEL EVENTS.jsonl
+#   pipelines/folder-to-events.sh FOLDER MODEL EVENTS.jsonl [NAMES]
 #
 #   MODEL   an anomaly model, such as models/anomaly-magnetic-tile.safetensors
+#   NAMES   a classifier of what it finds; CONTEXT in the environment is the least side of what that sees of a region (0)
 #
 # Each line has the picture's name as `file`, then the fields of candlepublish that a picture can have: `score`,
-# `threshold`, `anomalous`, `regions`. A picture that cannot be read is named; then no EVENTS are written.
+# `threshold`, `anomalous`, `regions`; with NAMES also `label`, and that of each region. A picture that cannot be read
+# is named; then no EVENTS are written.
 set -euo pipefail
-[ $# -eq 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -eq 3 ] || [ $# -eq 4 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ -d "$1" ] || { echo "$1: no such folder" >&2; exit 1; }
+
+names=()
+[ $# -eq 3 ] || names=('!' candleclassify "model-file=$4" regions=metas "region-context=${CONTEXT:-0}")
 
 # multifilesrc wants numbered names of one type: number the pictures by links, one pass a type.
 work=$(mktemp -d)
@@ -26,10 +31,10 @@ for type in png jpeg; do
     # async=false: a sink that waits for its first frame can keep gst-launch-1.0 from ending where no picture can be read.
     gst-launch-1.0 -q multifilesrc "location=$work/$type/%06d" "caps=image/$type,framerate=1/1" \
         ! "${type}dec" ! videoconvert \
-        ! candleanomaly "model-file=$2" \
+        ! candleanomaly "model-file=$2" "${names[@]}" \
         ! candlepublish "location=$work/$type.jsonl" post-messages=all ! fakesink async=false
     # The decoders pass over what they cannot read: with a line too few, no line's picture is sure.
-    if [ "$(wc -l < "$work/$type.jsonl")" -ne ${#pictures[@]} ]; then
+    if [ "$(grep -c '"task":"anomaly"' "$work/$type.jsonl")" -ne ${#pictures[@]} ]; then
         for number in "${!pictures[@]}"; do
             gst-launch-1.0 -q filesrc "location=$work/$type/$(printf %06d "$number")" ! "${type}dec" \
                 ! filesink "location=$work/pixels" async=false 2>/dev/null || true
@@ -37,7 +42,10 @@ for type in png jpeg; do
         done
         exit 1
     fi
-    jq -c '{file: $ARGS.positional[.frame], score, threshold, anomalous, regions}' "$work/$type.jsonl" \
+    # With names there are two events a picture, of which the second has the regions, too.
+    jq -cs 'group_by(.frame)[] | sort_by(.task) | map(select(.task == "classify")) as $named | .[0] + ($named[0] // {})
+        | {file: $ARGS.positional[.frame], score, threshold, anomalous}
+        + if $named == [] then {} else {label, confidence} end + {regions}' "$work/$type.jsonl" \
         --args "${pictures[@]}" >> "$work/all.jsonl"
 done
 [ -e "$work/all.jsonl" ] || { echo "$1: no PNG or JPEG pictures" >&2; exit 1; }

@@ -45,7 +45,7 @@ pub struct Args {
 
 /// Measures and prints.
 pub fn main(args: &Args) -> Result<()> {
-    check_json(args.json.as_ref())?;
+    check_json(args.json.as_ref(), [args.model.as_path()])?;
     let name = || args.model.display().to_string();
     let model = Model::load(&args.model)?;
     let options = args.machine.options()?;

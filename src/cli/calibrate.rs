@@ -1,14 +1,18 @@
 //! `gst-candle calibrate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::common::{Frames, Machine, check_writable, rate};
+use super::common::{Frames, Machine, check_output, rate};
 use crate::data::layout::{Dataset, Layout, Split};
 use crate::model::{Calibration, Model, Task};
 use crate::train::samples::{at_least, is_good, retain};
 use crate::train::{anomaly, classify};
+
+/// Rates that are not given.
+const FALSE_ALARM_RATE: f64 = 0.01;
+const UNKNOWN_RATE: f64 = 0.05;
 
 /// Set a model's threshold anew, from good pictures alone
 ///
@@ -24,12 +28,12 @@ pub struct Args {
     /// Folders of good pictures, video files or URIs; of a data set with splits, val/
     #[arg(required = true, value_name = "GOOD")]
     good: Vec<String>,
-    /// Share of good frames that may be flagged
-    #[arg(long, value_parser = rate, default_value = "0.01", value_name = "R")]
-    false_alarm_rate: f64,
-    /// Classifiers: share of pictures of known classes that may be called unknown
-    #[arg(long, value_parser = rate, default_value = "0.05", value_name = "R")]
-    unknown_rate: f64,
+    /// Anomaly models: share of good frames that may be flagged [default: 0.01]
+    #[arg(long, value_parser = rate, value_name = "R")]
+    false_alarm_rate: Option<f64>,
+    /// Classifiers: share of pictures of known classes that may be called unknown [default: 0.05]
+    #[arg(long, value_parser = rate, value_name = "R")]
+    unknown_rate: Option<f64>,
     /// The model file to write [default: MODEL itself]
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
@@ -43,7 +47,22 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<()> {
     let mut model = Model::load(&args.model)?;
     let output = args.output.as_ref().unwrap_or(&args.model);
-    check_writable(output)?;
+    // MODEL itself may be replaced.
+    check_output(output, args.good.iter().map(Path::new))?;
+    let name = args.model.display().to_string();
+    let is_classifier = model.task == Task::Classify;
+    if args.unknown_rate.is_some() && !is_classifier {
+        bail!(
+            "{name}: --unknown-rate is for classifiers; this model is for `{}`",
+            model.task
+        );
+    }
+    if args.false_alarm_rate.is_some() && is_classifier {
+        bail!(
+            "{name}: --false-alarm-rate is for anomaly detectors; this model is for `{}`",
+            model.task
+        );
+    }
     let options = args.machine.options()?;
     let mut data = Dataset::open(&args.good, Split::Val, args.frames.limits())?;
     if data.samples.is_empty() {
@@ -55,7 +74,6 @@ pub fn main(args: &Args) -> Result<()> {
             );
         }
     }
-    let name = args.model.display().to_string();
     let mut before = String::new();
     match model.task {
         Task::Anomaly | Task::Predict => {
@@ -66,9 +84,13 @@ pub fn main(args: &Args) -> Result<()> {
             };
             let scoring = old.scoring();
             before = format!(" (was {:.6})", old.threshold);
-            anomaly::calibrate(&mut model, scoring, &data, args.false_alarm_rate, &options)?;
+            let rate = args.false_alarm_rate.unwrap_or(FALSE_ALARM_RATE);
+            anomaly::calibrate(&mut model, scoring, &data, rate, &options)?;
         }
-        Task::Classify => classify::calibrate(&mut model, &data, &args.good[0], args.unknown_rate, &options)?,
+        Task::Classify => {
+            let rate = args.unknown_rate.unwrap_or(UNKNOWN_RATE);
+            classify::calibrate(&mut model, &data, &args.good[0], rate, &options)?;
+        }
         other => bail!("{name}: a model for `{other}` has nothing to calibrate"),
     }
     model.save(output).with_context(|| format!("{name} is as it was"))?;

@@ -19,6 +19,8 @@ const SIDE: usize = 32;
 const SAME_PICTURE: f32 = 0.02;
 /// The same for codes, as a share of the distance that two of them have as a rule.
 const SAME_CODE: f32 = 0.1;
+/// What codes of the same picture may differ by, where all are the same.
+const LEAST_CODE: f32 = 1e-3;
 
 /// Look for what is wrong with training data
 ///
@@ -77,7 +79,7 @@ pub fn main(args: &Args) -> Result<()> {
         Some(mut embedder) => {
             let codes = coded(&mut embedder, &data)?;
             let rows: Vec<Vec<f32>> = codes.rows().map(<[f32]>::to_vec).collect();
-            let same = SAME_CODE * typical_distance(&rows);
+            let same = (SAME_CODE * typical_distance(&rows)).max(LEAST_CODE);
             (rows, same)
         }
         None => (thumbnails(&data)?, SAME_PICTURE),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::atomic::{self, temporary_beside};
@@ -146,10 +147,35 @@ pub fn check_writable(path: &Path) -> Result<()> {
         .with_context(|| path.display().to_string())
 }
 
-/// Fails when figures could not be written to `target` as [`write_json`] does: before they are worked out.
-pub fn check_json(target: Option<&PathBuf>) -> Result<()> {
+/// The same, and when that would replace one of the files that were `given`.
+pub fn check_output<'a>(path: &Path, given: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    check_writable(path)?;
+    match given.into_iter().find(|file| is_same(file, path)) {
+        Some(file) => bail!(
+            "{}: what is written would replace it; name another file",
+            file.display()
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Whether both are there and are one and the same.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    let whole = |path: &Path| {
+        if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        }
+        .canonicalize()
+    };
+    matches!((whole(a), whole(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// [`check_output`] of figures that [`write_json`] writes to `target`: before they are worked out.
+pub fn check_json<'a>(target: Option<&PathBuf>, given: impl IntoIterator<Item = &'a Path>) -> Result<()> {
     match target {
-        Some(path) if path != Path::new("-") => check_writable(path),
+        Some(path) if path != Path::new("-") => check_output(path, given),
         _ => Ok(()),
     }
 }
@@ -159,8 +185,8 @@ pub fn make_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("{}: the folder cannot be made", path.display()))
 }
 
-/// Writes figures as one JSON object to `target`, `-` being standard output.
-pub fn write_json(target: &Path, figures: &Map<String, Value>) -> Result<()> {
+/// Writes figures as JSON to `target`, `-` being standard output.
+pub fn write_json(target: &Path, figures: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(figures)? + "\n";
     if target == Path::new("-") {
         print(&text)
@@ -222,6 +248,26 @@ mod tests {
             assert!(size(bad).is_err(), "{bad}");
         }
         assert!(rate("0.01").is_ok() && rate("nan").is_err() && rate("0.9").is_err());
+    }
+
+    #[test]
+    fn what_was_given_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let [given, other] = ["given", "other"].map(|name| folder.path().join(name));
+        std::fs::write(&given, "1").unwrap();
+        std::os::unix::fs::symlink(&given, folder.path().join("link")).unwrap();
+        check_output(&other, [given.as_path()]).unwrap();
+        for output in ["given", "./given", "link"] {
+            let error = check_output(&folder.path().join(output), [other.as_path(), &given]).unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .starts_with(&format!("{}: what is written", given.display())),
+                "{error}"
+            );
+        }
+        check_json(Some(&PathBuf::from("-")), [given.as_path()]).unwrap();
+        assert!(check_json(Some(&given), [given.as_path()]).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::common::{check_writable, size};
+use super::common::{check_output, size};
 use crate::atomic;
 use crate::model::Model;
 
@@ -12,7 +12,7 @@ use crate::model::Model;
 ///
 /// The picture's size stays open where the model takes any, unless --size fixes it. What the network does not say (colour,
 /// normalisation, labels, calibration, the limit of a denoiser's changes in noise levels) stands in the file's metadata as JSON, as in the
-/// model. A recurrent network's states are inputs and outputs: it expects each moved to where its content is in the new frame, zeros at first.
+/// model; codes of known pictures, and classes that were taught by them alone, are left out. A recurrent network's states are inputs and outputs: it expects each moved to where its content is in the new frame, zeros at first.
 ///
 /// Example: gst-candle export camera.safetensors camera.onnx --size 1280x720
 #[derive(clap::Args)]
@@ -30,7 +30,7 @@ pub struct Args {
 
 /// Writes the file.
 pub fn main(args: &Args) -> Result<()> {
-    check_writable(&args.out)?;
+    check_output(&args.out, [args.model.as_path()])?;
     let model = Model::load(&args.model)?;
     let bytes = model
         .to_onnx(args.size)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::common::{check_writable, size};
+use super::common::{check_output, size};
 use super::train::values::{ResizeArg, TaskArg};
 use crate::Error;
 use crate::graph::onnx;
@@ -41,9 +41,9 @@ pub struct Args {
     /// The size that frames are brought to, where the network takes any
     #[arg(long, value_parser = size, value_name = "WxH")]
     size: Option<[usize; 2]>,
-    /// How frames come to that size
-    #[arg(long, default_value = "stretch")]
-    resize: ResizeArg,
+    /// How frames come to the network's size [default: stretch]
+    #[arg(long)]
+    resize: Option<ResizeArg>,
     /// What is subtracted from values of 0 to 1, one a channel [default: 0]
     #[arg(long, value_name = "VALUES", value_delimiter = ',')]
     mean: Vec<f32>,
@@ -54,12 +54,9 @@ pub struct Args {
 
 /// Reads, checks and saves.
 pub fn main(args: &Args) -> Result<()> {
-    check_writable(&args.output)?;
+    let given = [&args.file].into_iter().chain(&args.labels_file);
+    check_output(&args.output, given.map(PathBuf::as_path))?;
     let name = args.file.display().to_string();
-    let same = |output: PathBuf| args.file.canonicalize().is_ok_and(|file| file == output);
-    if args.output.canonicalize().is_ok_and(same) {
-        bail!("{name}: the model would replace it; name another file by -o");
-    }
     let (mut file, length) = open(&args.file)?;
     if length > LONGEST {
         bail!("{name}: {length} bytes; ONNX files have at most {LONGEST}, others keep their weights beside");
@@ -78,7 +75,7 @@ pub fn main(args: &Args) -> Result<()> {
         task: args.task.map(Task::from),
         labels,
         size: args.size,
-        resize: Resize::from(args.resize),
+        resize: args.resize.map(Resize::from),
         mean: args.mean.clone(),
         std: args.std.clone(),
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::common::{print_table, write_json};
+use super::common::{check_json, print_table, write_json};
 use crate::graph::Op;
 use crate::model::{AnomalyCalibration, Calibration, Model};
 
@@ -24,6 +24,7 @@ pub struct Args {
 
 /// Prints the card.
 pub fn main(args: &Args) -> Result<()> {
+    check_json(args.json.as_ref(), [args.model.as_path()])?;
     let model = Model::load(&args.model)?;
     let card = card(args, &model)?;
     if let Some(target) = &args.json {

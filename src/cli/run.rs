@@ -15,7 +15,7 @@ use serde_json::json;
 use tempfile::TempPath;
 
 use super::common::{
-    AlarmRate, Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, describe, make_folder, number, sigma,
+    AlarmRate, Frames, INTERRUPTED, Machine, STOP, catch_ctrl_c, describe, is_same, make_folder, number, sigma,
 };
 use super::overlay::heat_map;
 use crate::atomic::{sync_and_name, temporary_beside};
@@ -147,6 +147,8 @@ fn check_options(args: &Args, model: &Model) -> Result<()> {
         "--crops and --min-area are for models that find regions"
     } else if args.threshold.is_some() && !segments {
         "--threshold is for models that segment"
+    } else if args.sigma.is_some() && model.task != Task::Denoise {
+        "--sigma is for denoisers"
     } else {
         return Ok(());
     };
@@ -196,19 +198,6 @@ fn check_apart(target: &Path, option: &str, data: &Dataset) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Whether both are there and are one and the same.
-fn is_same(a: &Path, b: &Path) -> bool {
-    let whole = |path: &Path| {
-        if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        }
-        .canonicalize()
-    };
-    matches!((whole(a), whole(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Names of results: the picture's own, or the video's with the frame's number; told apart by a number where two would be the same.

@@ -1,12 +1,12 @@
 //! `gst-candle suggest`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::codes::made;
-use super::common::{Frames, Machine, describe, print};
+use super::common::{Frames, Machine, check_json, describe, print, write_json};
 use super::copies;
 use crate::data::layout::{Dataset, Split};
 use crate::exec::Options;
@@ -35,9 +35,9 @@ pub struct Args {
     /// How many
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     number: u32,
-    /// Write a JSON list to standard output: of each picture source, label, uncertainty (0 to 1) and distance from what was known
-    #[arg(long)]
-    json: bool,
+    /// Write them as a JSON list, of each picture source, label, uncertainty (0 to 1) and distance from what was known; - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Copy them into this new folder
     #[arg(long, value_name = "DIR")]
     copy: Option<PathBuf>,
@@ -50,12 +50,13 @@ pub struct Args {
 /// What a model says of a picture whose label it is asked about.
 struct Guess {
     label: Option<String>,
-    /// 1 less what lies between the two largest probabilities; 1 where there are none.
+    /// 1 less what lies between the two largest probabilities; 1 where there are none, and of what is unknown to the model.
     uncertainty: f32,
 }
 
 /// Chooses and prints.
 pub fn main(args: &Args) -> Result<()> {
+    check_json(args.json.as_ref(), [args.model.as_path()])?;
     let model = Model::load(&args.model)?;
     if let Some(folder) = &args.copy {
         copies::check_new(folder)?;
@@ -81,7 +82,7 @@ pub fn main(args: &Args) -> Result<()> {
         copies::copy(&data, &order, folder)?;
         eprintln!("{}: {} pictures", folder.display(), order.len());
     }
-    if args.json {
+    if let Some(target) = &args.json {
         let line = |&(i, distance): &(usize, f32)| {
             json!({
                 "source": describe(&data.samples[i].source), "label": guesses[i].label, "uncertainty": guesses[i].uncertainty,
@@ -89,10 +90,14 @@ pub fn main(args: &Args) -> Result<()> {
             })
         };
         let all: Vec<Value> = chosen.iter().map(line).collect();
-        print(&(serde_json::to_string_pretty(&all)? + "\n"))
-    } else {
-        let lines = order.iter().map(|&i| describe(&data.samples[i].source) + "\n");
-        print(&lines.collect::<String>())
+        write_json(target, &all)?;
+    }
+    match &args.json {
+        Some(target) if target == Path::new("-") => Ok(()),
+        _ => {
+            let lines = order.iter().map(|&i| describe(&data.samples[i].source) + "\n");
+            print(&lines.collect::<String>())
+        }
     }
 }
 
@@ -114,7 +119,14 @@ fn look(
         guesses.push(match &mut classifier {
             Some(classifier) => {
                 let named = classifier.classify(&[image])?.swap_remove(0);
-                guess(classifier.labels(), &named.probabilities)
+                let guess = guess(classifier.labels(), &named.probabilities);
+                match classifier.strangeness(&named) > 1.0 {
+                    true => Guess {
+                        uncertainty: 1.0,
+                        ..guess
+                    },
+                    false => guess,
+                }
             }
             None => Guess {
                 label: None,

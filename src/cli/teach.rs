@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::common::{Frames, Machine, check_writable};
-use crate::data::layout::{Dataset, Layout, Sample, Split};
+use super::common::{Frames, Machine, check_output};
+use crate::data::layout::{Dataset, Layout, Split};
 use crate::model::{Model, Task};
-use crate::train::teach::{self, Example};
+use crate::train::teach;
 
 /// Teach a classifier new classes from a few pictures each, without training
 ///
@@ -42,13 +42,24 @@ pub fn main(args: &Args) -> Result<()> {
             model.task
         );
     }
-    check_writable(&args.output)?;
+    // MODEL itself may be replaced.
+    check_output(&args.output, args.data.iter().map(Path::new))?;
     let options = args.machine.options()?;
-    let mut examples = Vec::new();
-    for argument in &args.data {
-        examples.extend(read(argument, &args.frames)?);
+    let data: Vec<Dataset> = args
+        .data
+        .iter()
+        .map(|argument| open(argument, &args.frames))
+        .collect::<Result<_>>()?;
+    let mut labels = Vec::new();
+    for (argument, data) in args.data.iter().zip(&data) {
+        labels.extend(labels_of(argument, data)?);
     }
-    let taught = teach::teach(&mut model, examples, &options).with_context(|| name)?;
+    let samples: Vec<_> = data
+        .iter()
+        .flat_map(|data| data.samples.iter().map(move |sample| (data, sample)))
+        .collect();
+    let read = |i: usize| samples[i].0.read(samples[i].1);
+    let taught = teach::teach(&mut model, labels, read, &options).with_context(|| name)?;
     model.save(&args.output)?;
     for class in taught {
         let known = if class.is_new { "new" } else { "known before" };
@@ -62,25 +73,27 @@ pub fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The pictures of a DATA argument and their classes.
-fn read(argument: &str, frames: &Frames) -> Result<Vec<Example>> {
+/// The pictures of a DATA argument.
+fn open(argument: &str, frames: &Frames) -> Result<Dataset> {
     let data = Dataset::open(&[argument.to_owned()], Split::Train, frames.limits())?;
+    if data.samples.is_empty() {
+        bail!("{argument}: no pictures found");
+    }
+    Ok(data)
+}
+
+/// Their classes.
+fn labels_of(argument: &str, data: &Dataset) -> Result<Vec<String>> {
     let folder = match data.layout {
         Layout::Flat => folder_name(Path::new(argument)),
         _ => None,
     };
-    if data.samples.is_empty() {
-        bail!("{argument}: no pictures found");
-    }
-    let example = |sample: &Sample| {
-        let label = sample.class.clone().or_else(|| folder.clone());
-        let Some(label) = label else {
-            bail!("{argument}: pictures without a class; give a folder that has its class's name");
-        };
-        let picture = data.read(sample)?;
-        Ok(Example { label, picture })
-    };
-    data.samples.iter().map(example).collect()
+    let labels = data
+        .samples
+        .iter()
+        .map(|sample| sample.class.clone().or_else(|| folder.clone()));
+    let labels: Option<Vec<String>> = labels.collect();
+    labels.with_context(|| format!("{argument}: pictures without a class; give a folder that has its class's name"))
 }
 
 /// The name of a folder, whatever way it is written.

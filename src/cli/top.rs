@@ -55,7 +55,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Runs the pipeline to its end.
 pub fn main(args: &Args) -> Result<()> {
-    check_json(args.json.as_ref())?;
+    check_json(args.json.as_ref(), [])?;
     gst::init().context("GStreamer does not start")?;
     let pipeline = parse(&args.pipeline)?;
     if elements(&pipeline).is_empty() {

@@ -12,7 +12,6 @@ use super::pictures;
 use crate::atomic;
 use crate::pixels::colormap::class_color;
 use crate::pixels::{Image, Placement};
-use crate::score::metrics::largest;
 use crate::tasks::VOID;
 use crate::{Error, Result};
 
@@ -37,6 +36,9 @@ pub struct Mask {
 impl Mask {
     /// For each of `classes` classes a plane of the part of `size` = `[width, height]` at `at` = `[x, y]`, 1 where the class is; 0 in all of
     /// them where nobody knows.
+    ///
+    /// # Panics
+    /// When the part does not lie inside, or a class is not below `classes`.
     pub fn planes(&self, at: [usize; 2], [width, height]: [usize; 2], classes: usize) -> Vec<f32> {
         let mut data = vec![0.0; classes * width * height];
         for y in 0..height {
@@ -70,24 +72,35 @@ impl Mask {
     /// The mask, of `classes` classes, where `placement` lays its picture: each pixel is of the class that most of it is.
     pub fn placed(&self, placement: &Placement, classes: usize) -> Self {
         let size = [self.width, self.height];
-        let planes = placement.apply(&Image {
-            channels: classes,
-            height: self.height,
-            width: self.width,
-            data: self.planes([0; 2], size, classes),
-        });
-        let pixels = planes.width * planes.height;
-        let of_pixel = |pixel: usize| {
-            let shares: Vec<f32> = (0..classes).map(|class| planes.data[class * pixels + pixel]).collect();
-            match shares.iter().sum::<f32>() < 0.5 {
-                true => VOID,
-                false => largest(&shares) as u8,
+        let [width, height] = placement.input;
+        let pixels = width * height;
+        let (mut found, mut most, mut known) = (vec![0; pixels], vec![0.0; pixels], vec![0.0; pixels]);
+        // One class at a time: all planes of a large picture would be some gigabytes.
+        for class in 0..classes as u8 {
+            let is_there = self
+                .classes
+                .iter()
+                .map(|of_pixel| f32::from(u8::from(*of_pixel == class)));
+            let share = placement.apply(&Image {
+                channels: 1,
+                height: size[1],
+                width: size[0],
+                data: is_there.collect(),
+            });
+            for (pixel, share) in share.data.into_iter().enumerate() {
+                known[pixel] += share;
+                if share > most[pixel] {
+                    (found[pixel], most[pixel]) = (class, share);
+                }
             }
-        };
+        }
+        for (class, known) in found.iter_mut().zip(known) {
+            *class = if known < 0.5 { VOID } else { *class };
+        }
         Self {
-            width: planes.width,
-            height: planes.height,
-            classes: (0..pixels).map(of_pixel).collect(),
+            width,
+            height,
+            classes: found,
         }
     }
 }
@@ -217,6 +230,10 @@ fn values(path: &Path) -> Result<Values> {
         picture.channels == 1 || (picture.plane(0) == picture.plane(1) && picture.plane(1) == picture.plane(2));
     if !is_gray {
         let reason = "this is no mask: it has colours; expected black and white, or the numbers of classes as grey levels or in a palette";
+        return Err(Error::data(path, reason));
+    }
+    if picture.plane(0).iter().any(|x| *x > 0.0 && *x < 0.5 / 255.0) {
+        let reason = "this mask has 16 bits, of which the numbers of classes need 8: save it with 8 bits";
         return Err(Error::data(path, reason));
     }
     Ok(Values {
@@ -353,5 +370,12 @@ mod tests {
         )
         .unwrap();
         assert!(found(&[&color]).contains("it has colours"));
+        let deep = folder.path().join("deep.png");
+        let mut encoder = png::Encoder::new(File::create(&deep).unwrap(), 3, 1);
+        encoder.set_depth(png::BitDepth::Sixteen);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&[0, 0, 0, 1, 0, 3]).unwrap();
+        writer.finish().unwrap();
+        assert!(found(&[&deep]).contains("16 bits"));
     }
 }

@@ -52,18 +52,22 @@ impl Symmetry {
         }
     }
 
-    /// What `images` with the classes `truth` bear: of pictures changed so, as of those that are not, the most similar other picture shows
+    /// What the pictures that `image` reads by their place, as many as `truth` has classes, bear: of pictures changed so, as of those that are not, the most similar other picture shows
     /// the same class as often. Digits are no longer themselves in a mirror, and cars seldom lie on their roofs. Where the most similar
     /// picture does not tell the class, nothing can be known of it, and nothing is allowed.
     ///
     /// The test is McNemar's (1947) on the pictures whose nearest neighbour, by the squared difference of small normalised copies, is of
     /// their class before or after the change, but not both.
-    pub fn found(images: &[Image], truth: &[usize]) -> Self {
-        let every = images.len().div_ceil(PICTURES).max(1);
-        let chosen: Vec<usize> = (0..images.len()).step_by(every).collect();
+    pub fn found(image: impl Fn(usize) -> Image + Sync, truth: &[usize]) -> Self {
+        let every = truth.len().div_ceil(PICTURES).max(1);
+        let chosen: Vec<usize> = (0..truth.len()).step_by(every).collect();
         let classes: Vec<usize> = chosen.iter().map(|&i| truth[i]).collect();
-        let is_square = chosen.iter().all(|&i| images[i].width == images[i].height);
-        let small: Vec<Image> = chosen.par_iter().map(|&i| thumbnail(&images[i])).collect();
+        let of = |&i: &usize| {
+            let image = image(i);
+            (thumbnail(&image), image.width == image.height)
+        };
+        let (small, square): (Vec<Image>, Vec<bool>) = chosen.par_iter().map(of).unzip();
+        let is_square = square.iter().all(|is| *is);
         let before = hits(&small, &classes, (0, false));
         if !tells_classes(&before, &classes) {
             return Self::NONE;
@@ -173,7 +177,7 @@ mod tests {
             horizontal,
             vertical,
             turns,
-        } = Symmetry::found(images, truth);
+        } = Symmetry::found(|i| images[i].clone(), truth);
         [horizontal, vertical, turns]
     }
 

@@ -211,7 +211,6 @@ pub struct Graph {
 
 impl Graph {
     /// Takes away what no output needs, save for inputs, and its weights.
-    #[cfg(feature = "train")]
     pub(crate) fn prune(&mut self, weights: &mut Weights) {
         let mut needed: BTreeSet<&str> = self.outputs.iter().map(String::as_str).collect();
         for node in self.nodes.iter().rev() {

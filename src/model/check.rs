@@ -19,6 +19,9 @@ const MAX_MULTIPLE: usize = 1_024;
 /// Frames that a network may predict from.
 const WINDOWS: RangeInclusive<usize> = 1..=16;
 
+/// Most classes of pixels: a mask has a byte for each pixel, of which 255 says that there is none.
+const MOST_PIXEL_CLASSES: usize = 255;
+
 /// What is wrong, opening with the metadata key or the tensor.
 type Checked<T = ()> = std::result::Result<T, String>;
 
@@ -163,6 +166,10 @@ impl Model {
                     ))
                 }
             }
+            Task::Segment if self.labels.len() > MOST_PIXEL_CLASSES => Err(format!(
+                "{} labels; segment has at most {MOST_PIXEL_CLASSES}",
+                self.labels.len()
+            )),
             Task::Denoise | Task::Anomaly | Task::Predict if !self.labels.is_empty() => {
                 Err(format!("{} labels; {} has none", self.labels.len(), self.task))
             }

@@ -66,6 +66,15 @@ impl CodeBook {
             ("source", json!(self.codes.source).to_string()),
             ("scale", json!(self.codes.scale).to_string()),
         ]);
+        // Room for what the tensors' entries take.
+        let length: usize = metadata.values().map(|text| json!(text).to_string().len()).sum();
+        if length as u64 > file::MAX_HEADER - 4096 {
+            let reason = format!(
+                "the names of {} pictures are more than such a file holds; make codes of fewer",
+                self.names.len()
+            );
+            return Err(Error::data(path.as_ref(), reason));
+        }
         atomic::write(path.as_ref(), |out| {
             write_tensors(&metadata, file::tensors(&self.codes), out)
         })

@@ -1,11 +1,9 @@
 //! The part of a model that gives codes of pictures, whatever else the model is for.
 
-use std::collections::HashSet;
-use std::fmt::Write;
-
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Calibration, ClassCalibration, Codes, Model, Task, Training};
+use super::{Calibration, ClassCalibration, Codes, InputSpec, Model, Task, Training};
 use crate::graph::{Array, CodeSource, Graph, Node, Op, Weights};
 use crate::{Error, Result};
 
@@ -47,7 +45,8 @@ impl Model {
             }
         };
         graph.outputs = vec![graph.outputs[graph.outputs.len() - 1].clone()];
-        let (graph, weights) = graph.needed(&self.weights);
+        let mut weights = self.weights.clone();
+        graph.prune(&mut weights);
         let features = graph.shapes(&shapes)?[&graph.outputs[0]].iter().skip(1).product();
         let plain = || Codes {
             distance: 2.0,
@@ -67,7 +66,7 @@ impl Model {
             codes: Some(codes),
         };
         let training = Training {
-            data: digest(&graph, &weights),
+            data: digest(&self.input, &graph, &weights),
             ..Training::default()
         };
         Ok(Model {
@@ -108,39 +107,18 @@ impl Graph {
         self.nodes.push(node(&code, Op::Flatten, &mean));
         self.outputs.push(code);
     }
-
-    /// What the outputs need of the network and of its weights.
-    fn needed(&self, weights: &Weights) -> (Graph, Weights) {
-        let mut needed: HashSet<&str> = self.outputs.iter().map(String::as_str).collect();
-        for node in self.nodes.iter().rev() {
-            if needed.contains(node.name.as_str()) {
-                needed.extend(node.inputs.iter().map(String::as_str));
-            }
-        }
-        let is_needed = |node: &&Node| needed.contains(node.name.as_str());
-        let nodes: Vec<Node> = self.nodes.iter().filter(is_needed).cloned().collect();
-        let names = nodes
-            .iter()
-            .flat_map(|node| node.op.weight_names().iter().map(|name| node.weight(name)));
-        let weights = names.filter_map(|name| weights.get_key_value(&name));
-        let weights = weights.map(|(name, array)| (name.clone(), array.clone())).collect();
-        let outputs = self.outputs.clone();
-        (Graph { nodes, outputs }, weights)
-    }
 }
 
-/// SHA-256 of a network and its weights, hexadecimal.
-fn digest(graph: &Graph, weights: &Weights) -> String {
+/// SHA-256 of a network, its weights and how pictures come to it, hexadecimal.
+fn digest(input: &InputSpec, graph: &Graph, weights: &Weights) -> String {
     let mut hash = Sha256::new();
+    hash.update(json!(input).to_string());
     hash.update(graph.to_json());
     for (name, array) in weights {
         hash.update(name);
         array.data.iter().for_each(|value| hash.update(value.to_le_bytes()));
     }
-    hash.finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

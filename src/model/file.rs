@@ -23,7 +23,7 @@ const KEYS: [&str; 7] = ["format", "task", "graph", "input", "labels", "calibrat
 pub(super) const CODES: &str = "codes";
 pub(super) const BASIS: &str = "codes.basis";
 /// Most bytes of the safetensors header.
-const MAX_HEADER: u64 = 16 << 20;
+pub(super) const MAX_HEADER: u64 = 16 << 20;
 /// Most bytes of a model file.
 pub(super) const MAX_FILE: u64 = 2 << 30;
 

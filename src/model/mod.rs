@@ -67,7 +67,7 @@ pub enum Resize {
     Letterbox,
     /// One factor, the network's size filled, what sticks out cut off evenly.
     Crop,
-    /// Not at all: the frame is cut into overlapping pieces of the network's size. For anomaly.
+    /// Not at all: the frame is cut into overlapping pieces of the network's size. For anomaly and segment.
     Tile,
 }
 

@@ -19,8 +19,8 @@ pub struct Foreign {
     pub labels: Vec<String>,
     /// `[width, height]` that frames are brought to, where the network takes any.
     pub size: Option<[usize; 2]>,
-    /// How they are.
-    pub resize: Resize,
+    /// How they are; `None` = stretched, where they are.
+    pub resize: Option<Resize>,
     /// Subtracted from values of 0..1, one a channel or one for all; empty = 0.
     pub mean: Vec<f32>,
     /// What they are divided by then; empty = 1.
@@ -61,9 +61,13 @@ impl Model {
             .map(|input| (0..4).map(|i| axis(input, i)).collect())
             .collect();
         let mut told = self.clone();
-        if let Some(Calibration::Classify(calibration)) = &mut told.calibration {
-            // Their vectors have no place in the file.
-            calibration.codes = None;
+        if let Some(Calibration::Classify(calibration)) = &mut told.calibration
+            && calibration.codes.take().is_some()
+        {
+            // Codes have no place in the file, nor have classes that are known by them alone.
+            let outputs = self.graph.shapes(&shapes)?[&self.graph.outputs[0]].last().copied();
+            told.labels.truncate(outputs.unwrap_or(0));
+            calibration.thresholds.truncate(told.labels.len());
         }
         let notes = file::metadata(&told)
             .map_err(|error| Error::Invalid(error.to_string()))?
@@ -74,8 +78,8 @@ impl Model {
         self.graph.to_onnx(&self.weights, &axes, &shapes, notes)
     }
 
-    /// The model of a network that was read from ONNX. A classifier's softmax at the end is left out, which the element makes itself, and so
-    /// are outputs beyond the first. An error where something is missing, contradicts the file, or does not fit the task.
+    /// The model of a network that was read from ONNX. A softmax at the end of a classifier or segmenter is left out, which the element makes
+    /// itself, and so are outputs beyond the first. An error where something is missing, contradicts the file, or does not fit the task.
     pub fn from_onnx(imported: Imported, told: Foreign) -> Result<Self> {
         if imported
             .notes
@@ -95,11 +99,11 @@ impl Model {
         };
         let (mut graph, mut weights) = (imported.graph, imported.weights);
         graph.outputs.truncate(1);
-        if task == Task::Classify {
-            without_softmax(&mut graph)?;
+        if matches!(task, Task::Classify | Task::Segment) {
+            without_softmax(&mut graph, task)?;
         } else if imported.log_softmax {
             return Err(Error::Invalid(format!(
-                "it ends in a LogSoftmax, which is read of classifiers alone: export it without for {task}"
+                "it ends in a LogSoftmax, which is read of classifiers and segmenters alone: export it without for {task}"
             )));
         }
         graph.prune(&mut weights);
@@ -113,18 +117,16 @@ impl Model {
                 )));
             }
         };
-        let fixed = axes[3].zip(axes[2]).map(|(width, height)| [width, height]);
-        if let (Some([width, height]), Some(size)) = (fixed, told.size)
-            && size != [width, height]
-        {
-            return Err(Error::Invalid(format!(
-                "this network takes pictures of {width}x{height} alone"
-            )));
-        }
-        let size = fixed.or(told.size);
+        let size = size([axes[3], axes[2]], told.size)?;
         if size.is_none() && matches!(task, Task::Classify | Task::Embed) {
             return Err(Error::Invalid(
                 "it takes pictures of any size: give --size WxH, to which frames are brought".into(),
+            ));
+        }
+        if size.is_none() && told.resize.is_some() {
+            return Err(Error::Invalid(
+                "it takes pictures of any size, as they are: --resize goes with a --size that they are brought to"
+                    .into(),
             ));
         }
         let keeps_size = matches!(task, Task::Denoise | Task::Anomaly | Task::Segment);
@@ -136,7 +138,7 @@ impl Model {
             color,
             size,
             multiple_of,
-            resize: told.resize,
+            resize: told.resize.unwrap_or_default(),
             normalization: normalization(color, &told)?,
             frames: 1,
             extra: Vec::new(),
@@ -148,12 +150,18 @@ impl Model {
                 "{classes} output: a classifier has one for each class, two or more"
             )));
         }
+        if task == Task::Segment && classes < 2 {
+            return Err(Error::Invalid(format!(
+                "{classes} plane: a segmenter has one for each class, two or more. {ONE_PLANE}"
+            )));
+        }
         let labels = match task {
             Task::Classify | Task::Segment if told.labels.is_empty() => {
                 (0..classes).map(|class| format!("class {class}")).collect()
             }
             _ => told.labels,
         };
+        // Of a grey network one plane is taken for the picture restored, which is what others train.
         let is_map = classes == 1 && color == Color::Rgb;
         let calibration = (task == Task::Anomaly).then(|| Calibration::Anomaly(uncalibrated(is_map)));
         let training = Training {
@@ -199,7 +207,7 @@ fn exported(imported: Imported, told: &Foreign) -> Result<Model> {
             *frozen = names.contains(node.name.as_str());
         }
     }
-    let nothing_else = told.mean.is_empty() && told.std.is_empty() && told.size.is_none();
+    let nothing_else = told.mean.is_empty() && told.std.is_empty() && told.size.is_none() && told.resize.is_none();
     if !nothing_else || told.task.is_some_and(|task| task != model.task) {
         return Err(Error::Invalid(
             "an export of this program, which says itself what it is for and what it takes: only labels can be given"
@@ -209,22 +217,56 @@ fn exported(imported: Imported, told: &Foreign) -> Result<Model> {
     if !told.labels.is_empty() {
         model.labels.clone_from(&told.labels);
     }
+    model.weights = imported.weights;
     if model.task == Task::Classify {
         model.graph.outputs.truncate(1);
+        model.graph.prune(&mut model.weights);
     }
-    model.weights = imported.weights;
     model.check()?;
     Ok(model)
 }
 
-/// Has a classifier's graph end before its last softmax; an error where it does not choose one of several classes.
-fn without_softmax(graph: &mut Graph) -> Result<()> {
+/// What makes a segmenter of a network that says of each pixel whether it is of one class.
+const ONE_PLANE: &str =
+    "Of one plane of logits x, torch.cat([0 * x, x], 1) makes two, of which the first is the background";
+
+/// `[width, height]` of a network, of which the file fixes some sides (`None` = open); `None` where it takes any size.
+fn size(sides: [Option<usize>; 2], told: Option<[usize; 2]>) -> Result<Option<[usize; 2]>> {
+    let shown = || {
+        let [width, height] = sides.map(|side| side.map_or("any".to_owned(), |side| side.to_string()));
+        match sides {
+            [Some(_), Some(_)] => format!("pictures of {width}x{height} alone"),
+            _ => format!("pictures of width {width} and height {height} alone"),
+        }
+    };
+    match (sides, told) {
+        ([None, None], told) => Ok(told),
+        (_, Some([width, height])) => {
+            let fits = sides[0].is_none_or(|side| side == width) && sides[1].is_none_or(|side| side == height);
+            let reason = || Error::Invalid(format!("this network takes {}", shown()));
+            fits.then_some(told).ok_or_else(reason)
+        }
+        ([Some(width), Some(height)], None) => Ok(Some([width, height])),
+        (_, None) => Err(Error::Invalid(format!(
+            "this network takes {}: give --size WxH, to which frames are brought",
+            shown()
+        ))),
+    }
+}
+
+/// Has a graph end before its last softmax; an error where it does not choose one of several classes.
+fn without_softmax(graph: &mut Graph, task: Task) -> Result<()> {
     let last = graph
         .nodes
         .iter()
         .find(|node| Some(&node.name) == graph.outputs.first());
     match last.map(|node| (&node.op, &node.inputs)) {
         Some((Op::Softmax, inputs)) => graph.outputs.clone_from(inputs),
+        Some((Op::Sigmoid, _)) if task == Task::Segment => {
+            return Err(Error::Invalid(format!(
+                "it ends in a sigmoid, one answer for each class; a segmenter here gives one class a pixel: end it before, with logits. {ONE_PLANE}"
+            )));
+        }
         Some((Op::Sigmoid, _)) => {
             return Err(Error::Invalid(
                 "it ends in a sigmoid, one answer for each class; a classifier here gives one label: end it before, with logits".into(),

@@ -78,9 +78,18 @@ impl Placement {
             "{:?} at {origin:?} does not lie in the frame",
             self.frame
         );
-        if self.frame == self.input || frame.format == PixelFormat::Gray16Le {
-            let [x, y] = origin;
-            return self.apply(&frame.to_image(color).crop(x, y, self.frame[0], self.frame[1]));
+        if frame.format == PixelFormat::Gray16Le {
+            let ([x, y], [width, height]) = (origin, self.frame);
+            let part = Frame {
+                width,
+                height,
+                planes: vec![&frame.planes[0][y * frame.strides[0] + 2 * x..]],
+                ..frame.clone()
+            };
+            return self.apply(&part.to_image(color));
+        }
+        if self.frame == self.input && self.frame == [frame.width, frame.height] {
+            return frame.to_image(color);
         }
         let [columns, rows] = self.taps();
         frame.resample(color, &columns.shift(origin[0]), &rows.shift(origin[1]))

@@ -43,6 +43,9 @@ fn features(seen: &[f32], source: CodeSource) -> Vec<f32> {
 impl Codes {
     /// The codes of pictures of these classes, for which the network's second output was `seen`. Each feature is scaled by how much it differs
     /// among them.
+    ///
+    /// # Panics
+    /// When they are not all of one length.
     pub fn of(seen: &[Vec<f32>], classes: Vec<usize>, source: CodeSource) -> Self {
         let rows: Vec<Vec<f32>> = seen.iter().map(|seen| features(seen, source)).collect();
         let count = rows.len().max(1) as f64;
@@ -103,6 +106,9 @@ impl Codes {
     }
 
     /// The mean code of each of so many classes, whose length is the less the more they differ; none where a class has no code.
+    ///
+    /// # Panics
+    /// When a code's class is not below `classes`.
     pub fn means(&self, classes: usize) -> Vec<Vec<f32>> {
         let mut means = vec![Vec::new(); classes];
         let mut counts = vec![0.0; classes];

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use super::metrics::largest;
+
 /// Settings of [`AlarmState`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AlarmSettings {
@@ -157,14 +159,10 @@ impl LabelState {
     }
 
     fn candidate(&self, settings: &LabelSettings) -> Option<usize> {
-        let largest = |best: usize, i: usize| {
-            if self.smoothed[i] > self.smoothed[best] {
-                i
-            } else {
-                best
-            }
-        };
-        let class = (0..self.smoothed.len()).reduce(largest)?;
+        if self.smoothed.is_empty() {
+            return None;
+        }
+        let class = largest(&self.smoothed);
         let stays = |class: usize| self.is_known(settings, class, settings.leave.clamp(0.0, 1.0));
         let known = self.is_known(settings, class, 1.0).then_some(class);
         known.or(self.label.filter(|&label| stays(label)))

@@ -88,7 +88,10 @@ pub fn fit_frame(spec: &InputSpec, frame: &Frame, [x, y, width, height]: [usize;
             (placement.apply_frame(frame, [x, y], spec.color), placement)
         }
         None if [x, y, width, height] == [0, 0, frame.width, frame.height] => fit(spec, &frame.to_image(spec.color)),
-        None => fit(spec, &frame.to_image(spec.color).crop(x, y, width, height)),
+        None => {
+            let part = Placement::new([width, height], [width, height], Resize::Stretch);
+            fit(spec, &part.apply_frame(frame, [x, y], spec.color))
+        }
     }
 }
 

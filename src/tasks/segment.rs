@@ -48,10 +48,10 @@ impl Segments {
         let found = self.shares.iter().enumerate();
         let found = found.filter(|(class, share)| Some(*class) != background && **share > 0.0);
         let most = found.clone().rev().max_by(|a, b| a.1.total_cmp(b.1));
-        // Where there is nothing to add, `sum` gives -0.
+        // Where there is nothing to add, `sum` gives -0; where all is marked, rounding more than 1.
         (
             most.map(|(class, _)| class),
-            found.fold(0.0, |sum, (_, share)| sum + share),
+            found.fold(0.0, |sum, (_, share)| sum + share).min(1.0),
         )
     }
 }
@@ -168,10 +168,9 @@ impl Segmentation {
         let restored = self.placement.restore(&self.probabilities);
         let pixels = restored.width * restored.height;
         let other = background.map_or(VOID, |class| class as u8);
-        let (mut classes, mut most) = match threshold > 0.0 {
-            true => (vec![other; pixels], vec![threshold.next_down(); pixels]),
-            false => (vec![0; pixels], vec![f32::NEG_INFINITY; pixels]),
-        };
+        // What lies outside of a crop has no probability.
+        let least = if threshold > 0.0 { threshold.next_down() } else { 0.0 };
+        let (mut classes, mut most) = (vec![other; pixels], vec![least; pixels]);
         for (class, plane) in restored.data.chunks_exact(pixels).enumerate() {
             if threshold > 0.0 && background == Some(class) {
                 continue;

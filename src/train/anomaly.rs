@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::arrays::{infer, to_images};
-use super::common::{Common, Defaults, Product};
+use super::common::{Common, Defaults, Product, check_patch};
 use super::losses::PictureLoss;
 use super::optimizer::Method;
 use super::packed::{self, Packed};
@@ -288,13 +288,8 @@ fn prepare(common: &mut Common, options: &Options) -> Result<Sets> {
                 "--patch is for {MARKING}: networks that restore pictures see them whole, or cut by --tile"
             )));
         }
-        Some(patch) if !patch.is_multiple_of(net.input.multiple_of) => {
-            let multiple = net.input.multiple_of;
-            return Err(Error::Invalid(format!(
-                "--patch {patch} must be a multiple of {multiple} for this network"
-            )));
-        }
-        _ => {}
+        Some(patch) => check_patch(&net.input, patch)?,
+        None => {}
     }
     let share = (LEAST_HELD_OUT as f64 / train.samples.len() as f64).max(HELD_OUT);
     let sets = Sets::new(train, apart, share, common.seed);

@@ -45,7 +45,7 @@ pub struct Common {
     pub method: Option<Method>,
     /// Decoupled weight decay.
     pub weight_decay: Option<f64>,
-    /// A model of the same network, or of the same for grey, whose weights to begin with.
+    /// A model whose weights to begin with: of the same network, or of the same for grey; its last layer may be another, which begins anew.
     pub from: Option<PathBuf>,
     /// Seed of all random numbers.
     pub seed: u64,
@@ -232,6 +232,17 @@ impl Common {
             training,
             weights,
         }
+    }
+}
+
+/// Refuses parts of pictures that a network with this `input` cannot take.
+pub(super) fn check_patch(input: &InputSpec, patch: usize) -> Result<()> {
+    let multiple = input.multiple_of;
+    match patch.is_multiple_of(multiple) && patch > 0 {
+        true => Ok(()),
+        false => Err(Error::Invalid(format!(
+            "--patch {patch} must be a multiple of {multiple} for this network"
+        ))),
     }
 }
 

@@ -27,7 +27,7 @@ use self::noisy::NoisyOnly;
 use self::scenes::Material;
 use self::teacher::Teacher;
 use super::arrays::stack;
-use super::common::{Common, Defaults, Product, sha256};
+use super::common::{Common, Defaults, Product, check_patch, sha256};
 use super::losses::PictureLoss;
 use super::optimizer::Method;
 use super::packed;
@@ -193,13 +193,7 @@ fn train_noisy_only(
 /// Refuses options that do not go together, before any work is done for them.
 fn check(common: &Common, options: &Options) -> Result<()> {
     let input = common.build(Task::Denoise, Color::Gray, 0)?.input;
-    if !options.patch.is_multiple_of(input.multiple_of) || options.patch == 0 {
-        let multiple = input.multiple_of;
-        return Err(Error::Invalid(format!(
-            "--patch {} must be a multiple of {multiple} for this network",
-            options.patch
-        )));
-    }
+    check_patch(&input, options.patch)?;
     if input.is_recurrent() && (options.noisy_only || options.teacher.is_some()) {
         let reason = "--noisy-only and --teacher are for networks of single frames, not for a recurrent one";
         return Err(Error::Invalid(reason.into()));

@@ -1,40 +1,37 @@
 //! Training of networks that tell the class of each pixel, from pictures and masks, or from pictures of one class each.
 
-use std::path::Path;
+mod marked;
+mod truth;
+
 use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_pcg::Pcg64;
-use rayon::prelude::*;
 use serde_json::json;
 
+use marked::{Marked, deck, paste, settle, usual_size};
+use truth::Truth;
+
 use super::arrays::{first_output, infer, stack, to_images};
-use super::classify::{MOST_COPIES, labels_of, without_pictures};
-use super::common::{Common, Defaults, Product};
+use super::common::{Common, Defaults, Product, check_patch};
 use super::feed::Batch;
 use super::losses::cross_entropy_dice_of_classes;
 use super::optimizer::Method;
-use super::packed::{Packed, color_of, last_start, load, to_color};
+use super::packed::{color_of, load, to_color};
 use super::run::{Metrics, Objective, Outcome, run};
-use super::samples::{Sets, at_least, draw, is_good};
+use super::samples::{Sets, at_least, draw};
 use crate::data::augment::{self, CameraSettings};
-use crate::data::layout::{Dataset, Layout, Source, Split};
-use crate::data::masks::{Coding, Mask};
-use crate::data::pictures;
+use crate::data::layout::{Dataset, Split};
 use crate::data::symmetry::Symmetry;
 use crate::exec::candle::Network;
-use crate::model::{BACKGROUND, Color, InputSpec, Resize, Task};
+use crate::model::{Color, InputSpec, Resize, Task};
 use crate::nets::favour_background;
-use crate::pixels::{Image, Placement};
+use crate::pixels::Image;
 use crate::score::metrics::Overlaps;
-use crate::tasks::{Scaling, VOID, extend};
+use crate::tasks::{VOID, extend};
 use crate::{Error, Result};
 
-/// Name of the other class of black and white masks, unless told otherwise.
-const FOREGROUND: &str = "defect";
-/// Share of the parts that are drawn around a marked pixel.
-const AIMED: f64 = 0.6;
 /// Share of the parts that marks of another picture are laid over.
 const PASTED: f64 = 0.5;
 /// Largest change of scale, as a share, of a picture, and of marks that are laid over it.
@@ -42,8 +39,6 @@ const SCALE: f32 = 0.15;
 const PASTED_SCALE: f32 = 0.4;
 /// Largest change of such marks' brightness, in standard deviations of their picture.
 const PASTED_OFFSET: f32 = 1.0;
-/// Standard deviation in pixels of the blur at such marks' edges.
-const PASTED_EDGE: f32 = 1.5;
 /// Most pictures of a validation on the way.
 const VAL_PICTURES: usize = 64;
 
@@ -69,6 +64,11 @@ pub fn train(common: &Common, options: &Options, stop: &AtomicBool) -> Result<Pr
     let name = common.sources.train.first().map_or("DATA", String::as_str);
     let (mut train, apart) = common.sources.open(|_| Ok(true))?;
     let truth = Truth::of(&train, apart.as_ref(), options, name)?;
+    check_labels(&truth, options, name)?;
+    if common.net.size.is_none() {
+        let input = common.build(Task::Segment, Color::Gray, truth.labels.len())?.input;
+        check_patch(&input, options.patch)?;
+    }
     at_least(
         4,
         &train,
@@ -127,6 +127,7 @@ pub fn train(common: &Common, options: &Options, stop: &AtomicBool) -> Result<Pr
         classes: truth.labels.len(),
         has_background: truth.coding.is_some(),
         color,
+        usual: usual_size(&pictures).map(|side| side.next_multiple_of(net.input.multiple_of)),
         pictures,
         held_out,
         input: net.input.clone(),
@@ -144,198 +145,20 @@ pub fn train(common: &Common, options: &Options, stop: &AtomicBool) -> Result<Pr
     }
 }
 
-/// What is known of pixels.
-struct Truth {
-    /// Of masks; `None` where a picture's folder says what all of it shows.
-    coding: Option<Coding>,
-    labels: Vec<String>,
-}
-
-impl Truth {
-    /// What is known of `data`, and of those held out, if they are given `apart`.
-    fn of(data: &Dataset, apart: Option<&Dataset>, options: &Options, name: &str) -> Result<Self> {
-        match data.layout {
-            Layout::ImageFolder => return Self::of_folders(data, name),
-            Layout::Masks | Layout::Mvtec => {}
-            other => {
-                let reason = format!(
-                    "{}, which says nothing of classes: give a folder with images/ and masks/ in it, or one with a folder of pictures for each class",
-                    other.describe()
-                );
-                return Err(Error::data(name, reason));
-            }
-        }
-        if masks(data).next().is_none() {
-            let reason = "no picture to learn from has a mask (in an MVTec layout only those of test/ have): give a folder with images/ and masks/ in it";
-            return Err(Error::data(name, reason));
-        }
-        let coding = Coding::found(masks(data))?;
-        if let Some(first) = apart.and_then(|apart| masks(apart).next()) {
-            let other = Coding::found(apart.into_iter().flat_map(masks))?;
-            if other.describe() != coding.describe() {
-                let reason = format!(
-                    "this mask is {}, those to learn from are {}",
-                    other.describe(),
-                    coding.describe()
-                );
-                return Err(Error::data(first, reason));
-            }
-        }
-        not_their_masks(data, name)?;
-        let named = match (coding, options.labels.as_slice()) {
-            (Coding::BlackAndWhite, []) => vec![FOREGROUND.to_owned()],
-            (Coding::Numbers(classes), []) => (1..classes).map(|class| format!("class {class}")).collect(),
-            (_, given) => given.to_vec(),
-        };
-        if named.len() + 1 != coding.classes() {
-            let reason = format!(
-                "{} labels for masks of {} classes beside the background",
-                named.len(),
-                coding.classes() - 1
-            );
-            return Err(Error::data(name, reason));
-        }
-        let labels = std::iter::once(BACKGROUND.to_owned()).chain(named).collect();
-        Ok(Self {
-            coding: Some(coding),
-            labels,
-        })
+/// Refuses names for classes that have theirs, and more classes than a mask has numbers for.
+fn check_labels(truth: &Truth, options: &Options, name: &str) -> Result<()> {
+    if truth.coding.is_none() && !options.labels.is_empty() {
+        return Err(Error::data(
+            name,
+            "--labels names the classes of masks; folders name theirs themselves",
+        ));
     }
-
-    fn of_folders(data: &Dataset, name: &str) -> Result<Self> {
-        if data.classes.len() < 2 {
-            let reason = "one class alone: give folders of two classes or more, or images/ and masks/";
-            return Err(Error::data(name, reason));
+    match truth.labels.len() {
+        classes if classes > usize::from(VOID) => {
+            let reason = format!("{classes} classes, more than the {VOID} that a mask tells apart");
+            Err(Error::data(name, reason))
         }
-        let has_pictures = |class: &String| data.samples.iter().any(|sample| sample.class.as_ref() == Some(class));
-        if let Some(empty) = data.classes.iter().find(|class| !has_pictures(class)) {
-            return Err(without_pictures(empty, name));
-        }
-        Ok(Self {
-            coding: None,
-            labels: data.classes.clone(),
-        })
-    }
-
-    fn marked(&self, data: &Dataset, name: &str, pictures: Vec<Packed>, input: &InputSpec) -> Result<Vec<Marked>> {
-        let whole = match self.coding {
-            Some(_) => Vec::new(),
-            None => labels_of(data, &self.labels, name)?,
-        };
-        let mark = |(i, mut picture): (usize, Packed)| {
-            let [width, height] = picture.size();
-            let mut mask = match (self.coding, &data.samples[i].mask) {
-                (Some(coding), Some(path)) => coding.read(path, [width, height])?,
-                (Some(_), None) if !is_good(&data.samples[i])? => {
-                    let Source::Picture(path) = &data.samples[i].source else {
-                        return Err(Error::Invalid("frames of videos have no masks".into()));
-                    };
-                    let reason =
-                        "this picture has no mask, and is not of a class without defect (good, ok, normal, none)";
-                    return Err(Error::data(path, reason));
-                }
-                // A good picture of a data set in which defects have masks.
-                (Some(_), None) => Mask {
-                    width,
-                    height,
-                    classes: vec![0; width * height],
-                },
-                (None, _) => Mask {
-                    width,
-                    height,
-                    classes: vec![whole[i] as u8; width * height],
-                },
-            };
-            if let Some(size) = input.size {
-                let placement = Placement::new([width, height], size, input.resize);
-                picture = Packed::new(&placement.apply(&picture.image()));
-                mask = mask.placed(&placement, self.labels.len());
-            }
-            let scaling = Scaling::of(input, &picture.image().data);
-            Ok(Marked { picture, scaling, mask })
-        };
-        pictures.into_par_iter().enumerate().map(mark).collect()
-    }
-}
-
-/// The masks of the pictures that have one.
-fn masks(data: &Dataset) -> impl Iterator<Item = &Path> {
-    data.samples.iter().filter_map(|sample| sample.mask.as_deref())
-}
-
-/// Refuses pictures that are all the same as their masks: a folder of masks in place of one of pictures.
-fn not_their_masks(data: &Dataset, name: &str) -> Result<()> {
-    for sample in &data.samples {
-        let same = match &sample.mask {
-            Some(mask) => data.read(sample)? == pictures::read(mask)?,
-            None => false,
-        };
-        if !same {
-            return Ok(());
-        }
-    }
-    Err(Error::data(
-        name,
-        "the pictures are their own masks: put the pictures that were marked into images/",
-    ))
-}
-
-/// A picture, how it is normalised as a whole, and what its pixels show.
-struct Marked {
-    picture: Packed,
-    scaling: Scaling,
-    mask: Mask,
-}
-
-/// The pictures of a pass: all of them, those with marks so often that they are about half.
-fn deck(count: usize, marked: &[usize]) -> Vec<usize> {
-    let copies = ((count - marked.len()) / marked.len().max(1)).clamp(1, MOST_COPIES);
-    let again = std::iter::repeat_n(marked, copies - 1).flatten();
-    (0..count).chain(again.copied()).collect()
-}
-
-impl Marked {
-    /// Whether any pixel is of a class other than the first.
-    fn has_marks(&self) -> bool {
-        self.mask.classes.iter().any(|class| ![0, VOID].contains(class))
-    }
-
-    /// A part of up to `size` pixels, as `([x, y], [width, height])`: around a pixel of a class drawn from those marked, more often than not, else anywhere.
-    fn part(
-        &self,
-        size: [usize; 2],
-        multiple: usize,
-        has_background: bool,
-        rng: &mut Pcg64,
-    ) -> ([usize; 2], [usize; 2]) {
-        let Mask { width, classes, .. } = &self.mask;
-        let aim = if has_background && rng.random_bool(AIMED) {
-            let mut there: Vec<u8> = classes.clone();
-            there.sort_unstable();
-            there.dedup();
-            there.retain(|class| *class != 0 && *class != VOID);
-            let class = (!there.is_empty()).then(|| there[rng.random_range(0..there.len())]);
-            class.and_then(|class| {
-                let pixels: Vec<usize> = (0..classes.len()).filter(|&i| classes[i] == class).collect();
-                pixels.get(rng.random_range(0..pixels.len())).copied()
-            })
-        } else {
-            None
-        };
-        let aim = aim.unwrap_or_else(|| rng.random_range(0..classes.len()));
-        let axes = [
-            (aim % width, self.mask.width, size[0]),
-            (aim / width, self.mask.height, size[1]),
-        ];
-        let axes = axes.map(|(at, length, side)| {
-            let last = last_start(length, side, multiple);
-            let start = (at + rng.random_range(0..side))
-                .saturating_sub(side - 1)
-                .min(last)
-                .min(at);
-            (start, side.min(length - start))
-        });
-        (axes.map(|(start, _)| start), axes.map(|(_, length)| length))
+        _ => Ok(()),
     }
 }
 
@@ -348,6 +171,8 @@ struct Segmenting {
     classes: usize,
     has_background: bool,
     color: Color,
+    /// `[width, height]` that half of the pictures reach, enlarged to what the network takes.
+    usual: [usize; 2],
     pictures: Vec<Marked>,
     held_out: Vec<Marked>,
     input: InputSpec,
@@ -420,49 +245,19 @@ impl Segmenting {
     }
 }
 
-/// Lays the marks of one picture, and what they mark, over another of the same size; classes beyond the first are marks.
-fn paste([seen, targets]: [&mut Image; 2], [from, marks]: [&Image; 2]) {
-    let pixels = seen.width * seen.height;
-    let mut over = Image::filled(1, seen.height, seen.width, 0.0);
-    for plane in marks.data[pixels..].chunks_exact(pixels) {
-        over.data.iter_mut().zip(plane).for_each(|(over, mark)| *over += mark);
-    }
-    for (plane, marks) in targets
-        .data
-        .chunks_exact_mut(pixels)
-        .zip(marks.data.chunks_exact(pixels))
-    {
-        for ((class, mark), over) in plane.iter_mut().zip(marks).zip(&over.data) {
-            *class = if *over > 0.0 { *mark } else { *class };
-        }
-    }
-    // An edge as sharp as the mask's would tell where a mark was laid.
-    augment::gaussian_blur(&mut over, PASTED_EDGE);
-    for (plane, from) in seen.data.chunks_exact_mut(pixels).zip(from.data.chunks_exact(pixels)) {
-        for ((value, other), over) in plane.iter_mut().zip(from).zip(&over.data) {
-            *value += over * (other - *value);
-        }
-    }
-}
-
-/// Makes each pixel of the class that has the most of it, where that is half.
-fn settle(targets: &mut Image) {
-    for value in &mut targets.data {
-        *value = f32::from(u8::from(*value >= 0.5));
-    }
-}
-
 impl Objective for Segmenting {
     fn epoch_items(&self) -> u64 {
         self.deck.len() as u64
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
-        // Parts of every fourth batch are of twice the side, a quarter as many: what a large mark is, only its surroundings say.
+        // Parts of every fourth batch are of twice the side, a quarter as many: what a large mark is, only its surroundings say. None is larger
+        // than most pictures: what lies beyond them is no picture, and would be half of what the network sees.
+        let part = |side: usize| self.usual.map(|usual| side.min(usual));
         let (size, count) = match (self.input.size, step % 4) {
             (Some(size), _) => (size, self.batch),
-            (None, 3) => ([2 * self.options.patch; 2], self.batch.div_ceil(4)),
-            (None, _) => ([self.options.patch; 2], self.batch),
+            (None, 3) => (part(2 * self.options.patch), self.batch.div_ceil(4)),
+            (None, _) => (part(self.options.patch), self.batch),
         };
         let items = draw(self.seed, step, count, self.deck.len(), |place, rng| {
             self.item(size, self.deck[place], rng)

@@ -11,17 +11,10 @@ use crate::{Error, Result};
 
 /// Most codes that a taught model holds: each frame is compared with all of them.
 const MOST_CODES: usize = 10_000;
+/// Pictures that are held at once: as many as go through the network together.
+const TOGETHER: usize = 8;
 /// Share of the pictures of a taught class that are known by the others of it.
 const KNOWN: f64 = 0.9;
-
-/// A picture of a class.
-#[derive(Debug, Clone)]
-pub struct Example {
-    /// The class's name.
-    pub label: String,
-    /// What it looks like.
-    pub picture: Image,
-}
 
 /// A class that was taught.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,29 +27,42 @@ pub struct Taught {
     pub is_new: bool,
 }
 
-/// Adds the codes of `examples` to those of `model`, and classes that it does not know to its labels. The largest distance at which a frame is
+/// Adds the codes of pictures to those of `model`, and classes that it does not know to its labels; `labels` has the class of each picture, and
+/// `read` gives the picture of this number, of which few are held at once. The largest distance at which a frame is
 /// known grows where pictures of a taught class lie farther from each other.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a model without codes, without examples, or with more codes than a model may hold.
-pub fn teach(model: &mut Model, examples: Vec<Example>, options: &exec::Options) -> Result<Vec<Taught>> {
+pub fn teach(
+    model: &mut Model,
+    labels: Vec<String>,
+    read: impl Fn(usize) -> Result<Image>,
+    options: &exec::Options,
+) -> Result<Vec<Taught>> {
     let Some(known) = model.codes().map(|codes| codes.classes.len()) else {
         let reason = "it keeps no codes, by which classes are taught: train it again by this version";
         return Err(Error::Invalid(reason.into()));
     };
-    if examples.is_empty() {
+    if labels.is_empty() {
         return Err(Error::Invalid("no pictures to be taught by".into()));
     }
-    if known + examples.len() > MOST_CODES {
+    if known + labels.len() > MOST_CODES {
         return Err(Error::Invalid(format!(
             "{known} codes and {} more: a model holds at most {MOST_CODES}; train it with so many pictures",
-            examples.len()
+            labels.len()
         )));
     }
     let mut classifier = Classifier::new(model, options)?;
-    let (labels, pictures): (Vec<String>, Vec<Image>) = examples.into_iter().map(|e| (e.label, e.picture)).unzip();
-    let rows: Option<Vec<Vec<f32>>> = classifier.see(&pictures)?.into_iter().map(|seen| seen.code).collect();
-    let rows = rows.ok_or_else(|| Error::Invalid("its network gives no codes".into()))?;
+    let mut rows = Vec::with_capacity(labels.len());
+    for first in (0..labels.len()).step_by(TOGETHER) {
+        let pictures: Vec<Image> = (first..labels.len()).take(TOGETHER).map(&read).collect::<Result<_>>()?;
+        for seen in classifier.see(&pictures)? {
+            rows.push(
+                seen.code
+                    .ok_or_else(|| Error::Invalid("its network gives no codes".into()))?,
+            );
+        }
+    }
 
     let mut taught: Vec<Taught> = Vec::new();
     let mut classes = Vec::with_capacity(labels.len());

@@ -182,6 +182,42 @@ fn folder_to_events_has_a_line_for_each_picture_in_order() {
 }
 
 #[test]
+fn folder_to_events_says_what_it_is_that_was_found() {
+    let folder = Folder::new();
+    let inputs = Folder::new();
+    let [out, found, names] = ["events.jsonl", "bright", "light"].map(|name| folder.text(name));
+    models::brightness(Path::new(&found));
+    models::light(Path::new(&names));
+    picture(&inputs.text("a.png"), [80, 40], true);
+    picture(&inputs.text("b.png"), [80, 40], false);
+    let arguments = [inputs.path().to_str().unwrap(), &found, &out, &names];
+    succeed(script("folder-to-events.sh", &arguments, folder.path()));
+    let events = events(&std::fs::read_to_string(&out).unwrap());
+    for event in &events {
+        let all = [
+            "file",
+            "score",
+            "threshold",
+            "anomalous",
+            "label",
+            "confidence",
+            "regions",
+        ];
+        assert_eq!(fields(event), all, "{event}");
+    }
+    assert_eq!(events[0]["regions"][0]["label"], "bright");
+    let told = |of: usize| [&events[of]["file"], &events[of]["anomalous"], &events[of]["label"]];
+    assert_eq!(
+        told(0),
+        [&"a.png".into(), &true.into(), &"bright".into()] as [&serde_json::Value; 3]
+    );
+    assert_eq!(
+        told(1),
+        [&"b.png".into(), &false.into(), &"".into()] as [&serde_json::Value; 3]
+    );
+}
+
+#[test]
 fn folder_to_events_names_what_it_cannot_read() {
     let folder = Folder::new();
     let inputs = Folder::new();

@@ -5,10 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use gst_candle::data::pictures;
+use gst_candle::model::Model;
 use gst_candle::pixels::Image;
 
 use super::errors::assert_fails;
-use super::{Folder, classes, part, run, succeed, write};
+use super::{Folder, classes, figures, part, run, succeed, write};
 
 const SIZE: [usize; 2] = [32, 32];
 
@@ -107,6 +108,22 @@ fn classes_without_pictures_or_without_another() {
         let apart = folder.text("apart");
         assert_untrainable(&folder, task, "data", &["--val", &apart], &["apart", "dented"]);
     }
+}
+
+#[test]
+fn classes_of_pixels_by_folders() {
+    let folder = of_classes(|_| ());
+    let words = ["data", "--labels names the classes of masks"];
+    assert_untrainable(&folder, "segment", "data", &["--labels", "a,b"], &words);
+    let folder = Folder::new();
+    for class in 0..256 {
+        write(
+            &folder.path(&format!("data/{class:03}/x.png")),
+            &part(class, 8, 8, false),
+        );
+    }
+    let words = ["data", "256 classes, more than the 255"];
+    assert_untrainable(&folder, "segment", "data", &[], &words);
 }
 
 #[test]
@@ -328,6 +345,34 @@ fn what_segmenters_cannot_be_judged_by() {
         );
     }
     eval(&["data", "4 classes", "background, defect"]);
+    for number in 0..8 {
+        write(
+            &folder.path(&format!("data/masks/{number:03}.png")),
+            &mask(1.0 / 255.0, SIZE),
+        );
+    }
+    // Wherever the background is, it does not count.
+    let renamed = |labels: [&str; 2]| {
+        let mut model = Model::load(&model).unwrap();
+        model.labels = labels.map(String::from).into();
+        model.save(folder.path("m.safetensors")).unwrap();
+    };
+    let iou = |labels| {
+        renamed(labels);
+        figures(&["eval", &model, &data])["iou"].as_f64().unwrap()
+    };
+    let [second, first, both] = [["background", "b"], ["a", "background"], ["a", "b"]].map(iou);
+    assert!(
+        first > 0.0 && (first + second - 2.0 * both).abs() < 1e-6,
+        "{first} {second} {both}"
+    );
+    // White in black and white masks is the second of two classes, of which the first is the background.
+    std::fs::remove_dir_all(folder.path("data")).unwrap();
+    marked(&folder.path("data"), 8);
+    for labels in [["a", "b"], ["a", "background"]] {
+        renamed(labels);
+        eval(&["data", "black and white", &labels.join(", ")]);
+    }
     assert_eq!(folder.names(""), ["data", "m.safetensors"]);
     assert!(pictures::read(&folder.path("data/masks/000.png")).is_ok());
 }

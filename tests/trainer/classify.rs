@@ -7,6 +7,7 @@ use gst_candle::data::random::stream;
 use gst_candle::model::Model;
 use gst_candle::pixels::Image;
 use rand::RngExt;
+use serde_json::Value;
 
 use super::{Folder, assert_same, classes, figures, gst_candle, part, run, succeed, word, write};
 
@@ -117,8 +118,15 @@ fn what_it_never_saw_is_unknown() {
     let lines = succeed(&["run", &model, &folder.text("data/test/dotted"), "-o", "-"]);
     assert!(lines.matches("\"label\":null").count() > 6, "{lines}");
     // Worse pictures are told apart less surely, the same ones each time.
-    let worse = |strength: &str| figures(&["eval", &model, &data, "--degrade", strength])["accuracy"].clone();
-    assert_eq!((worse("0"), worse("2")), (judged["accuracy"].clone(), worse("2")));
+    let of = |judged: &Value| ["accuracy", "ece"].map(|key| judged[key].clone());
+    let worse = |strength: &str| of(&figures(&["eval", &model, &data, "--degrade", strength]));
+    assert_eq!(worse("0"), of(&judged));
+    let poor = worse("3");
+    assert_eq!(worse("3"), poor);
+    assert!(
+        poor[1] != judged["ece"] && poor[0].as_f64() <= judged["accuracy"].as_f64(),
+        "{poor:?} {judged}"
+    );
     let losses = run(&["eval", &model, &data, "--top-losses", "3"]);
     let text = String::from_utf8_lossy(&losses.stderr).into_owned();
     assert_eq!(text.lines().filter(|line| line.contains(".png  ")).count(), 3, "{text}");

@@ -79,6 +79,18 @@ fn a_class_is_taught_by_five_pictures() {
     });
     assert!(named.count() >= 7, "{lines}");
 
+    // An export has no codes, nor what is known by them alone.
+    let (onnx, back) = (folder.text("taught.onnx"), folder.text("back.safetensors"));
+    succeed(&["export", &taught, &onnx]);
+    succeed(&["import", &onnx, "-o", &back]);
+    let exported = Model::load(&back).unwrap();
+    assert_eq!(
+        (exported.labels.as_slice(), exported.codes()),
+        (&card.labels[..2], None)
+    );
+    let nodes = &exported.graph.nodes;
+    assert!(nodes.iter().all(|node| !node.name.starts_with("code")), "{nodes:?}");
+
     // It can be calibrated, which leaves what was taught as it is.
     succeed(&["calibrate", &taught, &folder.text("data/test")]);
     let calibrated = Model::load(&taught).unwrap();
@@ -193,6 +205,12 @@ fn codes_and_their_map_are_written() {
         "{error}"
     );
     assert!(refusal(&["embed", &model, &data, "-o", &out, "--map", &folder.text("map.jpg")]).contains("is a PNG"));
+    for arguments in [
+        &["embed", &model, &data, "-o", &model][..],
+        &["embed", &model, &data, "-o", &out, "--map", &model],
+    ] {
+        assert!(refusal(arguments).contains("m.safetensors: what is written would replace it"));
+    }
 }
 
 #[test]
@@ -212,7 +230,17 @@ fn what_is_unlike_all_that_is_known_is_to_be_labelled_first() {
     let listed = succeed(&["suggest", &model, &all, "-n", "4"]);
     assert_eq!(listed.lines().count(), 4);
     assert!(listed.lines().take(2).all(|line| line.contains("striped")), "{listed}");
-    let json: Vec<Value> = serde_json::from_str(&succeed(&["suggest", &model, &all, "-n", "4", "--json"])).unwrap();
+    let json: Vec<Value> =
+        serde_json::from_str(&succeed(&["suggest", &model, &all, "-n", "4", "--json", "-"])).unwrap();
+    let file = folder.text("list.json");
+    assert_eq!(succeed(&["suggest", &model, &all, "-n", "4", "--json", &file]), listed);
+    let written: Vec<Value> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(written, json);
+    let error = refusal(&["suggest", &model, &all, "-n", "4", "--json", &model]);
+    assert!(
+        error.contains("m.safetensors: what is written would replace it"),
+        "{error}"
+    );
     let sources: Vec<&str> = json.iter().map(|one| one["source"].as_str().unwrap()).collect();
     assert_eq!(sources, listed.lines().collect::<Vec<_>>());
     for one in &json {
@@ -269,6 +297,11 @@ fn near_duplicates_are_thinned() {
     let model = classifier(&folder);
     let by_codes = check(&["--model", &model]);
     assert!((2..=8).contains(&by_codes.lines().count()), "{by_codes}");
+    for number in 0..3 {
+        write(&folder.path(&format!("same/{number}.png")), &part(0, 40, 32, false));
+    }
+    let same = succeed(&["check", &folder.text("same"), "--thin", "--model", &model]);
+    assert_eq!(same.lines().count(), 1, "{same}");
     assert_eq!(
         run(&["check", &all]).status.code(),
         Some(2),

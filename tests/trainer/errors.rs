@@ -240,6 +240,33 @@ fn figures_that_cannot_be_written_are_said_before_they_are_worked_out() {
 }
 
 #[test]
+fn a_model_is_not_replaced_by_what_is_made_of_it() {
+    let folder = Folder::new();
+    parts(&folder.path("good"), 2, [40, 40]);
+    let (data, model) = (folder.text("good"), folder.text("m.safetensors"));
+    succeed(&[
+        "train", "denoise", &data, "--arch", "micro", "--steps", "1", "--batch", "1", "--patch", "16", "-o", &model,
+    ]);
+    let before = std::fs::read(folder.path("m.safetensors")).unwrap();
+    // The same file by another name.
+    let same = folder.text("good/../m.safetensors");
+    for arguments in [
+        &["export", &model, &same][..],
+        &["eval", &model, &data, "--sigma", "25", "--json", &same],
+        &["bench", &model, "--size", "64x64", "--json", &same],
+        &["info", &model, "--json", &same],
+    ] {
+        assert_fails(&run(arguments), &["m.safetensors: what is written would replace it"]);
+    }
+    let picture = folder.text("good/000.png");
+    assert_fails(
+        &run(&["train", "denoise", &picture, "--steps", "1", "-o", &picture]),
+        &["000.png: what is written would replace it"],
+    );
+    assert!(before == std::fs::read(folder.path("m.safetensors")).unwrap());
+}
+
+#[test]
 fn a_cause_is_said_once() {
     let folder = Folder::new();
     parts(&folder.path("good"), 2, [40, 40]);
@@ -262,6 +289,12 @@ fn an_unreadable_picture_ends_every_command_but_run() {
         "train", "anomaly", &data, "--width", "2", "--size", "32x32", "--steps", "2", "--batch", "2", "-o", &model,
     ]);
     let before = std::fs::read(folder.path("m.safetensors")).unwrap();
+    for arguments in [
+        &["calibrate", &model, &data, "--unknown-rate", "0.1"][..],
+        &["run", &model, &data, "-o", "-", "--sigma", "25"],
+    ] {
+        assert_fails(&run(arguments), &["m.safetensors: --", "is for", "`anomaly`"]);
+    }
     let whole = std::fs::read(folder.path("good/000.png")).unwrap();
     std::fs::write(folder.path("good/torn.png"), &whole[..whole.len() / 2]).unwrap();
 
@@ -311,10 +344,12 @@ fn an_unreadable_picture_is_named_by_every_command_of_the_other_tasks() {
     train(&["denoise", &marked, "--arch", "micro", "--patch", "16"], &denoiser);
     std::fs::write(folder.path("data/marked/a-torn.png"), b"P5 9").unwrap();
     let torn = "marked/a-torn.png";
-    assert_fails(
-        &run(&["eval", &classifier, &data, "--false-alarm-rate", "0.1"]),
-        &["c.safetensors", "--false-alarm-rate is for"],
-    );
+    for command in ["eval", "calibrate"] {
+        assert_fails(
+            &run(&[command, &classifier, &data, "--false-alarm-rate", "0.1"]),
+            &["c.safetensors", "--false-alarm-rate is for"],
+        );
+    }
     let out = folder.text("out");
     for arguments in [
         &["eval", &classifier, &data][..],

@@ -16,7 +16,16 @@ use super::{Folder, figures, run, succeed};
 
 /// What `export_onnx.py` wrote.
 static EXPORTS: LazyLock<Folder> = LazyLock::new(|| {
-    let folder = Folder::new();
+    // Nothing removes what a static holds, so it lies among what is built, and the next run removes it.
+    let tests = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let _ = std::fs::remove_dir_all(tests.join("onnx"));
+    let mut place = tempfile::Builder::new();
+    let folder = place
+        .prefix("onnx")
+        .rand_bytes(0)
+        .disable_cleanup(true)
+        .tempdir_in(tests);
+    let folder = Folder(folder.unwrap());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trainer/export_onnx.py");
     // Debian's own, whose PyTorch the set-up installs.
     let mut python = Command::new("/usr/bin/python3");
@@ -184,6 +193,17 @@ fn an_imported_classifier_is_used_like_one_of_ours() {
     let (onnx, again) = (folder.text("again.onnx"), folder.text("again.safetensors"));
     succeed(&["export", &calibrated, &onnx]);
     succeed(&["import", &onnx, "-o", &again]);
+    assert_fails(
+        &run(&[
+            "import",
+            &onnx,
+            "-o",
+            &folder.text("crop.safetensors"),
+            "--resize",
+            "crop",
+        ]),
+        &["again.onnx", "only labels can be given"],
+    );
     super::assert_same(Path::new(&calibrated), Path::new(&again));
 }
 
@@ -236,6 +256,26 @@ fn files_that_cannot_be_imported_are_named() {
     assert_fails(
         &run(&["import", &half, "-o", &half, "--task", "classify"]),
         &["half.onnx", "would replace it"],
+    );
+    let labels = folder.text("names.txt");
+    std::fs::write(&labels, "a\nb\n").unwrap();
+    assert_fails(
+        &run(&[
+            "import",
+            &onnx("plain"),
+            "-o",
+            &labels,
+            "--task",
+            "classify",
+            "--labels-file",
+            &labels,
+        ]),
+        &["names.txt", "would replace it"],
+    );
+    std::fs::remove_file(&labels).unwrap();
+    assert_fails(
+        &import(&onnx("shuffle"), &["--task", "denoise", "--resize", "crop"]),
+        &["shuffle.onnx", "--resize goes with a --size"],
     );
     assert_fails(&import(&folder.text(""), &classify), &["not a file"]);
     assert_eq!(folder.names(""), ["half.onnx"]);

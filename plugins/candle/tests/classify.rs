@@ -162,13 +162,21 @@ fn each_region_on_the_frame_is_named() {
         .map(|r| (rect(r), r.get::<&str>("label").unwrap()))
         .collect();
     assert_eq!(found, [([9, 5, 8, 8], "bright"), ([20, 10, 4, 6], "dark")]);
+    // With what lies around it, little of the first is bright.
+    element(&harness).set_property("region-context", 16u32);
+    let mut around = spotted(&info, &[([10, 6, 4, 4], 255)], 1);
+    VideoRegionOfInterestMeta::add(around.get_mut().unwrap(), "anomaly", (10, 6, 4, 4));
+    let around = harness.push_and_pull(around).unwrap();
+    let classify = result(&around, "classify").unwrap();
+    let around = array(&classify, "regions");
+    assert_eq!((rect(&around[0]), around[0].get("label")), ([10, 6, 4, 4], Ok("dark")));
     let metas = output.iter_meta::<VideoRegionOfInterestMeta>();
     let on_metas: Vec<_> = metas
         .map(|m| m.param("candle-classify").map(|p| p.get::<String>("label").unwrap()))
         .collect();
     assert_eq!(on_metas, [None, Some("bright".into()), None, Some("dark".into())]);
 
-    let none = harness.push_and_pull(grey(&info, 255, 1)).unwrap();
+    let none = harness.push_and_pull(grey(&info, 255, 2)).unwrap();
     let classify = result(&none, "classify").unwrap();
     assert_eq!(
         (classify.get::<&str>("label"), classify.get("known")),
@@ -178,7 +186,7 @@ fn each_region_on_the_frame_is_named() {
     let told = messages(&bus);
     assert_eq!(
         told.iter().map(|m| array(m, "regions").len()).collect::<Vec<_>>(),
-        [2, 0]
+        [2, 1, 0]
     );
 }
 

@@ -3,12 +3,12 @@
 mod draw;
 mod flat;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use super::codes::{coded, names};
-use super::common::{Frames, Machine, check_writable};
+use super::common::{Frames, Machine, check_output};
 use crate::data::layout::{Dataset, Split};
 use crate::model::{CodeBook, Model};
 use crate::score::calibration::reached_by;
@@ -51,9 +51,12 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<()> {
     let model = Model::load(&args.model)?;
     let name = args.model.display().to_string();
-    check_writable(&args.output)?;
+    let given = [args.model.as_path()]
+        .into_iter()
+        .chain(args.data.iter().map(Path::new));
+    check_output(&args.output, given.clone())?;
     if let Some(map) = &args.map {
-        check_writable(map)?;
+        check_output(map, given)?;
         if map.extension().is_none_or(|e| !e.eq_ignore_ascii_case("png")) {
             bail!("{}: the map is a PNG; name it so", map.display());
         }

@@ -93,7 +93,8 @@ struct Outcome {
 
 /// Judges and prints.
 pub fn main(args: &Args) -> Result<()> {
-    check_json(args.json.as_ref())?;
+    let given = [&args.model].into_iter().chain(&args.classifier);
+    check_json(args.json.as_ref(), given.map(PathBuf::as_path))?;
     let mut model = Model::load(&args.model)?;
     args.alarm_rate.apply(&mut model, &args.model)?;
     let pairs = args.noisy.is_some();

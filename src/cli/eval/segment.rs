@@ -28,7 +28,6 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
             args.data[0]
         );
     }
-    let first = usize::from(model.labels.first().is_some_and(|label| label == BACKGROUND));
     let coding = match Coding::found(masks)? {
         Coding::Numbers(classes) if classes > model.labels.len() => bail!(
             "{}: its masks have {classes} classes, the model {}: {}",
@@ -38,6 +37,11 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         ),
         // A class that is in no mask of these may be in others.
         Coding::Numbers(_) => Coding::Numbers(model.labels.len()),
+        Coding::BlackAndWhite if model.labels.len() != 2 || model.labels[0] != BACKGROUND => bail!(
+            "{}: its masks are black and white, for models of two classes, {BACKGROUND} and another; the model has {}",
+            args.data[0],
+            model.labels.join(", ")
+        ),
         coding => coding,
     };
     let mut segmenter = Segmenter::new(model, options).with_context(|| args.model.display().to_string())?;
@@ -54,11 +58,11 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
                 one.count(found.into(), there.into());
             }
         }
-        of_pictures.push(one.mean_iou(first));
+        of_pictures.push(mean_of_marks(&model.labels, |class| one.iou(class)));
     }
     let figures: Map<String, Value> = [
-        ("iou", all.mean_iou(first)),
-        ("dice", all.mean_dice(first)),
+        ("iou", mean_of_marks(&model.labels, |class| all.iou(class))),
+        ("dice", mean_of_marks(&model.labels, |class| all.dice(class))),
         (
             "iou_by_picture",
             of_pictures.iter().sum::<f64>() / of_pictures.len() as f64,
@@ -73,6 +77,13 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         images: of_pictures.len(),
         text: table(&model.labels, &all),
     })
+}
+
+/// The mean over the classes but the background that are found or there; 0 of none.
+fn mean_of_marks(labels: &[String], of_class: impl Fn(usize) -> Option<f64>) -> f64 {
+    let marks = (0..labels.len()).filter(|&class| labels[class] != BACKGROUND);
+    let values: Vec<f64> = marks.filter_map(of_class).collect();
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 fn table(labels: &[String], overlaps: &Overlaps) -> String {

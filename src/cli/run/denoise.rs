@@ -42,8 +42,7 @@ pub fn pictures(args: &Args, model: &Model, options: &Options) -> Result<()> {
 pub fn video(args: &Args, model: &Model, options: &Options) -> Result<()> {
     use std::path::PathBuf;
 
-    use super::is_same;
-    use crate::cli::common::{catch_ctrl_c, check_writable};
+    use crate::cli::common::{catch_ctrl_c, check_output};
     use crate::data::video::{VideoReader, VideoWriter};
 
     let [input] = args.input.as_slice() else {
@@ -53,10 +52,7 @@ pub fn video(args: &Args, model: &Model, options: &Options) -> Result<()> {
         );
     };
     let file = gst::glib::filename_from_uri(input).map_or_else(|_| PathBuf::from(input), |(path, _)| path);
-    if is_same(&file, &args.output) {
-        bail!("{input}: the new video would replace it; give another name to -o");
-    }
-    check_writable(&args.output)?;
+    check_output(&args.output, [file.as_path(), &args.model])?;
     let mut denoiser = Denoiser::new(model, options).with_context(|| args.model.display().to_string())?;
     let limits = args.frames.limits();
     let most = if limits.max == 0 { usize::MAX } else { limits.max };

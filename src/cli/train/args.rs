@@ -1,12 +1,12 @@
 //! What `gst-candle train` is told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Subcommand;
 
-use super::super::common::{Frames, Machine, check_writable, number, rate, sigma, size};
+use super::super::common::{Frames, Machine, check_output, number, rate, sigma, size};
 use super::values::{Loss, Map, ResizeArg, Symmetries, color, known_symmetry, method, symmetry};
 use crate::data::noise::Noise;
 use crate::data::symmetry::Symmetry;
@@ -327,7 +327,7 @@ impl CommonArgs {
     ) -> Result<(Common, exec::Options)> {
         let device = self.machine.device.open()?;
         exec::candle::arithmetic(&device, self.machine.precision)?;
-        check_writable(&self.output)?;
+        check_output(&self.output, self.data.iter().chain(&self.val).map(Path::new))?;
         let exec = self.machine.options()?;
         let budget = match (self.length.steps, self.length.epochs) {
             (Some(steps), _) => Budget::Steps(steps),

@@ -49,7 +49,7 @@ pub enum ResizeArg {
 pub enum TaskArg {
     /// A noisy frame in, a clean frame of its size out
     Denoise,
-    /// A frame restored, or a map of one plane that is 1 where it is anomalous
+    /// A frame restored, or of a colour frame a map of one plane that is 1 where it is anomalous
     Anomaly,
     /// Scores of classes
     Classify,

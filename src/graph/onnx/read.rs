@@ -45,7 +45,7 @@ const MOST_BYTES: usize = 2 << 30;
 /// Most fields of all messages of a file together. The largest networks that people use have some ten thousand.
 const MOST_FIELDS: usize = 1 << 20;
 
-/// Reads an ONNX model of opset 7 to 24. `size` (width, height) is that of the pictures where the file leaves it open; `beside` reads
+/// Reads an ONNX model of opset 7 to 24. `size` (width, height) is that of the pictures where the file leaves a side open; `beside` reads
 /// weights that are kept apart. Errors name the node of the file that is at fault. What a file takes of memory is within some gigabytes,
 /// whatever it holds.
 pub fn read(bytes: Vec<u8>, size: Option<[usize; 2]>, beside: &Beside<'_>) -> Result<Imported> {
@@ -72,9 +72,8 @@ pub fn read(bytes: Vec<u8>, size: Option<[usize; 2]>, beside: &Beside<'_>) -> Re
     {
         let axes = picture(input)?;
         inputs.push(axes);
-        let sides = size.filter(|_| axes[2].is_none() && axes[3].is_none());
-        let [width, height] = sides.map_or([axes[3], axes[2]], |size| size.map(Some));
-        reader.input(&input.name, [axes[0], axes[1], height, width])?;
+        let side = |axis: usize, of_size: usize| axes[axis].or(size.map(|size| size[of_size]));
+        reader.input(&input.name, [axes[0], axes[1], side(2, 1), side(3, 0)])?;
     }
     if inputs.is_empty() {
         return Err(Error::Invalid("the network has no inputs".into()));

@@ -57,6 +57,15 @@ fn fault(mut model: Model, key: &str, change: impl FnOnce(&mut Model)) -> String
 }
 
 #[test]
+fn classes_of_pixels_have_a_number_each() {
+    let names: Vec<String> = (0..256).map(|class| class.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    model(Task::Segment, "fcn", &names[..255]).check().unwrap();
+    let reason = model(Task::Segment, "fcn", &names).check().unwrap_err().to_string();
+    assert_eq!(reason, "key `labels`: 256 labels; segment has at most 255");
+}
+
+#[test]
 fn input_is_sane() {
     let fault = |change: &dyn Fn(&mut InputSpec)| {
         fault(model(Task::Anomaly, "fair", &[]), "key `input`: ", |model| {

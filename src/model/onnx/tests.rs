@@ -39,7 +39,7 @@ fn told(task: Task) -> Foreign {
         task: Some(task),
         labels: Vec::new(),
         size: None,
-        resize: Resize::Stretch,
+        resize: None,
         mean: Vec::new(),
         std: Vec::new(),
     }
@@ -77,7 +77,7 @@ fn a_classifier_gets_what_it_is_told() {
     let all = Foreign {
         labels: labels.clone(),
         size: Some([30, 20]),
-        resize: Resize::Crop,
+        resize: Some(Resize::Crop),
         mean: vec![0.5],
         std: vec![0.25, 0.5, 1.0],
         ..told(Task::Classify)
@@ -132,7 +132,7 @@ fn a_classifier_gets_what_it_is_told() {
         ),
         (
             Foreign {
-                resize: Resize::Tile,
+                resize: Some(Resize::Tile),
                 ..told(Task::Classify)
             },
             "resize tile",
@@ -193,6 +193,59 @@ fn the_end_of_a_classifier_is_its_logits() {
         plain
     );
     assert!(reason(logarithm, told(Task::Embed)).contains("LogSoftmax"));
+}
+
+#[test]
+fn a_segmenter_has_a_plane_of_logits_for_each_class() {
+    let model = |graph: &Graph| Model::from_onnx(foreign(graph, [0, 0]), told(Task::Segment));
+    let plain = network(3, None, None);
+    let with_softmax = model(&network(3, None, Some(Op::Softmax))).unwrap();
+    assert_eq!(with_softmax.graph, plain);
+    assert_eq!(with_softmax.labels, ["class 0", "class 1", "class 2"]);
+    let logarithm = Imported {
+        log_softmax: true,
+        ..foreign(&plain, [0, 0])
+    };
+    assert_eq!(Model::from_onnx(logarithm, told(Task::Segment)).unwrap().graph, plain);
+    let sigmoid = model(&network(3, None, Some(Op::Sigmoid))).unwrap_err().to_string();
+    assert!(sigmoid.contains("a sigmoid") && sigmoid.contains("logits"), "{sigmoid}");
+    for end in [None, Some(Op::Softmax)] {
+        let one = model(&network(1, None, end)).unwrap_err().to_string();
+        assert!(
+            one.contains("1 plane: a segmenter has one for each class") && one.contains("torch.cat"),
+            "{one}"
+        );
+    }
+    let one = model(&network(1, None, Some(Op::Sigmoid))).unwrap_err().to_string();
+    assert!(one.contains("a sigmoid") && one.contains("torch.cat"), "{one}");
+}
+
+#[test]
+fn each_side_is_its_own() {
+    let imported = |sides| foreign(&network(3, Some(4), None), sides);
+    let sized = |task, size| Foreign { size, ..told(task) };
+    // Height and width of the file, width and height of the model.
+    for sides in [[20, 0], [0, 30], [20, 30], [0, 0]] {
+        let model = Model::from_onnx(imported(sides), sized(Task::Classify, Some([30, 20]))).unwrap();
+        assert_eq!(model.input.size, Some([30, 20]));
+    }
+    for (sides, words) in [
+        ([20, 0], "width any and height 20 alone"),
+        ([0, 30], "width 30 and height any alone"),
+    ] {
+        for size in [Some([20, 30]), None] {
+            let reason = reason(imported(sides), sized(Task::Classify, size));
+            assert!(
+                reason.contains(words) && reason.contains("--size") == size.is_none(),
+                "{reason}"
+            );
+        }
+    }
+    let of_any = Foreign {
+        resize: Some(Resize::Crop),
+        ..told(Task::Denoise)
+    };
+    assert!(reason(foreign(&network(3, None, None), [0, 0]), of_any).contains("--resize goes with a --size"));
 }
 
 #[test]
@@ -288,6 +341,10 @@ fn an_export_of_ours_says_all_itself() {
         },
         Foreign {
             mean: vec![0.0],
+            ..nothing()
+        },
+        Foreign {
+            resize: Some(Resize::Stretch),
             ..nothing()
         },
     ] {

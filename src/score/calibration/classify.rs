@@ -57,6 +57,9 @@ pub fn classify(logits: &[Vec<f32>], labels: &[usize], unknown_rate: f64) -> Res
 }
 
 /// What a share (0..1) of the `samples`, of which there is one at least, do not exceed.
+///
+/// # Panics
+/// When there is none.
 pub fn reached_by(samples: Vec<f32>, share: f64) -> f32 {
     let mut samples: Vec<f64> = samples.into_iter().map(f64::from).collect();
     samples.sort_by(f64::total_cmp);

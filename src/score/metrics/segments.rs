@@ -1,6 +1,5 @@
 //! Figures of merit of classes of pixels.
 
-use super::largest;
 use crate::pixels::Image;
 
 /// How classes of pixels overlap with the true ones, counted over all pictures together.
@@ -32,14 +31,19 @@ impl Overlaps {
         let pixels = scores.width * scores.height;
         assert_eq!(truth.len(), pixels, "one class a pixel");
         for (i, &class) in truth.iter().enumerate() {
-            let values: Vec<f32> = scores.data.iter().skip(i).step_by(pixels).copied().collect();
+            let score = |class: usize| scores.data[class * pixels + i];
             if usize::from(class) < self.right.len() {
-                self.count(largest(&values), class.into());
+                let most =
+                    (1..scores.channels).fold(0, |most, class| if score(class) > score(most) { class } else { most });
+                self.count(most, class.into());
             }
         }
     }
 
     /// Counts a pixel.
+    ///
+    /// # Panics
+    /// When there is no such class.
     pub fn count(&mut self, found: usize, there: usize) {
         self.found[found] += 1;
         self.there[there] += 1;

@@ -1,12 +1,12 @@
 //! How `candleanomaly` works.
 
 use std::sync::{LazyLock, Mutex};
-use std::time::Instant;
 
 use gst::glib;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
+use gst_candle::pixels::Frame;
 use gst_candle::score::decision::{AlarmSettings, AlarmState};
 use gst_candle::score::drift::{Drift, Drifted};
 use gst_video::VideoInfo;
@@ -78,13 +78,9 @@ impl CandleAnomaly {
         running_time: Option<gst::ClockTime>,
     ) -> Result<(), gst::ErrorMessage> {
         self.caution(state, settings);
-        let begin = Instant::now();
-        let finding = engine::run(|| {
-            let mapped = frame::map(buffer, info)?;
-            let frame = frame::frame(&mapped, settings.common.gray16_white)?;
-            state.worker.inspect(&frame, settings)
+        let finding = state.infer(self, buffer, settings.common.gray16_white, |inspector, frame| {
+            inspector.inspect(frame, settings)
         })?;
-        self.own.live.record(begin.elapsed());
         if !finding.inspection.judged {
             state.memory.last = None;
             return Ok(());
@@ -133,12 +129,10 @@ impl CandleAnomaly {
         if !state.worker.predicts() {
             return Ok(());
         }
-        engine::run(|| {
-            let mapped = frame::map(buffer, info)?;
-            let frame = frame::frame(&mapped, settings.common.gray16_white)?;
-            state.worker.look(&frame, settings)
-        })?;
-        Ok(())
+        let look = |frame: &Frame<'_>| state.worker.look(frame, settings);
+        Ok(engine::run(|| {
+            frame::view(buffer, info, settings.common.gray16_white, look)
+        })?)
     }
 
     /// Warns of a false-alarm rate that is new and that the model's calibration cannot show.
@@ -208,10 +202,7 @@ impl Analyze for CandleAnomaly {
         times: Times,
         buffer: &mut gst::BufferRef,
     ) -> Result<Option<Told>, gst::ErrorMessage> {
-        let info = state
-            .info
-            .clone()
-            .ok_or_else(|| gst::error_msg!(gst::CoreError::Negotiation, ("No caps yet")))?;
+        let info = state.info()?;
         if buffer.flags().contains(gst::BufferFlags::DISCONT) {
             // Frames are missing before this one. All but a network that sees several goes by the frames there are and by their times: where a
             // live source or a leaky queue leaves some out again and again, no alarm would ever start otherwise.

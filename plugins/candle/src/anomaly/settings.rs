@@ -283,8 +283,8 @@ impl Properties for Settings {
         &mut self.common
     }
 
-    fn properties() -> Vec<glib::ParamSpec> {
-        let mut properties = settings::Settings::properties();
+    fn own_properties() -> Vec<glib::ParamSpec> {
+        let mut properties = Vec::new();
         properties.extend(Self::decision_properties());
         properties.extend(Self::time_properties());
         properties.extend(Self::view_properties());
@@ -308,7 +308,7 @@ impl Properties for Settings {
                 self.roi = self.parse_roi()?;
             }
             "output" => self.output = get(value),
-            name => assert!(self.common.set(name, value), "`{name}` is not writable"),
+            name => unreachable!("`{name}` is not writable"),
         }
         Ok(())
     }
@@ -326,7 +326,7 @@ impl Properties for Settings {
             "drift-window" => self.drift_window.to_value(),
             "roi" => self.roi_text.to_value(),
             "output" => self.output.to_value(),
-            name => return self.common.get(name),
+            _ => return None,
         })
     }
 

@@ -1,7 +1,6 @@
 //! How `candleclassify` works.
 
 use std::sync::{LazyLock, Mutex};
-use std::time::Instant;
 
 use gst::glib;
 use gst::subclass::prelude::*;
@@ -17,7 +16,7 @@ use crate::common::analyzer::{self, Analyze, Own, State, analyzer};
 use crate::common::messages::{self, Times};
 use crate::common::pace::Pace;
 use crate::common::result::{ClassifyResult, Kind, LabelledRegion, Labels};
-use crate::common::{engine, frame, lock};
+use crate::common::{frame, lock};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -61,33 +60,21 @@ impl CandleClassify {
         times: Times,
         buffer: &mut gst::BufferRef,
     ) -> Result<ClassifyResult, gst::ErrorMessage> {
-        let State {
-            worker: namer,
-            info: Some(info),
-            ..
-        } = state
-        else {
-            return Err(gst::error_msg!(gst::CoreError::Negotiation, ("No caps yet")));
-        };
-        let begin = Instant::now();
+        let info = state.info()?;
         let size = [info.width() as i32, info.height() as i32];
-        let (labels, regions) = engine::run(|| {
-            let mapped = frame::map(buffer, info)?;
-            let frame = frame::frame(&mapped, settings.common.gray16_white)?;
-            match settings.regions {
-                Regions::Frame => {
-                    let time_ns = times.running.map_or(0, gst::ClockTime::nseconds);
-                    Ok((Some(namer.name_frame(&frame, settings, time_ns)?), Vec::new()))
-                }
-                Regions::Metas => {
-                    let regions = region_metas(buffer);
-                    #[cfg(feature = "analytics")]
-                    let regions = analytics::with_objects(regions, buffer, size);
-                    Ok((None, namer.name_regions(&frame, settings, &regions)?))
-                }
+        let white = settings.common.gray16_white;
+        let (labels, regions) = state.infer(self, buffer, white, |namer, frame| match settings.regions {
+            Regions::Frame => {
+                let time_ns = times.running.map_or(0, gst::ClockTime::nseconds);
+                Ok((Some(namer.name_frame(frame, settings, time_ns)?), Vec::new()))
+            }
+            Regions::Metas => {
+                let regions = region_metas(buffer);
+                #[cfg(feature = "analytics")]
+                let regions = analytics::with_objects(regions, buffer, size);
+                Ok((None, namer.name_regions(frame, settings, &regions)?))
             }
         })?;
-        self.own.live.record(begin.elapsed());
         if settings.common.attach_meta {
             label_metas(buffer, &regions);
         }

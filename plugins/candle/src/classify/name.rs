@@ -15,6 +15,9 @@ use crate::common::engine::Worker;
 use crate::common::frame;
 use crate::common::result::{LabelledRegion, Labels};
 
+/// Standard deviation of the noise that pictures may have without being of another scene, of full scale: on a flat part nothing else changes.
+const NOISE: f32 = 0.03;
+
 /// A model at work.
 pub struct Namer {
     classifier: Classifier,
@@ -53,7 +56,7 @@ impl Namer {
     /// Names the whole frame, in the light of those before it in its scene.
     pub fn name_frame(&mut self, frame: &Frame<'_>, settings: &Settings, time_ns: u64) -> Result<Labels> {
         let picture = self.classifier.fit_frame(frame, [0, 0, frame.width, frame.height]);
-        if self.scene.is_cut(&picture, 0.0) {
+        if self.scene.is_cut(&picture, NOISE) {
             self.state.reset();
         }
         let named = self.classifier.classify(&[picture])?.swap_remove(0);

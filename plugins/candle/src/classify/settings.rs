@@ -80,7 +80,7 @@ impl Settings {
                 .build(),
             glib::ParamSpecFloat::builder("hysteresis")
                 .nick("Hysteresis")
-                .blurb("How far the frame's label may fall below its threshold once it is in force, as a share of that from 0 to 1, unless another reaches its own.")
+                .blurb("How far the frame's label may fall below its threshold once it is in force, as a share of that from 0 to 1, unless another reaches its own or the scene is cut.")
                 .minimum(0.0)
                 .maximum(1.0)
                 .default_value(defaults.hysteresis)
@@ -88,7 +88,7 @@ impl Settings {
                 .build(),
             glib::ParamSpecUInt64::builder("hold-duration")
                 .nick("Hold duration")
-                .blurb("How long, in nanoseconds, the frame's label stays at least.")
+                .blurb("How long, in nanoseconds, the frame's label stays at least, unless the scene is cut.")
                 .default_value(defaults.hold_duration.nseconds())
                 .mutable_playing()
                 .build(),
@@ -133,8 +133,8 @@ impl Properties for Settings {
         &mut self.common
     }
 
-    fn properties() -> Vec<glib::ParamSpec> {
-        let mut properties = settings::Settings::properties();
+    fn own_properties() -> Vec<glib::ParamSpec> {
+        let mut properties = Vec::new();
         properties.extend(Self::decision_properties());
         properties.extend(Self::result_properties());
         properties
@@ -149,7 +149,7 @@ impl Properties for Settings {
             "hold-duration" => self.hold_duration = nanoseconds(value),
             "regions" => self.regions = get(value),
             "region-context" => self.region_context = get(value),
-            name => assert!(self.common.set(name, value), "`{name}` is not writable"),
+            name => unreachable!("`{name}` is not writable"),
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Properties for Settings {
             "hold-duration" => self.hold_duration.nseconds().to_value(),
             "regions" => self.regions.to_value(),
             "region-context" => self.region_context.to_value(),
-            name => return self.common.get(name),
+            _ => return None,
         })
     }
 }

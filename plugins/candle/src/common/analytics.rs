@@ -61,7 +61,10 @@ pub fn add_labelled_regions(buffer: &mut gst::BufferRef, regions: &[LabelledRegi
 
 /// Adds the regions of classes, and from GStreamer 1.26 on the mask.
 pub fn add_segments(buffer: &mut gst::BufferRef, result: &SegmentResult) {
-    report(Relations::of(buffer).add_segments(result));
+    // Before 1.26 there are regions alone; no meta where there is nothing to say.
+    if cfg!(feature = "v1_26") || !result.regions.is_empty() {
+        report(Relations::of(buffer).add_segments(result));
+    }
 }
 
 /// Adds to `regions` of a frame of `size` those that elements before told of in analytics metas only, as far as they are inside of it. What is

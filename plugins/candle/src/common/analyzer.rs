@@ -3,13 +3,16 @@
 //! An element implements [`Analyze`]; `analyzer!` makes GStreamer's classes of that.
 
 use std::sync::Mutex;
+use std::time::Instant;
 
 use gst::glib;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
+use gst_candle::pixels::Frame;
 use gst_video::VideoInfo;
 
-use super::engine::Worker;
+use super::engine::{self, Worker};
+use super::frame;
 use super::live::Live;
 use super::messages::{Poster, Times};
 use super::pace::{Pace, Pacer};
@@ -24,11 +27,18 @@ pub trait Properties: Clone + Default + Send + 'static {
     /// What all elements share.
     fn common(&self) -> &settings::Settings;
     fn common_mut(&mut self) -> &mut settings::Settings;
-    /// The specifications of all of the element's properties.
-    fn properties() -> Vec<glib::ParamSpec>;
-    /// Sets a property; a text that means nothing is an error, and what was set before stays in force.
+    /// The specifications of the properties that the element has beside the common ones.
+    fn own_properties() -> Vec<glib::ParamSpec>;
+    /// Those of all of its properties.
+    fn properties() -> Vec<glib::ParamSpec> {
+        let mut properties = settings::Settings::properties();
+        properties.extend(Self::own_properties());
+        properties
+    }
+    /// Sets a property that the element has beside the common ones; a text that means nothing is an error, and what was set before stays in
+    /// force.
     fn set(&mut self, name: &str, value: &glib::Value) -> Result<(), String>;
-    /// The value of a property that can be set.
+    /// The value of such a property.
     fn get(&self, name: &str) -> Option<glib::Value>;
     /// What keeps the element from starting.
     fn check(&self) -> Result<(), String> {
@@ -106,6 +116,27 @@ impl<A: Analyze> State<A> {
         A::begin(&mut self.memory);
     }
 
+    /// What the frames are; an error before there are caps.
+    pub fn info(&self) -> Result<VideoInfo, gst::ErrorMessage> {
+        let info = self.info.clone();
+        info.ok_or_else(|| gst::error_msg!(gst::CoreError::Negotiation, ("No caps yet")))
+    }
+
+    /// Has the model look at the frame, and records how long that took; `white` as in [`frame::colorimetry`].
+    pub fn infer<T>(
+        &mut self,
+        element: &A,
+        buffer: &gst::BufferRef,
+        white: u16,
+        look: impl FnOnce(&mut A::Worker, &Frame<'_>) -> gst_candle::Result<T>,
+    ) -> Result<T, gst::ErrorMessage> {
+        let info = self.info()?;
+        let begin = Instant::now();
+        let found = engine::run(|| frame::view(buffer, &info, white, |frame| look(&mut self.worker, frame)))?;
+        element.own().live.record(begin.elapsed());
+        Ok(found)
+    }
+
     /// What to do with the frame; counts it. `is_result` says whether there is an earlier one to show instead.
     pub fn pace(
         &mut self,
@@ -133,7 +164,13 @@ pub fn set_property<A: Analyze>(element: &A, value: &glib::Value, pspec: &glib::
     if own.live.set(pspec.name(), value) || own.reload.intercepts(transform, pspec.name(), value) {
         return;
     }
-    let set = lock(&own.settings).set(pspec.name(), value);
+    let set = {
+        let mut settings = lock(&own.settings);
+        match settings.common_mut().set(pspec.name(), value) {
+            true => Ok(()),
+            false => settings.set(pspec.name(), value),
+        }
+    };
     // Before the start there may be nobody to hear it; the start fails with the same words.
     if let Err(reason) = set
         && transform.current_state() > gst::State::Ready
@@ -149,10 +186,14 @@ pub fn set_property<A: Analyze>(element: &A, value: &glib::Value, pspec: &glib::
 /// The value of a property of the element.
 pub fn property<A: Analyze>(element: &A, name: &str) -> glib::Value {
     let own = element.own();
+    let set = || {
+        let settings = lock(&own.settings);
+        settings.common().get(name).or_else(|| settings.get(name))
+    };
     element
         .shown(name)
         .or_else(|| own.live.get(name))
-        .or_else(|| lock(&own.settings).get(name))
+        .or_else(set)
         .expect("every property listed has a value")
 }
 
@@ -167,7 +208,7 @@ pub fn start<A: Analyze>(element: &A) -> Result<(), gst::ErrorMessage> {
     let mut worker = own.reload.start(obj.upcast_ref(), settings.common())?;
     if let Err(error) = worker.prepare(&settings) {
         own.reload.stop();
-        return Err(gst::error_msg!(gst::ResourceError::Settings, ("{error}")));
+        return Err(error.into());
     }
     own.live.start();
     element.show_nothing();

@@ -25,6 +25,18 @@ impl Failure {
         Self { text, message }
     }
 
+    /// The file that `property` names does not do.
+    pub fn of_file(property: &str, error: &Error) -> Self {
+        let text = format!("The file named by `{property}` cannot be used: {error}");
+        match error {
+            Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+                Self::new(gst::ResourceError::NotFound, text)
+            }
+            Error::Io { .. } => Self::new(gst::ResourceError::OpenRead, text),
+            _ => Self::new(gst::ResourceError::Settings, text),
+        }
+    }
+
     /// The sentence.
     pub fn text(&self) -> &str {
         &self.text
@@ -56,7 +68,7 @@ pub trait Worker: Sized + Send + 'static {
     /// Makes a model ready to run.
     fn new(model: &Model, session: Session) -> Result<Self>;
     /// Reads what else the settings name, before the first frame.
-    fn prepare(&mut self, _settings: &Self::Settings) -> Result<()> {
+    fn prepare(&mut self, _settings: &Self::Settings) -> Result<(), Failure> {
         Ok(())
     }
     /// Works on a frame as it would in the stream, and forgets it.

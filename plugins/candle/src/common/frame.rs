@@ -99,6 +99,16 @@ pub fn map<'a>(buffer: &'a gst::BufferRef, info: &VideoInfo) -> gst_candle::Resu
         .map_err(|_| gst_candle::Error::Invalid("the frame's memory cannot be read".into()))
 }
 
+/// Shows a buffer to the library; `white` as in [`colorimetry`].
+pub fn view<T>(
+    buffer: &gst::BufferRef,
+    info: &VideoInfo,
+    white: u16,
+    see: impl FnOnce(&Frame<'_>) -> gst_candle::Result<T>,
+) -> gst_candle::Result<T> {
+    see(&frame(&map(buffer, info)?, white)?)
+}
+
 /// Maps a buffer to write to it.
 pub fn map_mut<'a>(
     buffer: &'a mut gst::BufferRef,

@@ -232,7 +232,10 @@ impl<W: Worker> Reload<W> {
         sample: &Sample<W::Settings>,
     ) {
         let Sample { frame, info, settings } = sample;
-        match engine::run(|| worker.try_on(frame, info, settings)) {
+        let tried = worker
+            .prepare(settings)
+            .and_then(|()| engine::run(|| worker.try_on(frame, info, settings)));
+        match tried {
             Ok(()) => {
                 let mut next = lock(&self.0);
                 if next.number == number {

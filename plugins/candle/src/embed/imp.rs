@@ -1,7 +1,6 @@
 //! How `candleembed` works.
 
 use std::sync::{LazyLock, Mutex};
-use std::time::Instant;
 
 use gst::glib;
 use gst::subclass::prelude::*;
@@ -12,10 +11,10 @@ use super::result::{EmbedResult, Nearest};
 use super::settings::Settings;
 use super::vicinity::Vicinity;
 use crate::common::analyzer::{self, Analyze, Own, State, analyzer};
+use crate::common::lock;
 use crate::common::messages::{self, Times};
 use crate::common::pace::Pace;
 use crate::common::result::Kind;
-use crate::common::{engine, frame, lock};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -56,32 +55,6 @@ pub struct CandleEmbed {
     last: Mutex<Shown>,
 }
 
-impl CandleEmbed {
-    fn look(
-        &self,
-        state: &mut State<Self>,
-        settings: &Settings,
-        buffer: &gst::BufferRef,
-    ) -> Result<EmbedResult, gst::ErrorMessage> {
-        let State {
-            worker: vicinity,
-            info: Some(info),
-            ..
-        } = state
-        else {
-            return Err(gst::error_msg!(gst::CoreError::Negotiation, ("No caps yet")));
-        };
-        let begin = Instant::now();
-        let result = engine::run(|| {
-            let mapped = frame::map(buffer, info)?;
-            let frame = frame::frame(&mapped, settings.common.gray16_white)?;
-            vicinity.look(&frame, settings)
-        })?;
-        self.own.live.record(begin.elapsed());
-        Ok(result)
-    }
-}
-
 impl Analyze for CandleEmbed {
     type Settings = Settings;
     type Worker = Vicinity;
@@ -117,7 +90,9 @@ impl Analyze for CandleEmbed {
             }
             return Ok(None);
         }
-        let result = self.look(state, settings, buffer)?;
+        let result = state.infer(self, buffer, settings.common.gray16_white, |vicinity, frame| {
+            vicinity.look(frame, settings)
+        })?;
         if settings.common.attach_meta {
             result.attach(buffer);
         }

@@ -3,11 +3,11 @@
 use gst::{glib, prelude::*};
 
 mod imp;
-mod result;
+pub mod result;
 mod settings;
 mod vicinity;
 
-pub use result::{EmbedResult, Nearest};
+pub use result::EmbedResult;
 
 glib::wrapper! {
     /// Says what a frame looks like in numbers, and which known picture it looks like most.

@@ -26,14 +26,22 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
-    fn own_properties() -> [glib::ParamSpec; 6] {
+impl Properties for Settings {
+    fn common(&self) -> &settings::Settings {
+        &self.common
+    }
+
+    fn common_mut(&mut self) -> &mut settings::Settings {
+        &mut self.common
+    }
+
+    fn own_properties() -> Vec<glib::ParamSpec> {
         let defaults = Self::default();
-        [
+        vec![
             glib::ParamSpecString::builder("codes-file")
                 .nick("Codes file")
-                .blurb("The codes to compare with, a file made by `gst-candle embed` with the same model; nothing stands for those that the model keeps itself.")
-                .mutable_ready()
+                .blurb("The codes to compare with, a file made by `gst-candle embed` with the same model; nothing stands for those that the model keeps itself. Read at the start, and with each model that takes over.")
+                .mutable_playing()
                 .build(),
             glib::ParamSpecFloat::builder("max-distance")
                 .nick("Largest distance")
@@ -68,28 +76,12 @@ impl Settings {
                 .build(),
         ]
     }
-}
-
-impl Properties for Settings {
-    fn common(&self) -> &settings::Settings {
-        &self.common
-    }
-
-    fn common_mut(&mut self) -> &mut settings::Settings {
-        &mut self.common
-    }
-
-    fn properties() -> Vec<glib::ParamSpec> {
-        let mut properties = settings::Settings::properties();
-        properties.extend(Self::own_properties());
-        properties
-    }
 
     fn set(&mut self, name: &str, value: &glib::Value) -> Result<(), String> {
         match name {
             "codes-file" => self.codes_file = get(value),
             "max-distance" => self.max_distance = get(value),
-            name => assert!(self.common.set(name, value), "`{name}` is not writable"),
+            name => unreachable!("`{name}` is not writable"),
         }
         Ok(())
     }
@@ -98,7 +90,7 @@ impl Properties for Settings {
         Some(match name {
             "codes-file" => self.codes_file.to_value(),
             "max-distance" => self.max_distance.to_value(),
-            name => return self.common.get(name),
+            _ => return None,
         })
     }
 }

@@ -9,7 +9,7 @@ use gst_video::VideoInfo;
 
 use super::result::{EmbedResult, Nearest};
 use super::settings::Settings;
-use crate::common::engine::Worker;
+use crate::common::engine::{Failure, Worker};
 use crate::common::frame;
 
 /// A model at work, and what its frames are compared with.
@@ -34,25 +34,22 @@ impl Worker for Vicinity {
     }
 
     /// Reads the file of codes, which must be of this model.
-    fn prepare(&mut self, settings: &Settings) -> Result<()> {
+    fn prepare(&mut self, settings: &Settings) -> Result<(), Failure> {
         self.book = None;
         let Some(path) = settings.codes_file.as_deref().filter(|path| !path.is_empty()) else {
             return Ok(());
         };
-        let invalid =
-            |reason: String| Error::Invalid(format!("The file named by `codes-file` cannot be used: {reason}"));
-        let book = CodeBook::load(path).map_err(|error| invalid(error.to_string()))?;
+        let failure = |error: Error| Failure::of_file("codes-file", &error);
+        let book = CodeBook::load(path).map_err(failure)?;
         if book.network != self.embedder.network() {
-            return Err(invalid(format!(
-                "{path}: its codes are of another model; make them anew with `gst-candle embed`"
-            )));
+            let reason = "its codes are of another model; make them anew with `gst-candle embed`";
+            return Err(failure(Error::model(path, reason)));
         }
         self.book = Some(book);
         Ok(())
     }
 
     fn try_on(&mut self, buffer: &gst::BufferRef, info: &VideoInfo, settings: &Settings) -> Result<()> {
-        self.prepare(settings)?;
         let mapped = frame::map(buffer, info)?;
         let frame = frame::frame(&mapped, settings.common.gray16_white)?;
         self.look(&frame, settings)?;

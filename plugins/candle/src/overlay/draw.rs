@@ -104,7 +104,8 @@ impl Canvas {
         } else {
             label = label.or(segments.and_then(|segments| segments.label.as_ref()));
         }
-        if let Some(bar) = layout.bar.filter(|_| label.is_some() || findings.score.is_some()) {
+        let has_text = label.is_some() || findings.score.is_some() || findings.age != Age::Young;
+        if let Some(bar) = layout.bar.filter(|_| has_text) {
             self.taken.push(bar);
             result = result.and(self.bar(frame, findings, label, layout, bar));
         }

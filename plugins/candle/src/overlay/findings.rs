@@ -154,18 +154,19 @@ impl Results {
     }
 
     /// What `layers` want drawn of what the buffer of a frame of `size` = `[width, height]` has; `ages` are those of the results of
-    /// `candleanomaly`, `candleclassify` and `candlesegment`.
-    pub fn findings(mut self, buffer: &gst::BufferRef, layers: Layers, size: [usize; 2], ages: [Age; 3]) -> Findings {
+    /// `candleanomaly`, `candleclassify`, `candlesegment` and `candleembed`.
+    pub fn findings(mut self, buffer: &gst::BufferRef, layers: Layers, size: [usize; 2], ages: [Age; 4]) -> Findings {
         let wants = |layer| layers.contains(layer);
         let is_old = ages.map(|age| age != Age::Young);
         let segments = self.segment.as_ref().and_then(|result| segments(result, layers));
+        let has_segments = self.segment.is_some();
         if wants(Layers::MASK) {
             // Their borders are drawn, so that boxes would only hide them.
             self.segment = None;
         }
         let mut marks = Vec::new();
         if wants(Layers::REGIONS) {
-            marks = regions(buffer, &self, size, is_old);
+            marks = regions(buffer, &self, has_segments, size, is_old);
         }
         if wants(Layers::TRUTH) {
             marks.extend(truth(buffer));
@@ -235,15 +236,18 @@ fn segments(result: &SegmentResult, layers: Layers) -> Option<Segments> {
     let all = all.filter(|(number, _)| Some(*number) != result.background);
     let text = |(name, share): &(&str, f64)| format!("{name} {}", share_text(*share));
     let label = match found.split_first() {
-        Some((first, rest)) => Label {
+        Some((first, rest)) => Some(Label {
             text: text(first),
             confidence: first.1,
             others: rest.iter().map(text).collect(),
-        },
-        None => Label {
-            text: result.background.and_then(|class| result.labels.get(class))?.clone(),
-            ..Label::default()
-        },
+        }),
+        None => {
+            let background = result.background.and_then(|class| result.labels.get(class));
+            background.map(|name| Label {
+                text: name.clone(),
+                ..Label::default()
+            })
+        }
     };
     is_wanted.then(|| Segments {
         mask: result.mask.clone(),
@@ -256,7 +260,7 @@ fn segments(result: &SegmentResult, layers: Layers) -> Option<Segments> {
                 .map(|(name, share)| class(number_of(result, name), name, *share))
                 .collect(),
         ],
-        label: Some(label),
+        label,
     })
 }
 
@@ -319,8 +323,9 @@ fn heat(result: AnomalyResult, size: [usize; 2]) -> HeatMap {
 fn regions(
     buffer: &gst::BufferRef,
     results: &Results,
+    has_segments: bool,
     size: [usize; 2],
-    [anomaly_old, classify_old, segment_old]: [bool; 3],
+    [anomaly_old, classify_old, segment_old, _]: [bool; 4],
 ) -> Vec<Mark> {
     let on_frame = |rect: [i32; 4], from| scaled(rect.map(f64::from), from, size).map(|length| length.round() as i64);
     let (mut marks, mut has_anomalous, mut has_labelled) = (Vec::new(), false, false);
@@ -336,8 +341,9 @@ fn regions(
             .anomaly
             .as_ref()
             .is_some_and(|result| !result.regions.is_empty());
-        // Those of a class are drawn from the result, which knows their colours.
-        if kind == TRUTH || kind == "segment" || (is_mute && is_known) {
+        // Those of a class that nobody named anew are drawn from the result, which knows their colours.
+        let is_segment = kind == SegmentResult::NAME && has_segments && labels.is_none();
+        if kind == TRUTH || is_segment || (is_mute && is_known) {
             continue;
         }
         has_anomalous |= is_anomalous;
@@ -372,12 +378,17 @@ fn regions(
         }
     }
     if let Some(result) = &results.segment {
-        marks.extend(result.regions.iter().map(|region| Mark {
-            rect: on_frame(region.rect, result.size),
-            color: class_color(number_of(result, &region.label)),
-            text: region.label.clone(),
-            is_old: segment_old,
-        }));
+        for region in &result.regions {
+            let rect = on_frame(region.rect, result.size);
+            if marks.iter().all(|mark| mark.rect != rect) {
+                marks.push(Mark {
+                    rect,
+                    color: class_color(number_of(result, &region.label)),
+                    text: region.label.clone(),
+                    is_old: segment_old,
+                });
+            }
+        }
     }
     marks
 }
@@ -438,7 +449,7 @@ fn truth(buffer: &gst::BufferRef) -> Vec<Mark> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embed::Nearest;
+    use crate::embed::result::Nearest;
 
     #[test]
     fn numbers_are_short() {

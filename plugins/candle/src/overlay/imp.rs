@@ -35,8 +35,8 @@ struct State {
     /// What there is to draw on the frame in work.
     findings: Findings,
     history: History,
-    /// When `candleanomaly`, `candleclassify` and `candlesegment` last had a result of their own.
-    fresh: [Freshness; 3],
+    /// When `candleanomaly`, `candleclassify`, `candlesegment` and `candleembed` last had a result of their own.
+    fresh: [Freshness; 4],
 }
 
 impl State {
@@ -60,6 +60,7 @@ impl State {
             results.anomaly.as_ref().map(|result| result.stale),
             results.classify.as_ref().map(|result| result.stale),
             results.segment.as_ref().map(|result| result.stale),
+            results.embed.as_ref().map(|result| result.stale),
         ];
         let mut fresh = self.fresh.iter_mut();
         let ages = stale.map(|stale| {
@@ -87,7 +88,7 @@ impl State {
 /// It reads the `candle-result` meta and the regions of interest, also those of other elements, which get a box with their type's name.
 /// Boxes and maps follow when the frame was scaled in between. Sizes of text and lines follow the frame; what has no room is left out, first the
 /// history, then the legend, the word and the bar. Results that were carried over to a frame that was not inferred are drawn as its own for up to a
-/// second; older ones are told with their age, their boxes dashed, their heat map fainter. The history shows them fainter at once.
+/// second; older ones are told with their age, their boxes dashed, heat map and mask fainter. The history shows them fainter at once.
 /// The history looks at the frames' timestamps; it begins anew after a flush, in a new segment and with new caps.
 /// Frames on which nothing was found, and gaps, pass untouched and are not copied.
 #[derive(Default)]

@@ -1,7 +1,6 @@
 //! How `candlesegment` works.
 
 use std::sync::{LazyLock, Mutex};
-use std::time::Instant;
 
 use gst::glib;
 use gst::subclass::prelude::*;
@@ -10,7 +9,7 @@ use gst_base::subclass::prelude::*;
 use gst_candle::pixels::FrameMut;
 use gst_candle::pixels::blend::premultiply;
 use gst_candle::pixels::heatmap::ClassPainter;
-use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
+use gst_video::VideoRegionOfInterestMeta;
 
 use super::outline::Outliner;
 use super::settings::{Output, Settings};
@@ -59,25 +58,6 @@ pub struct CandleSegment {
     last: Mutex<(Option<String>, f64)>,
 }
 
-impl CandleSegment {
-    fn segment(
-        &self,
-        state: &mut State<Self>,
-        settings: &Settings,
-        info: &VideoInfo,
-        buffer: &gst::BufferRef,
-    ) -> Result<SegmentResult, gst::ErrorMessage> {
-        let begin = Instant::now();
-        let result = engine::run(|| {
-            let mapped = frame::map(buffer, info)?;
-            let frame = frame::frame(&mapped, settings.common.gray16_white)?;
-            state.worker.outline(&frame, settings)
-        })?;
-        self.own.live.record(begin.elapsed());
-        Ok(result)
-    }
-}
-
 /// Draws the classes on the frame, or instead of it.
 fn paint(frame: &mut FrameMut<'_>, output: Output, result: &SegmentResult, painter: &mut ClassPainter) {
     let Ok(mask) = result.mask.map_readable() else { return };
@@ -118,13 +98,11 @@ impl Analyze for CandleSegment {
         times: Times,
         buffer: &mut gst::BufferRef,
     ) -> Result<Option<Told>, gst::ErrorMessage> {
-        let info = state
-            .info
-            .clone()
-            .ok_or_else(|| gst::error_msg!(gst::CoreError::Negotiation, ("No caps yet")))?;
+        let (info, white) = (state.info()?, settings.common.gray16_white);
         let is_result = state.memory.last.is_some();
         if state.pace(self, &settings.common, times, buffer, is_result) == Pace::Infer {
-            state.memory.last = Some(self.segment(state, settings, &info, buffer)?);
+            let result = state.infer(self, buffer, white, |outliner, frame| outliner.outline(frame, settings))?;
+            state.memory.last = Some(result);
         } else if let Some(last) = &mut state.memory.last {
             last.stale = true;
         }
@@ -135,7 +113,7 @@ impl Analyze for CandleSegment {
         // Also on a frame that was not segmented the output is as it is set now.
         if settings.output != Output::Passthrough {
             engine::run(|| {
-                frame::draw(buffer, &info, settings.common.gray16_white, |frame| {
+                frame::draw(buffer, &info, white, |frame| {
                     paint(frame, settings.output, result, painter);
                 })
             })?;

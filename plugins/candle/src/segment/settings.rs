@@ -42,10 +42,18 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
-    fn own_properties() -> [glib::ParamSpec; 5] {
+impl Properties for Settings {
+    fn common(&self) -> &settings::Settings {
+        &self.common
+    }
+
+    fn common_mut(&mut self) -> &mut settings::Settings {
+        &mut self.common
+    }
+
+    fn own_properties() -> Vec<glib::ParamSpec> {
         let defaults = Self::default();
-        [
+        vec![
             glib::ParamSpecFloat::builder("threshold")
                 .nick("Threshold")
                 .blurb(
@@ -58,7 +66,7 @@ impl Settings {
                 .build(),
             glib::ParamSpecUInt::builder("min-area")
                 .nick("Least area")
-                .blurb("The least number of pixels of a region; smaller ones become background.")
+                .blurb("The least number of pixels of a region; smaller ones become background, or none where there is no such class.")
                 .minimum(1)
                 .default_value(defaults.min_area)
                 .mutable_playing()
@@ -82,29 +90,13 @@ impl Settings {
                 .build(),
         ]
     }
-}
-
-impl Properties for Settings {
-    fn common(&self) -> &settings::Settings {
-        &self.common
-    }
-
-    fn common_mut(&mut self) -> &mut settings::Settings {
-        &mut self.common
-    }
-
-    fn properties() -> Vec<glib::ParamSpec> {
-        let mut properties = settings::Settings::properties();
-        properties.extend(Self::own_properties());
-        properties
-    }
 
     fn set(&mut self, name: &str, value: &glib::Value) -> Result<(), String> {
         match name {
             "threshold" => self.threshold = get(value),
             "min-area" => self.min_area = get(value),
             "output" => self.output = get(value),
-            name => assert!(self.common.set(name, value), "`{name}` is not writable"),
+            name => unreachable!("`{name}` is not writable"),
         }
         Ok(())
     }
@@ -114,7 +106,7 @@ impl Properties for Settings {
             "threshold" => self.threshold.to_value(),
             "min-area" => self.min_area.to_value(),
             "output" => self.output.to_value(),
-            name => return self.common.get(name),
+            _ => return None,
         })
     }
 }

@@ -52,7 +52,11 @@ impl Folder {
     /// The name of an event's files, without their extension.
     pub fn stem(&self, event: &Event) -> String {
         let mut stem = format!("{}_{}_{}", utc(event.at), self.element, event.name);
-        if let Some((label, _)) = event.label.as_ref().or(event.class.as_ref()) {
+        let named = match event.name {
+            "class-begin" => event.class.as_ref(),
+            _ => event.label.as_ref().or(event.class.as_ref()),
+        };
+        if let Some((label, _)) = named {
             stem += &format!("_{}", plain(label));
         }
         if let Some((score, _)) = event.score {

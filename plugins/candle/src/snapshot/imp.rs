@@ -68,14 +68,14 @@ impl State {
     }
 }
 
-/// Keeps what was flagged: on an alarm of `candleanomaly` or another label of `candleclassify`, it writes the frame as a picture, and
-/// if asked the seconds before and after as a clip, and lets every frame pass.
+/// Keeps what was flagged: on an alarm of `candleanomaly`, another label of `candleclassify` or a class that `candlesegment` did not find before, it
+/// writes the frame as a picture, and if asked the seconds before and after as a clip, and lets every frame pass.
 ///
 /// `gst-launch-1.0 candletestsrc is-live=true ! candleanomaly model-file=part.safetensors ! candleoverlay !
 /// candlesnapshot location=flagged clip-before=2000000000 clip-after=3000000000 max-files=200 ! fakesink`
 ///
 /// Put it behind `candleoverlay`, and pictures and clips show what that draws. It reads the `candle-result` meta. Files are named by the
-/// time (UTC), the element's name, what happened, the label and the score, and appear when they are whole; a message `candlesnapshot`
+/// time (UTC), the element's name, what happened, the label or class and the score, and appear when they are whole; a message `candlesnapshot`
 /// with the `path` tells of each. `docs/snapshots.md` says more.
 ///
 /// Encoding and writing happen in other threads. What they cannot follow is dropped and counted in `stats`, and what cannot be written

@@ -7,7 +7,7 @@ use gst::prelude::*;
 use gst_check::TestClock;
 
 /// The property that each element notifies when it has inferred a frame.
-pub const TOLD: [&str; 4] = ["last-noise-level", "last-score", "confidence", "share"];
+pub const TOLD: [&str; 5] = ["last-noise-level", "last-score", "confidence", "share", "distance"];
 
 /// Lets the clock go on by `load` milliseconds in each inference.
 pub fn slow(element: &gst::Element, told: &str, clock: &TestClock, load: &Arc<AtomicU64>) {

@@ -38,12 +38,13 @@ pub const FORMATS: [&str; 14] = [
 ];
 
 /// The elements with a model, and the model each takes here.
-pub fn elements() -> [(&'static str, NamedTempFile); 4] {
+pub fn elements() -> [(&'static str, NamedTempFile); 5] {
     [
         ("candledenoise", halving()),
         ("candleanomaly", brightness(None)),
         ("candleclassify", light()),
         ("candlesegment", bands()),
+        ("candleembed", light()),
     ]
 }
 

@@ -103,8 +103,8 @@ pub enum Situation {
     Alarm(bool),
     /// Of `candleclassify`.
     Label(String),
-    /// Of `candlesegment`: whether each of the model's classes is there, the background left out.
-    Classes(Vec<bool>),
+    /// Of `candlesegment`: the classes that are there, the background left out.
+    Classes(Vec<String>),
     /// Of `candleembed`: the class of the nearest picture, and whether it is near enough.
     Nearest(String, bool),
 }
@@ -117,12 +117,15 @@ impl Situation {
             Task::Classify => result.get("label").ok().map(Self::Label),
             Task::Segment => {
                 let background = result.get::<i32>("background").ok()?;
+                let labels = result.get::<gst::ArrayRef>("labels").ok()?;
                 let shares = result.get::<gst::ArrayRef>("shares").ok()?;
-                let is_there = |(class, share): (usize, &glib::SendValue)| {
-                    Some(i32::try_from(class) != Ok(background) && share.get::<f64>().ok()? > 0.0)
-                };
-                let classes = shares.iter().enumerate().map(is_there);
-                classes.collect::<Option<_>>().map(Self::Classes)
+                let mut there = Vec::new();
+                for (class, (label, share)) in labels.iter().zip(shares.iter()).enumerate() {
+                    if i32::try_from(class) != Ok(background) && share.get::<f64>().ok()? > 0.0 {
+                        there.push(label.get().ok()?);
+                    }
+                }
+                Some(Self::Classes(there))
             }
             Task::Embed => Some(Self::Nearest(result.get("label").ok()?, result.get("known").ok()?)),
             Task::Denoise => None,
@@ -397,7 +400,7 @@ pub mod tests {
         let situation = |shares| Situation::of(Task::Segment, &segment(shares));
         assert_eq!(
             situation([0.75, 0.25, 0.0]),
-            Some(Situation::Classes(vec![false, true, false]))
+            Some(Situation::Classes(vec!["crack".into()]))
         );
         assert_eq!(
             situation([0.75, 0.25, 0.0]),

@@ -26,10 +26,10 @@ mod writer;
 #[enum_type(name = "GstCandlePublishMode")]
 #[repr(i32)]
 pub enum PublishMode {
-    /// An element's first result, and each in which the alarm or the label is another than before.
+    /// An element's first result, and each in which the alarm, the label, the classes or the nearest code are others than before.
     #[default]
     #[enum_value(
-        name = "Change: the first result, then each change of the alarm or of the label",
+        name = "Change: the first result, then each change of the alarm, the label, the classes or the nearest code",
         nick = "change"
     )]
     Change,

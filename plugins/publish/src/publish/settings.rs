@@ -157,7 +157,7 @@ impl Settings {
         vec![
             glib::ParamSpecEnum::builder::<PublishMode>("post-messages")
                 .nick("Post messages")
-                .blurb("Which results are told; changes of the alarm or of the label always are.")
+                .blurb("Which results are told; changes of the alarm, the label, the classes or the nearest code always are.")
                 .mutable_playing()
                 .build(),
             glib::ParamSpecEnum::builder::<PublishMode>("mode")

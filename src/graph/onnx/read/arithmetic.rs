@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::constant::Whole;
 use super::integers::whole;
 use super::layers::with_bias;
 use super::node::Reader;
@@ -291,9 +292,9 @@ pub(super) fn shaped(shape: &[usize], data: Vec<f32>) -> Rc<Array> {
 }
 
 /// Of lengths of axes.
-fn of_integers(op: &str, a: &[Option<i64>], b: &[Option<i64>]) -> Read<Value> {
-    let pair = |a: &Option<i64>, b: &Option<i64>| {
-        let (a, b) = ((*a)?, (*b)?);
+fn of_integers(op: &str, a: &[Whole], b: &[Whole]) -> Read<Value> {
+    let worked_out = |a: &Whole, b: &Whole| {
+        let (a, b) = (a.known()?, b.known()?);
         match op {
             "Add" => a.checked_add(b),
             "Sub" => a.checked_sub(b),
@@ -301,7 +302,8 @@ fn of_integers(op: &str, a: &[Option<i64>], b: &[Option<i64>]) -> Read<Value> {
             _ => a.checked_div(b),
         }
     };
-    let values: Vec<Option<i64>> = match (a, b) {
+    let pair = |a: &Whole, b: &Whole| Whole::from(worked_out(a, b));
+    let values: Vec<Whole> = match (a, b) {
         (a, [b]) => a.iter().map(|a| pair(a, b)).collect(),
         ([a], b) => b.iter().map(|b| pair(a, b)).collect(),
         (a, b) if a.len() == b.len() => a.iter().zip(b).map(|(a, b)| pair(a, b)).collect(),

@@ -8,23 +8,54 @@ use crate::graph::Array;
 use crate::graph::onnx::proto::{BOOL, EXTERNAL, F32, F64, I32, I64, Tensor, type_name};
 use crate::{Error, Result};
 
+/// A whole number, such as the length of an axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whole {
+    /// This one.
+    Is(i64),
+    /// How many pictures there are in a batch.
+    Batch,
+    /// It follows from a size that is not known, or is worked out of the batch.
+    Open,
+}
+
+impl Whole {
+    pub fn known(self) -> Option<i64> {
+        match self {
+            Self::Is(n) => Some(n),
+            Self::Batch | Self::Open => None,
+        }
+    }
+}
+
+impl From<Option<i64>> for Whole {
+    fn from(known: Option<i64>) -> Self {
+        known.map_or(Self::Open, Self::Is)
+    }
+}
+
 /// A value that does not depend on the picture.
 #[derive(Debug, Clone)]
 pub(super) enum Constant {
     /// Numbers.
     Array(Rc<Array>),
-    /// Whole numbers, such as lengths of axes; `None` where one follows from the picture.
-    Integers(Rc<[Option<i64>]>),
+    /// Whole numbers.
+    Integers(Rc<[Whole]>),
     /// Rows of so many of them: PyTorch turns the pads of a Pad round by way of these.
-    Rows(Rc<[Option<i64>]>, usize),
-    /// Of a type that is not read: why, for the node that needs it.
+    Rows(Rc<[Whole]>, usize),
+    /// Of a type that is not read, or too long: why, for the node that needs it.
     Unread(Rc<str>),
 }
 
+/// Most whole numbers of a tensor, and of all tensors of a file: each takes 16 bytes, for one in the file. The longest lists in use are the
+/// orders of channels.
+const MOST_OF_TENSOR: usize = 1 << 16;
+const MOST_OF_FILE: usize = 1 << 22;
+
 impl Constant {
-    /// What is known of whole numbers.
-    pub fn integers(values: impl IntoIterator<Item = Option<i64>>) -> Self {
-        Self::Integers(values.into_iter().collect())
+    /// Whole numbers that are known.
+    pub fn integers(values: impl IntoIterator<Item = i64>) -> Self {
+        Self::Integers(values.into_iter().map(Whole::Is).collect())
     }
 }
 
@@ -33,12 +64,17 @@ pub(super) struct Tensors<'a> {
     beside: &'a Beside<'a>,
     /// Bytes that may still come from files beside.
     left: Cell<usize>,
+    /// Whole numbers that may still come.
+    whole_left: Cell<usize>,
 }
 
 impl<'a> Tensors<'a> {
     pub fn new(beside: &'a Beside<'a>) -> Self {
-        let left = Cell::new(MOST_BYTES);
-        Self { beside, left }
+        Self {
+            beside,
+            left: Cell::new(MOST_BYTES),
+            whole_left: Cell::new(MOST_OF_FILE),
+        }
     }
 
     /// The values of a tensor.
@@ -62,6 +98,17 @@ impl<'a> Tensors<'a> {
         let bytes = bytes
             .filter(|&n| n <= MOST_BYTES)
             .ok_or_else(|| fail(format!("a shape of {shape:?} is too large")))?;
+        if !matches!(tensor.data_type, F32 | F64) {
+            let count = bytes / width;
+            let left = self.whole_left.get().checked_sub(count);
+            let Some(left) = left.filter(|_| count <= MOST_OF_TENSOR) else {
+                let name = &tensor.name;
+                return Ok(Constant::Unread(
+                    format!("tensor `{name}` has {count} whole numbers, which are too many").into(),
+                ));
+            };
+            self.whole_left.set(left);
+        }
         let apart = match tensor.data_location {
             EXTERNAL => Some(self.apart(tensor, bytes)?),
             _ => None,
@@ -105,7 +152,7 @@ pub(super) fn array(shape: Vec<usize>, data: Vec<f32>) -> Constant {
 }
 
 fn whole<T: Into<i64>>(values: Vec<T>) -> Constant {
-    Constant::integers(values.into_iter().map(|n| Some(n.into())))
+    Constant::integers(values.into_iter().map(Into::into))
 }
 
 /// What is `listed`, or where that is empty what `raw` holds; `None` unless it is `bytes` long.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::constant::Constant;
+use super::constant::{Constant, Whole};
 use super::node::Reader;
 use super::source::{Read, Source, Value};
 
@@ -14,25 +14,23 @@ impl Reader {
     pub fn integers(&self, source: &Source<'_>) -> Read<Value> {
         let values = match (source.op(), source.any(0)?) {
             ("Shape", Value::Node(x)) => {
-                let shape: Vec<Option<i64>> = self
-                    .known(&x)
-                    .iter()
-                    .map(|length| length.and_then(|n| i64::try_from(n).ok()))
-                    .collect();
-                let [from, to] = [source.int("start", 0), source.int("end", i64::MAX)];
-                part(&shape, from, to).to_vec()
+                let lengths = self.known(&x)[1..].iter();
+                let lengths = lengths.map(|length| length.and_then(|n| i64::try_from(n).ok()).into());
+                let shape: Vec<Whole> = [Whole::Batch].into_iter().chain(lengths).collect();
+                part_of_shape(source, &shape)
+            }
+            ("Shape", Value::Constant(Constant::Integers(values))) => {
+                part_of_shape(source, &[Whole::Is(values.len() as i64)])
             }
             ("Cast", Value::Node(x)) if source.int("to", 0) == 1 => return Ok(Value::Node(x)),
             (op, Value::Constant(Constant::Integers(values))) => match op {
                 "Slice" => slice(source, &values)?,
                 "Reshape" => return reshaped(source, &values),
-                "Gather" => picked(
-                    &values,
-                    source.integers(1).ok_or("it picks by what is not whole numbers")?,
-                ),
+                "Gather" => picked(&values, source.lengths(1, "it picks by what is not whole numbers")?),
                 _ => return Ok(Value::Constant(Constant::Integers(values))),
             },
             (op, Value::Constant(Constant::Rows(values, columns))) => return of_rows(op, source, &values, columns),
+            (_, Value::Constant(Constant::Unread(reason))) => return Err(reason.to_string()),
             ("Cast", value @ Value::Constant(Constant::Array(_))) => return Ok(value),
             _ => return Err("it is read where it works out lengths of axes, not of pictures".into()),
         };
@@ -41,9 +39,9 @@ impl Reader {
 }
 
 /// As many of one whole number as an input says.
-pub(super) fn repeated(source: &Source<'_>, value: Option<i64>) -> Read<Value> {
+pub(super) fn repeated(source: &Source<'_>, value: Whole) -> Read<Value> {
     match source.integers(0) {
-        Some([Some(count @ 0..)]) => {
+        Some([Whole::Is(count @ 0..)]) => {
             // One more than are allowed is enough to be refused.
             let count = usize::try_from(*count).map_or(MOST + 1, |count| count.min(MOST + 1));
             whole(vec![value; count])
@@ -53,7 +51,7 @@ pub(super) fn repeated(source: &Source<'_>, value: Option<i64>) -> Read<Value> {
 }
 
 /// As rows, or as the list that they are.
-fn reshaped(source: &Source<'_>, values: &Rc<[Option<i64>]>) -> Read<Value> {
+fn reshaped(source: &Source<'_>, values: &Rc<[Whole]>) -> Read<Value> {
     let columns = match source.list("shape", 1).as_deref() {
         Some([] | [_]) => None,
         Some([_, columns]) if *columns > 0 => usize::try_from(*columns).ok(),
@@ -73,7 +71,7 @@ fn reshaped(source: &Source<'_>, values: &Rc<[Option<i64>]>) -> Read<Value> {
 }
 
 /// Rows as a list, in the opposite order, or as columns.
-fn of_rows(op: &str, source: &Source<'_>, values: &Rc<[Option<i64>]>, columns: usize) -> Read<Value> {
+fn of_rows(op: &str, source: &Source<'_>, values: &Rc<[Whole]>, columns: usize) -> Read<Value> {
     let is = |name: &str, at: usize, wanted: i64| source.list(name, at).as_deref() == Some(&[wanted]);
     let from_last = || {
         let ends = source.list("ends", 2);
@@ -101,9 +99,9 @@ fn of_rows(op: &str, source: &Source<'_>, values: &Rc<[Option<i64>]>, columns: u
 }
 
 /// Whole numbers as a value, unless they are so many that they are none of a shape.
-pub(super) fn whole(values: Vec<Option<i64>>) -> Read<Value> {
+pub(super) fn whole(values: Vec<Whole>) -> Read<Value> {
     match values.len() {
-        0..=MOST => Ok(Value::Constant(Constant::integers(values))),
+        0..=MOST => Ok(Value::Constant(Constant::Integers(values.into()))),
         more => Err(too_many(more)),
     }
 }
@@ -112,15 +110,19 @@ fn too_many(count: usize) -> String {
     format!("it works out {count} whole numbers, more than {MOST}")
 }
 
-fn picked(values: &[Option<i64>], indices: &[Option<i64>]) -> Vec<Option<i64>> {
+fn picked(values: &[Whole], indices: &[Whole]) -> Vec<Whole> {
     let count = values.len() as i64;
     let at = |index: i64| if index < 0 { index.saturating_add(count) } else { index };
-    let pick = |index: &Option<i64>| values.get(usize::try_from(at((*index)?)).ok()?).copied()?;
+    let pick = |index: &Whole| values.get(usize::try_from(at(index.known()?)).ok()?).copied();
     // One more than are allowed is enough to be refused.
-    indices.iter().take(MOST + 1).map(pick).collect()
+    indices
+        .iter()
+        .take(MOST + 1)
+        .map(|index| pick(index).unwrap_or(Whole::Open))
+        .collect()
 }
 
-fn slice(source: &Source<'_>, values: &[Option<i64>]) -> Read<Vec<Option<i64>>> {
+fn slice(source: &Source<'_>, values: &[Whole]) -> Read<Vec<Whole>> {
     let bound = |name: &str, at: usize| match source.list(name, at).as_deref() {
         Some([bound]) => Ok(*bound),
         _ => Err(format!("{name} that depend on the picture are not read")),
@@ -134,8 +136,13 @@ fn slice(source: &Source<'_>, values: &[Option<i64>]) -> Read<Vec<Option<i64>>> 
     Ok(part(values, bound("starts", 1)?, bound("ends", 2)?).to_vec())
 }
 
+/// What a Shape gives of a shape.
+fn part_of_shape(source: &Source<'_>, shape: &[Whole]) -> Vec<Whole> {
+    part(shape, source.int("start", 0), source.int("end", i64::MAX)).to_vec()
+}
+
 /// From one index to before another; those below 0 count from the end.
-fn part(values: &[Option<i64>], from: i64, to: i64) -> &[Option<i64>] {
+fn part(values: &[Whole], from: i64, to: i64) -> &[Whole] {
     let count = values.len() as i64;
     let clamp = |n: i64| (if n < 0 { n.saturating_add(count) } else { n }).clamp(0, count) as usize;
     values.get(clamp(from)..clamp(to)).unwrap_or_default()

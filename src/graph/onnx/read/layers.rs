@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::MOST_BYTES;
 use super::arithmetic::shaped;
+use super::constant::Whole;
 use super::node::Reader;
 use super::source::{Read, Source, Value};
 use crate::graph::{Array, Op, Padding};
@@ -24,7 +25,11 @@ impl Reader {
             Value::Padded(x, pads, mode) => (x, pads, mode),
             _ => (source.value(0)?.to_owned(), [0; 4], Padding::Zero),
         };
-        let own = self.pads(source, &x, [height, width], stride, dilation)?;
+        let mut sides = self.sides(&x);
+        for (axis, side) in sides.iter_mut().enumerate() {
+            *side = side.and_then(|n| n.checked_add(pads[axis])?.checked_add(pads[axis + 2]));
+        }
+        let own = own_pads(source, sides, [height, width], stride, dilation)?;
         if padding_mode != Padding::Zero && own != [0; 4] {
             return Err("padding beyond padding that is not of zeros is not read".into());
         }
@@ -108,7 +113,9 @@ impl Reader {
     }
 
     pub fn batch_norm(&mut self, source: &Source<'_>, name: &str) -> Read<Value> {
-        if source.int("training_mode", 0) != 0 || source.int("spatial", 1) != 1 {
+        // Before opset 14 means and variances that leave it, too, said so.
+        let outputs = source.node.output.iter().filter(|name| !name.is_empty());
+        if source.int("training_mode", 0) != 0 || source.int("spatial", 1) != 1 || outputs.count() > 1 {
             return Err("it is written for training: export the network in eval mode".into());
         }
         let eps = source.float("epsilon", 1e-5);
@@ -138,7 +145,7 @@ impl Reader {
         if source.same("dilations", 1)? != 1 {
             return Err("dilations of pools are not read".into());
         }
-        let pads = self.pads(source, x, [kernel; 2], stride, 1)?;
+        let pads = own_pads(source, self.sides(x), [kernel; 2], stride, 1)?;
         let padding = pads[0];
         if pads != [padding; 4] {
             return Err(format!("pads {pads:?}: only the same at all four borders are read"));
@@ -183,42 +190,52 @@ impl Reader {
     pub fn dropout(&self, source: &Source<'_>) -> Read<Value> {
         match source.integers(2) {
             None if !source.has(2) => source.any(0),
-            Some([Some(0)]) => source.any(0),
+            Some([Whole::Is(0)]) => source.any(0),
             _ => Err("it is written for training: export the network in eval mode".into()),
         }
     }
 
-    /// Borders of a window over `x`.
-    fn pads(&self, source: &Source<'_>, x: &str, kernel: [usize; 2], stride: usize, dilation: usize) -> Read<Pads> {
-        let upper = match source.text("auto_pad", "NOTSET")? {
-            "NOTSET" => {
-                let found = source.attribute("pads").map_or(&[0; 4][..], |found| &found.ints);
-                let pads: Option<Vec<usize>> = found.iter().map(|n| usize::try_from(*n).ok()).collect();
-                let pads = pads.and_then(|pads| pads.try_into().ok());
-                return pads.ok_or_else(|| format!("pads {found:?}: expected four, from 0 on"));
-            }
-            "VALID" => return Ok([0; 4]),
-            "SAME_UPPER" => true,
-            "SAME_LOWER" => false,
-            other => return Err(format!("auto_pad {other} is not read")),
-        };
-        let shape = self.known(x);
-        let mut pads = [0; 4];
-        for axis in 0..2 {
-            let reach = kernel[axis].saturating_sub(1).saturating_mul(dilation);
-            let whole = match (stride, shape.get(2 + axis).copied().flatten()) {
-                (1, _) => reach,
-                (2.., Some(side)) => {
-                    let moved = (side.div_ceil(stride) - 1).saturating_mul(stride);
-                    moved.saturating_add(reach + 1).saturating_sub(side)
-                }
-                _ => return Err("auto_pad: give the size of the pictures, by --size, or the pads themselves".into()),
-            };
-            let (less, more) = (whole / 2, whole.div_ceil(2));
-            [pads[axis], pads[axis + 2]] = if upper { [less, more] } else { [more, less] };
-        }
-        Ok(pads)
+    /// Height and width of a value's planes, as far as they are known.
+    fn sides(&self, x: &str) -> [Option<usize>; 2] {
+        [2, 3].map(|axis| self.known(x).get(axis).copied().flatten())
     }
+}
+
+/// Borders of a window over planes of these sides, height and width.
+fn own_pads(
+    source: &Source<'_>,
+    sides: [Option<usize>; 2],
+    kernel: [usize; 2],
+    stride: usize,
+    dilation: usize,
+) -> Read<Pads> {
+    let upper = match source.text("auto_pad", "NOTSET")? {
+        "NOTSET" => {
+            let found = source.attribute("pads").map_or(&[0; 4][..], |found| &found.ints);
+            let pads: Option<Vec<usize>> = found.iter().map(|n| usize::try_from(*n).ok()).collect();
+            let pads = pads.and_then(|pads| pads.try_into().ok());
+            return pads.ok_or_else(|| format!("pads {found:?}: expected four, from 0 on"));
+        }
+        "VALID" => return Ok([0; 4]),
+        "SAME_UPPER" => true,
+        "SAME_LOWER" => false,
+        other => return Err(format!("auto_pad {other} is not read")),
+    };
+    let mut pads = [0; 4];
+    for axis in 0..2 {
+        let reach = kernel[axis].saturating_sub(1).saturating_mul(dilation);
+        let whole = match (stride, sides[axis]) {
+            (1, _) => reach,
+            (2.., Some(side)) => {
+                let moved = (side.div_ceil(stride) - 1).saturating_mul(stride);
+                moved.saturating_add(reach).saturating_add(1).saturating_sub(side)
+            }
+            _ => return Err("auto_pad: give the size of the pictures, by --size, or the pads themselves".into()),
+        };
+        let (less, more) = (whole / 2, whole.div_ceil(2));
+        [pads[axis], pads[axis + 2]] = if upper { [less, more] } else { [more, less] };
+    }
+    Ok(pads)
 }
 
 /// A square kernel with the same padding at all borders that does the same, by taps of 0, and that padding.

@@ -12,6 +12,10 @@ use crate::graph::onnx::proto;
 use crate::graph::{Array, Graph, Node, Op, Weights};
 use crate::{Error, Result};
 
+/// Longest name of a node of ours, and the room for a number behind one that is taken.
+const LONGEST_NAME: usize = 128;
+const ROOM: usize = 8;
+
 /// The network so far.
 pub(super) struct Reader {
     opset: i64,
@@ -20,6 +24,8 @@ pub(super) struct Reader {
     known: HashMap<String, Known>,
     /// Those that several names of ONNX stand for: they cannot change any more.
     shared: HashSet<String>,
+    /// Nodes that were made, those merged with others since among them.
+    made: usize,
     weights: HashMap<String, Rc<Array>>,
     /// Values of the weights.
     held: usize,
@@ -27,7 +33,7 @@ pub(super) struct Reader {
     values: HashMap<String, Value>,
     /// How often each is read.
     readers: HashMap<String, usize>,
-    /// Where counting goes on for a name that is taken.
+    /// Where counting goes on for a name that is taken, by what stands before the number.
     numbers: HashMap<String, usize>,
     /// Pictures in a batch, if the file says it.
     pub batch: Option<usize>,
@@ -46,6 +52,7 @@ impl Reader {
             nodes: Vec::new(),
             known: HashMap::new(),
             shared: HashSet::new(),
+            made: 0,
             weights: HashMap::new(),
             held: 0,
             values: HashMap::new(),
@@ -99,7 +106,7 @@ impl Reader {
             opset: self.opset,
             values: node.input.iter().map(value).collect::<Result<_>>()?,
         };
-        let before = self.nodes.len();
+        let before = self.made;
         let result = match node.op_type.as_str() {
             "Constant" => {
                 Value::Constant(given(&source, tensors)?.ok_or_else(|| fail("a kind that is not read".into()))?)
@@ -111,7 +118,7 @@ impl Reader {
             _ => self.read(&source, shown).map_err(fail)?,
         };
         if let Value::Node(node) = &result
-            && self.nodes.len() == before
+            && self.made == before
         {
             self.shared.insert(node.clone());
         }
@@ -190,18 +197,16 @@ impl Reader {
     }
 
     fn named(&mut self, name: &str, op: Op, inputs: &[&str]) -> String {
-        let legal = legal(name);
-        let number = self.numbers.entry(legal.clone()).or_default();
-        let name = loop {
-            *number += 1;
-            let name = match *number {
-                1 => legal.clone(),
-                n => format!("{legal}.{n}"),
-            };
-            if !self.known.contains_key(&name) {
-                break name;
+        let mut name = legal(name);
+        if self.known.contains_key(&name) {
+            let base = name[..name.len().min(LONGEST_NAME - ROOM)].to_owned();
+            let number = self.numbers.entry(base.clone()).or_insert(1);
+            while self.known.contains_key(&name) {
+                *number += 1;
+                name = format!("{base}.{number}");
             }
-        };
+        }
+        self.made += 1;
         self.nodes.push(Node {
             name: name.clone(),
             op,
@@ -287,7 +292,7 @@ fn legal(name: &str) -> String {
             '/' => '.',
             _ => '_',
         })
-        .take(120)
+        .take(LONGEST_NAME)
         .collect();
     if legal.is_empty() { "node".to_owned() } else { legal }
 }
@@ -297,7 +302,7 @@ fn given(source: &Source<'_>, tensors: &Tensors<'_>) -> Result<Option<Constant>>
     let Some(attribute) = source.node.attribute.first() else {
         return Ok(None);
     };
-    let whole = |values: &[i64]| Constant::integers(values.iter().copied().map(Some));
+    let whole = |values: &[i64]| Constant::integers(values.iter().copied());
     Ok(match (attribute.name.as_str(), &attribute.t) {
         ("value", Some(tensor)) => Some(tensors.read(tensor)?),
         ("value_float", _) => Some(array(Vec::new(), vec![attribute.f.unwrap_or(0.0)])),

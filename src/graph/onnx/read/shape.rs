@@ -1,6 +1,6 @@
 //! What changes the shape of values.
 
-use super::constant::Constant;
+use super::constant::{Constant, Whole};
 use super::integers::whole;
 use super::node::Reader;
 use super::source::{Read, Source, Value};
@@ -12,7 +12,7 @@ impl Reader {
         if count == 0 {
             return Err("it has no inputs".into());
         }
-        let constants: Option<Vec<&[Option<i64>]>> = (0..count).map(|i| source.integers(i)).collect();
+        let constants: Option<Vec<&[Whole]>> = (0..count).map(|i| source.integers(i)).collect();
         if let Some(parts) = constants {
             // A limited number: each may be what was joined before.
             return whole(parts.iter().flat_map(|part| part.iter().copied()).take(1000).collect());
@@ -78,14 +78,15 @@ impl Reader {
 
     /// Number of axes that a Reshape gives: a row of features for each picture, or the picture as it is.
     fn reshaped(&self, source: &Source<'_>, shape: &[Option<usize>]) -> Read<usize> {
-        let wanted = source
-            .integers(1)
-            .ok_or("to a shape that is worked out otherwise than of lengths of axes")?;
+        let wanted = source.lengths(1, "to a shape that is worked out otherwise than of lengths of axes")?;
         let batch = self.batch.and_then(|n| i64::try_from(n).ok());
-        let is_batch = |n: Option<i64>| matches!(n, None | Some(-1..=1)) || n == batch;
+        let is_batch =
+            |n: Whole| matches!(n, Whole::Batch | Whole::Is(-1..=1)) || n.known().is_some_and(|n| Some(n) == batch);
         let length = |n: Option<usize>| n.and_then(|n| i64::try_from(n).ok());
-        let is_same = |(wanted, found): (&Option<i64>, &Option<usize>)| {
-            matches!(wanted, None | Some(-1 | 0)) || *wanted == length(*found)
+        let is_same = |(wanted, found): (&Whole, &Option<usize>)| match wanted {
+            Whole::Is(-1 | 0) => true,
+            Whole::Is(wanted) => Some(*wanted) == length(*found),
+            Whole::Batch | Whole::Open => false,
         };
         let features = shape[1..]
             .iter()
@@ -93,12 +94,18 @@ impl Reader {
         match wanted {
             // Where it is not known how many features there are, the weights that follow tell.
             [first, count] if is_batch(*first) => match (length(features), *count) {
-                (Some(found), Some(wanted @ 1..)) if found != wanted => Err(format!(
+                (Some(found), Whole::Is(wanted @ 1..)) if found != wanted => Err(format!(
                     "{found} features of a picture become rows of {wanted}: only one row a picture is read"
                 )),
-                (_, Some(0)) if shape.len() > 2 && shape[2..] != [Some(1); 2] => {
+                (_, Whole::Is(0)) if shape.len() > 2 && shape[2..] != [Some(1); 2] => {
                     Err("channels alone of a picture are no row of all its features".into())
                 }
+                // What is left for each picture is all of it, whatever that is.
+                (_, Whole::Open) if *first == Whole::Is(-1) => Err(format!(
+                    "to {}: give --size, from which the lengths follow",
+                    shown(wanted)
+                )),
+                (_, Whole::Batch) => Err(format!("to {}: only one row a picture is read", shown(wanted))),
                 _ => Ok(2),
             },
             [first, rest @ ..]
@@ -107,9 +114,14 @@ impl Reader {
                 Ok(shape.len())
             }
             _ => {
-                let wanted = shown(wanted);
+                let told = if wanted.contains(&Whole::Open) {
+                    "; --size may tell which these are"
+                } else {
+                    ""
+                };
                 Err(format!(
-                    "to {wanted}: only pictures to rows of features, one a picture, are reshaped"
+                    "to {}: only pictures to rows of features, one a picture, are reshaped{told}",
+                    shown(wanted)
                 ))
             }
         }
@@ -150,12 +162,12 @@ impl Reader {
         if let Some(sizes) = source.integers(sizes) {
             let length = |at: usize| self.known(x).get(at).copied().flatten();
             let times = |at: usize| {
-                let (before, after) = (length(at)?, usize::try_from(sizes.get(at).copied()??).ok()?);
+                let (before, after) = (length(at)?, usize::try_from(sizes.get(at)?.known()?).ok()?);
                 (before > 0 && after.is_multiple_of(before)).then(|| after / before)
             };
             return match (sizes.len(), times(2), times(3)) {
                 (4, Some(a @ 1..), Some(b)) if a == b => Ok(a),
-                (4, _, _) if length(2).is_none() || sizes[2..].contains(&None) => {
+                (4, _, _) if length(2).is_none() || sizes[2..].iter().any(|size| size.known().is_none()) => {
                     Err("to a size that depends on the picture's: give --size, or export it with scale_factor".into())
                 }
                 _ => fail(format!("to sizes {}", shown(sizes))),
@@ -197,7 +209,7 @@ impl Reader {
             .filter(|order| order.len() <= 1 << 16)
             .unwrap_or_default();
         let is_ours = channels.checked_mul(cells) == Some(order.len())
-            && (0..order.len()).all(|i| order[i] == i64::try_from(i % cells * channels + i / cells).ok());
+            && (0..order.len()).all(|i| order[i].known() == i64::try_from(i % cells * channels + i / cells).ok());
         if source.int("axis", 0) != 1 || !is_ours {
             return Err("this order of SpaceToDepth's channels is not read".into());
         }
@@ -235,8 +247,12 @@ impl Reader {
 }
 
 /// Lengths of axes for a message.
-fn shown(lengths: &[Option<i64>]) -> String {
-    let lengths = lengths.iter().take(8);
-    let lengths: Vec<String> = lengths.map(|n| n.map_or("?".into(), |n| n.to_string())).collect();
+fn shown(lengths: &[Whole]) -> String {
+    let length = |length: &Whole| match length {
+        Whole::Is(n) => n.to_string(),
+        Whole::Batch => "N".into(),
+        Whole::Open => "?".into(),
+    };
+    let lengths: Vec<String> = lengths.iter().take(8).map(length).collect();
     format!("[{}]", lengths.join(", "))
 }

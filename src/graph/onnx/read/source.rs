@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::constant::Constant;
+use super::constant::{Constant, Whole};
 use super::integers::MOST;
 use crate::graph::onnx::proto;
 use crate::graph::{Array, Padding};
@@ -112,7 +112,7 @@ impl Source<'_> {
             Value::Cells(..) => {
                 Err("SpaceToDepth is read where a Gather orders its channels as PixelUnshuffle does".into())
             }
-            Value::LogSoftmax(_) => Err("LogSoftmax is read at the end of a classifier alone".into()),
+            Value::LogSoftmax(_) => Err("LogSoftmax is read at the end of a classifier or segmenter alone".into()),
         }
     }
 
@@ -128,11 +128,19 @@ impl Source<'_> {
     }
 
     /// The input `at`, if it is whole numbers.
-    pub fn integers(&self, at: usize) -> Option<&[Option<i64>]> {
+    pub fn integers(&self, at: usize) -> Option<&[Whole]> {
         match self.values.get(at) {
             Some(Some(Value::Constant(Constant::Integers(values)))) => Some(values),
             _ => None,
         }
+    }
+
+    /// The same; an error that says why, or else that it is `otherwise`.
+    pub fn lengths(&self, at: usize, otherwise: &str) -> Read<&[Whole]> {
+        self.integers(at).ok_or_else(|| match self.values.get(at) {
+            Some(Some(Value::Constant(Constant::Unread(reason)))) => reason.to_string(),
+            _ => otherwise.to_owned(),
+        })
     }
 
     /// A few whole numbers from an attribute, or from the input `at`, as newer opsets have them.
@@ -143,7 +151,7 @@ impl Source<'_> {
                 .integers(at)
                 .filter(|values| values.len() <= MOST)?
                 .iter()
-                .copied()
+                .map(|n| n.known())
                 .collect(),
         }
     }

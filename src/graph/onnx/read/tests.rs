@@ -256,10 +256,11 @@ fn names_become_legal_and_differ() {
         node("Relu", &["layer_1.act.Relu_output_0"], "ü", vec![]),
         node("Relu", &["ü"], "/", vec![]),
         node("Relu", &["/"], &"long".repeat(99), vec![]),
+        node("Relu", &[&"long".repeat(99)], &"long".repeat(98), vec![]),
     ];
     let found = imported(&file([1, 1, 4, 4], nodes, vec![]));
     let names: Vec<&str> = found.graph.nodes.iter().map(|node| node.name.as_str()).collect();
-    let long = "long".repeat(30);
+    let long = "long".repeat(32);
     assert_eq!(
         names,
         [
@@ -268,7 +269,8 @@ fn names_become_legal_and_differ() {
             "layer_1.act.Relu_output_0.2",
             "_",
             "node",
-            &long
+            &long,
+            &format!("{}.2", "long".repeat(30))
         ]
     );
 }

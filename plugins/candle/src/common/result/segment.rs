@@ -36,8 +36,8 @@ impl SegmentResult {
     /// The largest of the classes that are there, the background left out, and the share of all of them.
     pub fn label_and_share(&self) -> (Option<&str>, f64) {
         let found = self.found();
-        // Where there is nothing to add, `sum` gives -0.
-        let share = found.iter().fold(0.0, |sum, (_, share)| sum + share);
+        // Where there is nothing to add, `sum` gives -0; where all is marked, rounding more than 1.
+        let share = found.iter().fold(0.0, |sum, (_, share)| sum + share).min(1.0);
         (found.first().map(|(label, _)| *label), share)
     }
 

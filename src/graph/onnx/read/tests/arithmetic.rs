@@ -178,6 +178,14 @@ fn batch_norm() {
         });
     }
     assert!(refused(&norm(vec![int("training_mode", 1)])).contains("export the network in eval mode"));
+    // As opset 9 has it: means and variances come out, too.
+    let mut training = with_opset(norm(vec![]), 9);
+    let outputs = &mut training.graph.as_mut().unwrap().node[0].output;
+    outputs.push(String::new());
+    imported(&training);
+    let outputs = &mut training.graph.as_mut().unwrap().node[0].output;
+    outputs.extend(["mean", "variance"].map(String::from));
+    assert!(refused(&training).contains("export the network in eval mode"));
     let mut few = norm(vec![]);
     few.graph.as_mut().unwrap().initializer[0] = weights("w", &[2], &[1.0; 2]);
     assert!(refused(&few).contains("`y` (BatchNormalization): weight of shape [2], where 3 channels need [3]"));

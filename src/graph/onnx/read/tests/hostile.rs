@@ -1,5 +1,7 @@
 //! Bytes that no exporter wrote: an error or a network, never a panic, and no more memory than a file of that kind may take.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::*;
 
 /// The test network of every op, with few weights.
@@ -32,6 +34,11 @@ fn try_read(bytes: Vec<u8>) -> bool {
     }
 }
 
+/// The same, and says of which random case it was where it panics.
+fn try_case(seed: u64, case: u64, bytes: Vec<u8>) -> bool {
+    catch_unwind(AssertUnwindSafe(|| try_read(bytes))).unwrap_or_else(|_| panic!("stream({seed}, {case}, 0)"))
+}
+
 #[test]
 fn files_that_end_too_early() {
     let whole = valid();
@@ -55,7 +62,7 @@ fn bytes_that_changed() {
             let at = rng.random_range(0..bytes.len());
             bytes[at] = rng.random();
         }
-        refused += u32::from(!try_read(bytes));
+        refused += u32::from(!try_case(51, case, bytes));
     }
     assert!(refused > 100, "{refused} of 4000: they hit nothing");
 }
@@ -98,7 +105,7 @@ fn messages_that_changed() {
                 _ => graph.input[0] = value("x", &[1, number, extremes[case as usize % extremes.len()], 8]),
             }
         }
-        read += u32::from(try_read(model.encode_to_vec()));
+        read += u32::from(try_case(52, case, model.encode_to_vec()));
     }
     assert!((100..19_900).contains(&read), "{read} of 20000 were read");
 }
@@ -118,6 +125,43 @@ fn a_file_of_nothing_but_fields_is_not_decoded() {
     // Whole numbers of one byte each take eight and more.
     let numbers = file([1; 4], vec![], vec![whole("n", &vec![0; MOST_FIELDS + 1])]);
     assert!(refused(&numbers).contains("more than 1048576"));
+}
+
+#[test]
+fn whole_numbers_that_are_too_many_are_not_kept() {
+    // As stored they are within what a file may have, in memory they are 16 times that.
+    let flags = |name: &str, count: usize| Constant {
+        dims: vec![count as i64],
+        data_type: proto::BOOL,
+        name: name.into(),
+        data_location: proto::EXTERNAL,
+        external_data: vec![proto::Entry {
+            key: "location".into(),
+            value: "flags".into(),
+        }],
+        ..Constant::default()
+    };
+    let asked = std::cell::Cell::new(0);
+    let beside = |_: &str, _: u64, bytes: usize| {
+        asked.set(asked.get() + bytes);
+        Ok(vec![0; bytes])
+    };
+    let read = |op: &str, input: &str, tensors: Vec<Constant>| {
+        let model = file([1, 1, 4, 4], vec![node(op, &["x", input], "y", vec![])], tensors);
+        read(model.encode_to_vec(), None, &beside)
+    };
+    let long = || vec![flags("long", 1 << 31)];
+    let reason = read("Reshape", "long", long()).unwrap_err().to_string();
+    assert!(
+        reason.contains("tensor `long` has 2147483648 whole numbers"),
+        "{reason}"
+    );
+    assert!(read("Relu", "", long()).is_ok());
+    assert_eq!(asked.get(), 0);
+    // Many that are each allowed.
+    let many = (0..200).map(|i| flags(&format!("t{i}"), 1 << 16)).collect();
+    assert!(read("Relu", "", many).is_ok());
+    assert_eq!(asked.get(), 1 << 22);
 }
 
 #[test]

@@ -124,6 +124,40 @@ fn auto_pad_keeps_sizes_that_divide() {
 }
 
 #[test]
+fn auto_pad_sees_what_is_padded_before() {
+    let x = random_picture(&[1, 1, 9, 9]);
+    let data = random(8, 9);
+    let nodes = vec![
+        node("Pad", &["x", "pads"], "p", vec![]),
+        node(
+            "Conv",
+            &["p", "w"],
+            "y",
+            vec![text("auto_pad", "SAME_UPPER"), ints("strides", &[2, 2])],
+        ),
+    ];
+    let constants = vec![
+        whole("pads", &[0, 0, 1, 1, 0, 0, 0, 0]),
+        weights("w", &[1, 1, 3, 3], &data),
+    ];
+    let model = |side| file([1, 1, side, side], nodes.clone(), constants.clone());
+    let shape = vec![1, 1, 3, 3];
+    // Of 10x10 pixels 5x5 are made, with one more below and to the right.
+    let wanted = convolved(
+        &x,
+        &Array {
+            shape,
+            data: data.clone(),
+        },
+        [1; 4],
+        2,
+        1,
+    );
+    assert_near("padded", &run(&imported(&model(9)), &x), &wanted);
+    assert!(refused(&model(0)).contains("`y` (Conv): auto_pad: give the size"));
+}
+
+#[test]
 fn padding_before_a_convolution_is_its_own() {
     let x = random_picture(&[1, 2, 6, 6]);
     let kernel = Array {
@@ -353,6 +387,20 @@ fn a_batch_norm_of_features_goes_into_the_linear_layer_before_it() {
     ));
     assert_eq!(ops(&found)[2..], [&Op::Linear { out: 2, bias: true }]);
     assert_near("folded", &run(&found, &x), &normed(wanted.clone()));
+
+    // A bias that was merged before is no obstacle.
+    let columns: Vec<f32> = (0..24).map(|i| matrix[i % 2 * 12 + i / 2]).collect();
+    let apart = vec![
+        node("Flatten", &["x"], "f", vec![]),
+        node("MatMul", &["f", "wt"], "p", vec![]),
+        node("Add", &["p", "b"], "g", vec![]),
+        norm("g"),
+    ];
+    let mut transposed = constants.clone();
+    transposed.push(weights("wt", &[12, 2], &columns));
+    let found = imported(&file([0, 3, 2, 2], apart, transposed));
+    assert_eq!(ops(&found)[2..], [&Op::Linear { out: 2, bias: true }]);
+    assert_near("bias apart", &run(&found, &x), &normed(wanted.clone()));
 
     // Not where something else reads that layer.
     let both = [gemm(), vec![norm("g"), node("Add", &["y", "g"], "z", vec![])]].concat();

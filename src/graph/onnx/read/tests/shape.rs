@@ -97,6 +97,70 @@ fn pictures_become_rows_of_features_in_many_ways() {
     assert!(reason.contains("`y` (Flatten): axis 2"), "{reason}");
 }
 
+/// Rows that are worked out of the batch, or of what is not known, are not taken for one a picture.
+#[test]
+fn the_batch_is_not_what_is_unknown() {
+    let at = |i: usize| node("Gather", &["s", &format!("at{i}")], &format!("n{i}"), vec![]);
+    let shape = || node("Shape", &["x"], "s", vec![]);
+    let concat = |a: &str, b: &str| node("Concat", &[a, b], "c", vec![int("axis", 0)]);
+    let reshape = || node("Reshape", &["x", "c"], "y", vec![]);
+    let model = |axes, middle: Vec<Node>| {
+        let nodes = [vec![shape()], middle, vec![reshape()]].concat();
+        let mut constants: Vec<Constant> = (0..4).map(|i| whole(&format!("at{i}"), &[i])).collect();
+        constants.extend([whole("rest", &[-1]), whole("two", &[2])]);
+        file(axes, nodes, constants)
+    };
+    let times = |a: &str, b: &str| node("Mul", &[a, b], "m", vec![]);
+    let open = [0, 3, 0, 0];
+    for (what, middle, words) in [
+        // x.view(x.size(0) * x.size(1), -1)
+        (
+            "a row a plane",
+            vec![at(0), at(1), times("n0", "n1"), concat("m", "rest")],
+            "to [?, -1]",
+        ),
+        (
+            "two rows a picture",
+            vec![at(0), times("n0", "two"), concat("m", "rest")],
+            "to [?, -1]",
+        ),
+        ("a row for each row", vec![at(2), concat("n2", "rest")], "to [?, -1]"),
+        (
+            "rows of rows",
+            vec![at(3), concat("rest", "n3")],
+            "to [-1, ?]: give --size",
+        ),
+        ("columns", vec![at(0), concat("rest", "n0")], "to [-1, N]"),
+        ("columns of the batch", vec![at(0), concat("n0", "n0")], "to [N, N]"),
+    ] {
+        let reason = refused(&model(open, middle));
+        assert!(reason.contains(words), "{what}: {reason}");
+    }
+    // x.view(x.size(0), x.size(1) * x.size(2) * x.size(3))
+    let product = vec![at(1), at(2), at(0), times("n1", "n2"), concat("n0", "m")];
+    imported(&model(open, product.clone()));
+    assert!(refused(&model([0, 3, 4, 2], product)).contains("24 features of a picture become rows of 12"));
+    // To its own shape: as it is, if it is known to be.
+    let same = || vec![node("Identity", &["s"], "c", vec![])];
+    assert_eq!(ops(&imported(&model([0, 3, 4, 2], same()))).len(), 1);
+    assert!(refused(&model(open, same())).contains("to [N, 3, ?, ?]"));
+}
+
+#[test]
+fn a_shape_of_a_list_is_its_length() {
+    let nodes = vec![
+        node("Shape", &["list"], "length", vec![]),
+        node("Concat", &["length", "rest"], "c", vec![int("axis", 0)]),
+        node("Reshape", &["x", "c"], "y", vec![]),
+    ];
+    let reason = refused(&file(
+        [0, 3, 2, 2],
+        nodes,
+        vec![whole("list", &[7, 1, 1]), whole("rest", &[-1])],
+    ));
+    assert!(reason.contains("to [3, -1]"), "{reason}");
+}
+
 #[test]
 fn means_of_planes() {
     let x = random_picture(&[2, 3, 2, 4]);
@@ -294,8 +358,11 @@ fn a_size_that_follows_from_another_value() {
     assert!(
         refused(&model([1, 2, 0, 0])).contains("`y` (Resize): to a size that depends on the picture's: give --size")
     );
-    let told = read(model([1, 2, 0, 0]).encode_to_vec(), Some([8, 6]), &nothing_beside).unwrap();
-    assert_eq!(told.graph, found.graph);
+    // One side that is told serves as well as two.
+    for axes in [[1, 2, 0, 0], [1, 2, 6, 0], [1, 2, 0, 8]] {
+        let told = read(model(axes).encode_to_vec(), Some([8, 6]), &nothing_beside).unwrap();
+        assert_eq!(told.graph, found.graph);
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ for type in png jpeg; do
     # With names there are two events a picture, of which the second has the regions, too.
     jq -cs 'group_by(.frame)[] | sort_by(.task) | map(select(.task == "classify")) as $named | .[0] + ($named[0] // {})
         | {file: $ARGS.positional[.frame], score, threshold, anomalous}
-        + if $named == [] then {} else {label, confidence} end + {regions}' "$work/$type.jsonl" \
+        + if $named == [] then {} else {"label": .["label"], confidence} end + {regions}' "$work/$type.jsonl" \
         --args "${pictures[@]}" >> "$work/all.jsonl"
 done
 [ -e "$work/all.jsonl" ] || { echo "$1: no PNG or JPEG pictures" >&2; exit 1; }

@@ -10,9 +10,7 @@ pub mod onnx;
 mod shapes;
 mod weights;
 
-use std::collections::BTreeMap;
-#[cfg(feature = "train")]
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 

@@ -100,7 +100,7 @@ fn a_full_disk_is_a_warning_of_pictures_and_one_of_clips_and_the_stream_goes_on(
         .collect::<Vec<_>>();
     let about = |what: &str| warnings.iter().filter(|line| line.contains(what)).count();
     assert!(
-        warnings.len() >= 2 && about("the picture") == 1 && about("the clip") == 1,
+        warnings.len() >= 2 && about("write the picture") == 1 && about("write the clip") == 1,
         "{text}"
     );
     assert!(text.contains("no storage space"), "{text}");

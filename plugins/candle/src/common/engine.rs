@@ -89,7 +89,7 @@ pub fn load<W: Worker>(settings: &Settings) -> Result<Held<W>, Failure> {
     };
     let options = settings.options().map_err(|error| describe(path, &error))?;
     catch(|| {
-        let shared = Shared::load(path, &options, W::CODER).map_err(|error| describe(path, &error))?;
+        let shared = Shared::load(path, &options, tasks, W::CODER).map_err(|error| describe(path, &error))?;
         let model = &shared.model;
         if !tasks.contains(&model.task) {
             let done: Vec<String> = tasks.iter().map(|task| format!("`{task}`")).collect();

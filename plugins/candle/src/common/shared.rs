@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use gst_candle::exec::{Options, Session};
 use gst_candle::graph::Weights;
-use gst_candle::model::Model;
+use gst_candle::model::{Model, Task};
 use gst_candle::{Error, Result};
 
 use super::lock;
@@ -70,8 +70,8 @@ type Place = Arc<Mutex<Weak<Shared>>>;
 static PLACES: Mutex<Vec<(Key, Place)>> = Mutex::new(Vec::new());
 
 impl Shared {
-    /// The model at `path`, or the part of it that gives [codes](Model::coder); loaded, if no element has it.
-    pub fn load(path: &str, options: &Options, coder: bool) -> Result<Arc<Self>> {
+    /// The model at `path`; with `coder`, of one for these `tasks`, the part that gives [codes](Model::coder). Loaded, if no element has it.
+    pub fn load(path: &str, options: &Options, tasks: &[Task], coder: bool) -> Result<Arc<Self>> {
         let key = Key::of(path, options, coder).map_err(|source| Error::io(path, source))?;
         let place = place(key.clone());
         let mut place = lock(&place);
@@ -85,7 +85,7 @@ impl Shared {
                 "it changed while it was read; try again when it is complete",
             ));
         }
-        if coder {
+        if coder && tasks.contains(&model.task) {
             model = model.coder()?;
         }
         let session = Session::new(&model, options)?;
@@ -160,7 +160,7 @@ mod tests {
                 threads,
                 ..Options::default()
             };
-            Shared::load(path.to_str().expect("the path is UTF-8"), &options, false).expect("the model is sound")
+            Shared::load(path.to_str().expect("the path is UTF-8"), &options, &[], false).expect("the model is sound")
         };
         let first = load(&path, 1);
         assert!(first.model.weights.is_empty());
@@ -189,7 +189,7 @@ mod tests {
         let path = folder.path().join("m.safetensors");
         copy("denoise-fast-rgb", &path);
         let path = path.to_str().expect("the path is UTF-8");
-        let load = || Shared::load(path, &Options::default(), false).expect("the model is sound");
+        let load = || Shared::load(path, &Options::default(), &[], false).expect("the model is sound");
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
             let all: Vec<_> = threads

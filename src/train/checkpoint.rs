@@ -38,15 +38,26 @@ pub struct State {
     pub best: Option<Best>,
 }
 
-/// The best validation of a run so far.
+/// The validation of a run whose weights are kept: the last of those that are as good as the best.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// Optimiser steps before it.
     pub step: u64,
     /// What it found, the figure to compare by first.
     pub metrics: Vec<(String, f64)>,
-    /// Validations since.
+    /// The first figure of the best; that of this one where it is not said.
+    #[serde(default)]
+    pub most: Option<f64>,
+    /// Validations since the best.
     pub since: u64,
+}
+
+impl Best {
+    /// The first figure of the best validation.
+    pub fn most(&self) -> f64 {
+        let own = || self.metrics.first().map_or(0.0, |(_, value)| *value);
+        self.most.unwrap_or_else(own)
+    }
 }
 
 /// A run after some step.
@@ -210,6 +221,7 @@ mod tests {
         state.best = Some(Best {
             step: 5,
             metrics: vec![("val_psnr".into(), 1.0 / 3.0)],
+            most: Some(0.5),
             since: 1,
         });
         Checkpoint {

@@ -13,7 +13,7 @@ use super::feed::Batch;
 use super::losses::{cross_entropy, smooth_targets};
 use super::optimizer::Method;
 use super::packed::{self, Packed};
-use super::run::{Metrics, Objective, Outcome, run};
+use super::run::{Objective, Outcome, Validation, run};
 use super::samples::{Sets, at_least, draw};
 use super::whiten::whiten;
 use crate::data::augment::{self, CameraSettings};
@@ -369,11 +369,11 @@ impl Objective for Classifying {
     }
 
     /// Mean probability of the right class, and accuracy.
-    fn validate(&self, network: &Network) -> Result<Metrics> {
+    fn validate(&self, network: &Network) -> Result<Validation> {
         // Held-out samples lie class by class: a stride keeps every class in the sample.
         let stride = self.held_out.len().div_ceil(VAL_PICTURES).max(1);
         let chosen: Vec<usize> = (0..self.held_out.len()).step_by(stride).collect();
-        let (mut truth, mut predicted, mut sure) = (Vec::new(), Vec::new(), 0.0);
+        let (mut truth, mut predicted, mut sure) = (Vec::new(), Vec::new(), Vec::new());
         for chunk in chosen.chunks(VAL_BATCH) {
             let images: Vec<Image> = chunk
                 .iter()
@@ -383,13 +383,14 @@ impl Objective for Classifying {
             for (&i, row) in chunk.iter().zip(&logits) {
                 truth.push(self.val_truth[i]);
                 predicted.push(metrics::largest(row));
-                sure += f64::from(calibration::probabilities(row, 1.0)[self.val_truth[i]]);
+                sure.push(f64::from(calibration::probabilities(row, 1.0)[self.val_truth[i]]));
             }
         }
         // Of a few pictures accuracy is coarse: the network of an early step has all of them right by chance.
-        Ok(vec![
-            ("val_probability", sure / chosen.len() as f64),
+        let found = vec![
+            ("val_probability", sure.iter().sum::<f64>() / sure.len() as f64),
             ("val_accuracy", metrics::accuracy(&truth, &predicted)),
-        ])
+        ];
+        Ok(Validation::of(found, &sure))
     }
 }

@@ -16,7 +16,7 @@ use super::feed::Batch;
 use super::losses::PictureLoss;
 use super::optimizer::Method;
 use super::packed::{Packed, fitted};
-use super::run::{Metrics, Objective, Outcome, run};
+use super::run::{Objective, Outcome, Validation, run};
 use super::samples::{Sets, at_least, draw, is_good};
 use crate::data::augment;
 use crate::data::layout::Dataset;
@@ -226,7 +226,7 @@ impl Objective for Predicting {
     }
 
     /// PSNR of predicted frames that were held out, and of taking the frame before for them.
-    fn validate(&self, network: &Network) -> Result<Metrics> {
+    fn validate(&self, network: &Network) -> Result<Validation> {
         let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, 0);
         let (mut predicted, mut before) = (0.0, 0.0);
         for _ in 0..VAL_FRAMES {
@@ -240,7 +240,8 @@ impl Objective for Predicting {
         Ok(vec![
             ("val_psnr", predicted / count),
             ("val_psnr_frame_before", before / count),
-        ])
+        ]
+        .into())
     }
 }
 

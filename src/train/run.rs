@@ -37,6 +37,33 @@ const LOG_ROWS: u64 = 500;
 /// Figures by name, the first the one to watch: the more of it, the better.
 pub type Metrics = Vec<(&'static str, f64)>;
 
+/// What a validation found.
+pub struct Validation {
+    /// The figures.
+    pub metrics: Metrics,
+    /// How far the first of them may be off by which samples were held out. A later validation that is less good by no more is as good.
+    pub doubt: f64,
+}
+
+impl Validation {
+    /// Figures of samples that are rated so one by one; in doubt by the standard error of the ratings' mean.
+    pub fn of(metrics: Metrics, ratings: &[f64]) -> Self {
+        let n = ratings.len().max(1) as f64;
+        let mean = ratings.iter().sum::<f64>() / n;
+        let variance = ratings.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        Self {
+            metrics,
+            doubt: (variance / n).sqrt(),
+        }
+    }
+}
+
+impl From<Metrics> for Validation {
+    fn from(metrics: Metrics) -> Self {
+        Self { metrics, doubt: 0.0 }
+    }
+}
+
 /// What is learned: one task's share of a run.
 pub trait Objective: Sync {
     /// Items in one pass over the data, for `--epochs`.
@@ -49,7 +76,7 @@ pub trait Objective: Sync {
     fn loss(&self, network: &Network, batch: &[Tensor]) -> Result<Tensor>;
 
     /// Figures on the held-out data.
-    fn validate(&self, network: &Network) -> Result<Metrics>;
+    fn validate(&self, network: &Network) -> Result<Validation>;
 }
 
 /// How a run goes, whatever the task.
@@ -340,10 +367,11 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Validates, and keeps the weights where they are the best so far; of those alike the later ones.
+    /// Validates, and keeps the weights where none before were better; of those alike, as far as the samples held out can tell, the later ones,
+    /// which have learned longer.
     fn validate(&mut self, objective: &dyn Objective, loss: f64) -> Result<()> {
         let averaged = Network::new(&self.net.graph, self.ema.weights(), &self.settings.device)?;
-        let metrics = objective.validate(&averaged)?;
+        let Validation { metrics, doubt } = objective.validate(&averaged)?;
         let figures: Vec<String> = metrics
             .iter()
             .map(|(name, value)| format!("{name} {value:.4}"))
@@ -355,16 +383,34 @@ impl<'a> Training<'a> {
         if step > 0 {
             self.write_log(loss, 0.0, metrics.first().copied())?;
         }
-        let figure = metrics.first().map(|(_, value)| *value);
-        match &mut self.state.best {
-            Some(best) if figure < best.metrics.first().map(|(_, value)| *value) => best.since += 1,
-            best => {
-                let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value));
-                let (metrics, since) = (metrics.collect(), 0);
-                *best = Some(Best { step, metrics, since });
+        let figure = metrics.first().map_or(0.0, |(_, value)| *value);
+        let before = self.state.best.take();
+        let most = before.as_ref().map_or(figure, Best::most);
+        let since = before
+            .as_ref()
+            .filter(|_| figure < most)
+            .map_or(0, |best| best.since + 1);
+        // What a run begins with stays unless something is better.
+        let doubt = if before.as_ref().is_some_and(|best| best.step == 0) {
+            0.0
+        } else {
+            doubt
+        };
+        self.state.best = Some(match before {
+            Some(best) if figure < most - doubt => Best { since, ..best },
+            _ => {
                 self.best.clone_from(self.ema.weights());
+                Best {
+                    step,
+                    metrics: metrics
+                        .into_iter()
+                        .map(|(name, value)| (name.to_owned(), value))
+                        .collect(),
+                    most: Some(most.max(figure)),
+                    since,
+                }
             }
-        }
+        });
         Ok(())
     }
 

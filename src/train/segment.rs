@@ -19,7 +19,7 @@ use super::feed::Batch;
 use super::losses::cross_entropy_dice_of_classes;
 use super::optimizer::Method;
 use super::packed::{color_of, load, to_color};
-use super::run::{Metrics, Objective, Outcome, run};
+use super::run::{Objective, Outcome, Validation, run};
 use super::samples::{Sets, at_least, draw};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::layout::{Dataset, Split};
@@ -275,8 +275,9 @@ impl Objective for Segmenting {
     }
 
     /// Intersection over union of all classes but the background, over all held-out pictures together.
-    fn validate(&self, network: &Network) -> Result<Metrics> {
-        let mut overlaps = Overlaps::new(self.classes);
+    fn validate(&self, network: &Network) -> Result<Validation> {
+        let first = usize::from(self.has_background);
+        let (mut overlaps, mut ratings) = (Overlaps::new(self.classes), Vec::new());
         let every = self.held_out.len().div_ceil(VAL_PICTURES).max(1);
         for marked in self.held_out.iter().step_by(every) {
             let mut image = marked.picture.image();
@@ -284,8 +285,13 @@ impl Objective for Segmenting {
             marked.scaling.apply(&mut image);
             let seen = stack(&[extend(&self.input, image)]);
             let logits = to_images(&infer(network, &[seen], &self.device)?)?.swap_remove(0);
-            overlaps.add(&logits.crop(0, 0, width, height), &marked.mask.classes);
+            let mut own = Overlaps::new(self.classes);
+            own.add(&logits.crop(0, 0, width, height), &marked.mask.classes);
+            if (first..self.classes).any(|class| own.iou(class).is_some()) {
+                ratings.push(own.mean_iou(first));
+            }
+            overlaps.merge(&own);
         }
-        Ok(vec![("val_iou", overlaps.mean_iou(usize::from(self.has_background)))])
+        Ok(Validation::of(vec![("val_iou", overlaps.mean_iou(first))], &ratings))
     }
 }

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use gst_candle::exec::Session;
 use gst_candle::exec::candle::Network;
 use gst_candle::graph::{Array, Op};
-use gst_candle::model::Model;
+use gst_candle::model::{Calibration, Model};
 use serde_json::Value;
 
 use super::errors::assert_fails;
@@ -333,7 +333,7 @@ fn weights_in_a_file_beside_are_found_there() {
     }
 }
 
-/// Every shipped model is the same after it went through ONNX.
+/// Every shipped model is the same after it went through ONNX, which leaves out codes.
 #[test]
 fn exports_of_ours_come_back_as_they_were() {
     let folder = Folder::new();
@@ -347,7 +347,13 @@ fn exports_of_ours_come_back_as_they_were() {
         let (onnx, back) = (folder.text("m.onnx"), folder.text("m.safetensors"));
         succeed(&["export", file.to_str().unwrap(), &onnx]);
         succeed(&["import", &onnx, "-o", &back]);
-        let (before, after) = (Model::load(&file).unwrap(), Model::load(&back).unwrap());
+        let (mut before, after) = (Model::load(&file).unwrap(), Model::load(&back).unwrap());
+        if let Some(Calibration::Classify(calibration)) = &mut before.calibration
+            && calibration.codes.take().is_some()
+        {
+            before.graph.outputs.truncate(1);
+            before.graph.nodes.retain(|node| !node.name.starts_with("code"));
+        }
         assert!(before == after, "{}: another model", file.display());
         count += 1;
     }

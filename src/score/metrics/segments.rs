@@ -40,6 +40,18 @@ impl Overlaps {
         }
     }
 
+    /// Counts what `other` did, which is of as many classes.
+    pub fn merge(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.right, &other.right),
+            (&mut self.found, &other.found),
+            (&mut self.there, &other.there),
+        ];
+        for (own, others) in pairs {
+            own.iter_mut().zip(others).for_each(|(own, other)| *own += other);
+        }
+    }
+
     /// Counts a pixel.
     ///
     /// # Panics

@@ -19,7 +19,7 @@ use crate::train::card::purpose;
 use crate::train::feed::Batch;
 use crate::train::losses::cross_entropy_dice;
 use crate::train::packed::Packed;
-use crate::train::run::{Metrics, Objective};
+use crate::train::run::{Objective, Validation};
 use crate::train::samples::draw;
 use crate::{Error, Result};
 
@@ -162,7 +162,7 @@ impl Objective for Marking {
     }
 
     /// How well marks on held-out pictures, made ones or real defects put there, are told from the pictures themselves.
-    fn validate(&self, network: &Network) -> Result<Metrics> {
+    fn validate(&self, network: &Network) -> Result<Validation> {
         let mut judgement = Judgement::new(network, &self.input, self.scoring, &self.device);
         for (i, (picture, first)) in Judgement::rounds(&self.held_out).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
@@ -178,6 +178,6 @@ impl Objective for Marking {
                 judgement.add(&image, &mask)?;
             }
         }
-        Ok(judgement.metrics())
+        Ok(judgement.metrics().into())
     }
 }

@@ -17,7 +17,7 @@ use crate::train::card::purpose;
 use crate::train::feed::Batch;
 use crate::train::losses::{PictureLoss, focal};
 use crate::train::packed::Packed;
-use crate::train::run::{Metrics, Objective};
+use crate::train::run::{Objective, Validation};
 use crate::train::samples::draw;
 use crate::{Error, Result};
 
@@ -118,7 +118,7 @@ impl Objective for Restoring {
     }
 
     /// How well defects on held-out pictures, made ones or real ones put there, are told from the pictures themselves.
-    fn validate(&self, network: &Network) -> Result<Metrics> {
+    fn validate(&self, network: &Network) -> Result<Validation> {
         let mut judgement = Judgement::new(network, &self.input, self.scoring, &self.device);
         for (i, (picture, first)) in Judgement::rounds(&self.held_out).enumerate() {
             let mut rng = stream(purpose::seed(self.seed, purpose::VALIDATE), 0, i as u64);
@@ -135,6 +135,6 @@ impl Objective for Restoring {
                 judgement.add(&image, &mask)?;
             }
         }
-        Ok(judgement.metrics())
+        Ok(judgement.metrics().into())
     }
 }

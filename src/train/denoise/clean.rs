@@ -19,7 +19,7 @@ use crate::score::metrics;
 use crate::train::arrays::infer_all;
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
-use crate::train::run::{Metrics, Objective};
+use crate::train::run::{Objective, Validation};
 use crate::train::samples::draw;
 
 /// Largest side of a validation picture's middle part.
@@ -117,7 +117,7 @@ impl Objective for Clean {
         loss_of(self.material.options.loss, &outputs, targets)
     }
 
-    fn validate(&self, network: &Network) -> Result<Metrics> {
+    fn validate(&self, network: &Network) -> Result<Validation> {
         let (mut psnr, mut before, mut count) = (0.0, 0.0, 0.0);
         for Noisy { noisy, clean, level } in self.validation_parts() {
             before += metrics::psnr(&noisy, &clean);
@@ -129,6 +129,6 @@ impl Objective for Clean {
             psnr += psnr_of(&self.material.input, &outputs, &clean);
             count += 1.0;
         }
-        Ok(vec![("val_psnr", psnr / count), ("val_psnr_noisy", before / count)])
+        Ok(vec![("val_psnr", psnr / count), ("val_psnr_noisy", before / count)].into())
     }
 }

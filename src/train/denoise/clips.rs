@@ -21,7 +21,7 @@ use crate::pixels::{Image, Motion, Pyramid};
 use crate::train::arrays::infer_all;
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
-use crate::train::run::{Metrics, Objective};
+use crate::train::run::{Objective, Validation};
 use crate::train::samples::draw;
 use crate::{Error, Result};
 
@@ -251,7 +251,7 @@ impl Objective for Clips {
         Ok(Tensor::stack(&losses, 0)?.mean_all()?)
     }
 
-    fn validate(&self, network: &Network) -> Result<Metrics> {
+    fn validate(&self, network: &Network) -> Result<Validation> {
         let run = |inputs: &[Array]| infer_all(network, inputs, &self.material.device);
         let mut psnr = [Vec::new(), Vec::new()];
         for (i, scene) in self.judged() {
@@ -265,6 +265,6 @@ impl Objective for Clips {
                 metrics.push((name, mean(values)));
             }
         }
-        Ok(metrics)
+        Ok(metrics.into())
     }
 }

@@ -25,7 +25,7 @@ use crate::train::arrays::{first_output, infer_all, stack, to_images};
 use crate::train::card::purpose;
 use crate::train::feed::Batch;
 use crate::train::packed::{self, Packed};
-use crate::train::run::{Metrics, Objective, Settings};
+use crate::train::run::{Objective, Settings, Validation};
 use crate::train::samples::draw;
 use crate::{Error, Result};
 
@@ -439,7 +439,7 @@ impl Objective for NoisyOnly {
         Ok((difference.sqr()?.mean_all()? + (regular * GAMMA)?)?)
     }
 
-    fn validate(&self, network: &Network) -> Result<Metrics> {
+    fn validate(&self, network: &Network) -> Result<Validation> {
         let judged = self.judge(VAL_ITEMS, |inputs| {
             Ok(infer_all(network, inputs, &self.device)?.swap_remove(0))
         })?;
@@ -448,6 +448,7 @@ impl Objective for NoisyOnly {
             (judged::ESTIMATED, psnr(mean_error(&judged))),
             (judged::NOISY_ESTIMATED, psnr_before(&judged)),
             ("val_residual_correlation", correlation),
-        ])
+        ]
+        .into())
     }
 }

@@ -8,6 +8,7 @@ use crate::model::{Color, InputSpec, Normalization, Resize};
 /// A convolution that learns to give its input, and validations that find what they are told to.
 struct Told {
     figures: Mutex<VecDeque<f64>>,
+    doubt: f64,
     /// The run is to stop after so many of them.
     stop_after: usize,
     stop: AtomicBool,
@@ -17,6 +18,7 @@ impl Told {
     fn new(figures: &[f64], stop_after: usize) -> Self {
         Self {
             figures: Mutex::new(figures.iter().copied().collect()),
+            doubt: 0.0,
             stop_after,
             stop: AtomicBool::new(false),
         }
@@ -43,14 +45,17 @@ impl Objective for Told {
         Ok((output - &batch[0])?.sqr()?.mean_all()?)
     }
 
-    fn validate(&self, _: &Network) -> Result<Metrics> {
+    fn validate(&self, _: &Network) -> Result<Validation> {
         let mut figures = self.figures.lock().unwrap();
         let figure = figures.pop_front().expect("no more validations than expected");
         let left = figures.len();
         if self.stop_after > 0 && left == self.stop_after {
             self.stop.store(true, Ordering::Relaxed);
         }
-        Ok(vec![("val", figure)])
+        Ok(Validation {
+            metrics: vec![("val", figure)],
+            doubt: self.doubt,
+        })
     }
 }
 
@@ -129,6 +134,28 @@ fn the_weights_of_the_best_validation_are_kept() {
     };
     let resumed = finished(Told::new(&[4.0], 0).run(&settings));
     assert_eq!((resumed.weights, resumed.metrics), (second.weights, second.metrics));
+}
+
+#[test]
+fn of_validations_that_samples_held_out_do_not_tell_apart_the_last_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), 40, None);
+    let kept = |figures: &[f64], doubt| {
+        let told = Told {
+            doubt,
+            ..Told::new(figures, 0)
+        };
+        finished(told.run(&settings)).metrics[0].1
+    };
+    assert_eq!(kept(&[1.0, 5.0, 3.0, 4.0], 1.0), 4.0);
+    assert_eq!(
+        kept(&[1.0, 5.0, 4.5, 3.9], 1.0),
+        4.5,
+        "the best is what counts, not the one kept"
+    );
+    assert_eq!(kept(&[1.0, 5.0, 3.0, 4.0], 0.5), 5.0);
+    let rated = Validation::of(vec![("val", 0.5)], &[0.0, 1.0, 0.0, 1.0]);
+    assert_eq!(rated.doubt, 0.25);
 }
 
 #[test]

@@ -112,6 +112,14 @@ anomaly-magnetic-tile() {
         --license "magnetic tile defects (Huang 2020), cite" -o "$here/anomaly-magnetic-tile.safetensors"
 }
 
+segment-magnetic-tile() {
+    "$candle" train anomaly DATA/anomaly/magnetic_tile --defects DATA/segment/magnetic_tile --steps 3600 \
+        --false-alarm-rate 0.02 --precision bf16 -o find.safetensors
+    "$candle" train segment DATA/segment/magnetic_tile --good DATA/anomaly/magnetic_tile --patch 192 --steps 2400 \
+        --from find.safetensors --lr 2e-3 --symmetry horizontal+vertical+turns --precision bf16 \
+        --license "magnetic tile defects (Huang 2020), cite" -o "$here/segment-magnetic-tile.safetensors"
+}
+
 anomaly-walkway() {
     "$candle" train predict DATA/video/ucsd_ped1/clip0[1-9].avi --steps 2000 --false-alarm-rate 0.05 \
         --license "UCSD Anomaly Detection Dataset, Ped1 (Mahadevan 2010), cite" -o "$here/anomaly-walkway.safetensors"
@@ -128,7 +136,7 @@ classify-digits() {
 }
 
 all=(denoise-testsrc anomaly-testsrc classify-testsrc denoise-fast-gray denoise-accurate-gray denoise-accurate-rgb
-    denoise-fast-rgb denoise-recurrent-rgb denoise-camera-rgb anomaly-magnetic-tile anomaly-walkway classify-neu
+    denoise-fast-rgb denoise-recurrent-rgb denoise-camera-rgb anomaly-magnetic-tile segment-magnetic-tile anomaly-walkway classify-neu
     classify-digits)
 for name in "${@:-${all[@]}}"; do
     "$name"

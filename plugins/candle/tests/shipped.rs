@@ -43,12 +43,16 @@ fn lines() -> Vec<(String, Option<&'static str>)> {
             Some("anomaly"),
         ));
     }
-    for name in ["testsrc", "neu"] {
+    for name in ["testsrc", "neu", "digits"] {
         lines.push((
             format!("candleclassify {}", of(&format!("classify-{name}"))),
             Some("classify"),
         ));
     }
+    lines.push((
+        format!("candlesegment output=overlay {}", of("segment-magnetic-tile")),
+        Some("segment"),
+    ));
     lines.push((
         format!("candleanomaly threshold=0 {} ! candleoverlay", of("anomaly-testsrc")),
         Some("anomaly"),

@@ -95,7 +95,7 @@ fn through(harness: &mut Harness, buffer: gst::Buffer, kind: Option<&str>, what:
     if let Some(kind) = kind {
         let result = result(&output, kind).unwrap_or_else(|| panic!("{what}: no result"));
         assert_eq!(result.get("stale"), Ok(false), "{what}: {result}");
-        let number = ["score", "confidence", "noise-level"]
+        let number = ["score", "confidence", "noise-level", "share"]
             .iter()
             .find_map(|&name| result.get::<f64>(name).ok());
         assert!(number.is_some_and(f64::is_finite), "{what}: {result}");

@@ -17,10 +17,10 @@ use super::attach::relate;
 use super::inspect::{Finding, Inspector};
 use super::paint::paint;
 use super::settings::{Output, Settings};
-use crate::common::analyzer::{self, Analyze, Own, State, analyzer};
-use crate::common::messages::{self, Times};
+use crate::common::analyzer::{self, Analyze, Own, State, Told, analyzer};
+use crate::common::messages::Times;
 use crate::common::pace::Pace;
-use crate::common::result::{AnomalyResult, Kind};
+use crate::common::result::AnomalyResult;
 use crate::common::{engine, frame, lock};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -41,15 +41,6 @@ pub struct Memory {
     last: Option<(Finding, AnomalyResult)>,
     /// The false-alarm rate that was looked at last, if one decided.
     rate: Option<f64>,
-}
-
-/// A result that is new.
-pub struct Told {
-    result: AnomalyResult,
-    /// Whether the alarm went on or off.
-    changed: bool,
-    /// Whether it goes on the bus.
-    due: bool,
 }
 
 /// What the read-only properties show.
@@ -174,7 +165,7 @@ impl Analyze for CandleAnomaly {
     type Settings = Settings;
     type Worker = Inspector;
     type Memory = Memory;
-    type Told = Told;
+    type Result = AnomalyResult;
 
     fn category() -> gst::DebugCategory {
         *CAT
@@ -201,7 +192,7 @@ impl Analyze for CandleAnomaly {
         settings: &Settings,
         times: Times,
         buffer: &mut gst::BufferRef,
-    ) -> Result<Option<Told>, gst::ErrorMessage> {
+    ) -> Result<Option<Told<AnomalyResult>>, gst::ErrorMessage> {
         let info = state.info()?;
         if buffer.flags().contains(gst::BufferFlags::DISCONT) {
             // Frames are missing before this one. All but a network that sees several goes by the frames there are and by their times: where a
@@ -249,8 +240,7 @@ impl Analyze for CandleAnomaly {
         }))
     }
 
-    fn tell(&self, told: &Told, times: Times) {
-        let result = &told.result;
+    fn show(&self, result: &AnomalyResult) {
         let now = Last {
             score: result.score,
             anomalous: result.anomalous,
@@ -264,11 +254,6 @@ impl Analyze for CandleAnomaly {
         }
         if before.alarm != now.alarm {
             obj.notify("alarm");
-        }
-        if told.due {
-            let mut fields = result.to_structure();
-            fields.set("state-changed", told.changed);
-            messages::post(&*obj, "candleanomaly", times, &fields);
         }
     }
 

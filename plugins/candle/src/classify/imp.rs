@@ -12,8 +12,8 @@ use super::name::{Namer, of_frame};
 use super::settings::{Regions, Settings};
 #[cfg(feature = "analytics")]
 use crate::common::analytics;
-use crate::common::analyzer::{self, Analyze, Own, State, analyzer};
-use crate::common::messages::{self, Times};
+use crate::common::analyzer::{self, Analyze, Own, State, Told, analyzer};
+use crate::common::messages::Times;
 use crate::common::pace::Pace;
 use crate::common::result::{ClassifyResult, Kind, LabelledRegion, Labels};
 use crate::common::{frame, lock};
@@ -32,15 +32,6 @@ pub struct Memory {
     /// The labels as they were told last, the regions' in their order.
     told: Option<Vec<String>>,
     last: Option<ClassifyResult>,
-}
-
-/// A result that is new.
-pub struct Told {
-    result: ClassifyResult,
-    /// Whether a label is another than before.
-    changed: bool,
-    /// Whether it goes on the bus.
-    due: bool,
 }
 
 /// The element's instance.
@@ -113,7 +104,7 @@ impl Analyze for CandleClassify {
     type Settings = Settings;
     type Worker = Namer;
     type Memory = Memory;
-    type Told = Told;
+    type Result = ClassifyResult;
 
     fn category() -> gst::DebugCategory {
         *CAT
@@ -134,7 +125,7 @@ impl Analyze for CandleClassify {
         settings: &Settings,
         times: Times,
         buffer: &mut gst::BufferRef,
-    ) -> Result<Option<Told>, gst::ErrorMessage> {
+    ) -> Result<Option<Told<ClassifyResult>>, gst::ErrorMessage> {
         let is_result = state.memory.last.is_some();
         if state.pace(self, &settings.common, times, buffer, is_result) != Pace::Infer {
             let last = &mut state.memory.last;
@@ -168,18 +159,13 @@ impl Analyze for CandleClassify {
         Ok(Some(Told { result, changed, due }))
     }
 
-    fn tell(&self, told: &Told, times: Times) {
-        let Labels { label, confidence, .. } = &told.result.labels;
+    fn show(&self, result: &ClassifyResult) {
+        let Labels { label, confidence, .. } = &result.labels;
         let before = lock(&self.last).replace((label.clone(), *confidence));
         let obj = self.obj();
         obj.notify("confidence");
         if before.is_none_or(|(before, _)| before != *label) {
             obj.notify("label");
-        }
-        if told.due {
-            let mut fields = told.result.to_structure();
-            fields.set("state-changed", told.changed);
-            messages::post(&*obj, "candleclassify", times, &fields);
         }
     }
 

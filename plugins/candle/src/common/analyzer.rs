@@ -14,9 +14,10 @@ use gst_video::VideoInfo;
 use super::engine::{self, Worker};
 use super::frame;
 use super::live::Live;
-use super::messages::{Poster, Times};
+use super::messages::{self, Poster, Times};
 use super::pace::{Pace, Pacer};
 use super::reload::Reload;
+use super::result::Kind;
 use super::settings::{self, warn_if_late};
 use super::shared::Held;
 use super::slot::Slot;
@@ -52,8 +53,8 @@ pub trait Analyze: BaseTransformImpl + ObjectSubclass<Type: IsA<gst_base::BaseTr
     type Worker: Worker<Settings = Self::Settings>;
     /// What the stream made, beside what all of them keep.
     type Memory: Default + Send + 'static;
-    /// A result that is new.
-    type Told;
+    /// What the element finds.
+    type Result: Kind;
 
     fn category() -> gst::DebugCategory;
     fn own(&self) -> &Own<Self>;
@@ -61,20 +62,29 @@ pub trait Analyze: BaseTransformImpl + ObjectSubclass<Type: IsA<gst_base::BaseTr
     fn forget(worker: &mut Self::Worker, memory: &mut Self::Memory);
     /// Another model, or frames of another kind, come after [`Analyze::forget`].
     fn begin(_memory: &mut Self::Memory) {}
-    /// Looks at the frame, if it is its turn, and attaches what is found; returns what is to be told.
+    /// Looks at the frame, if it is its turn, and attaches what is found; returns what is new.
     fn work(
         &self,
         state: &mut State<Self>,
         settings: &Self::Settings,
         times: Times,
         buffer: &mut gst::BufferRef,
-    ) -> Result<Option<Self::Told>, gst::ErrorMessage>;
-    /// Tells it: properties, their signals, and the bus. No lock is held meanwhile.
-    fn tell(&self, told: &Self::Told, times: Times);
+    ) -> Result<Option<Told<Self::Result>>, gst::ErrorMessage>;
+    /// Shows it by properties and their signals. No lock is held meanwhile.
+    fn show(&self, result: &Self::Result);
     /// The value of a read-only property.
     fn shown(&self, name: &str) -> Option<glib::Value>;
     /// Before the first frame, read-only properties show nothing.
     fn show_nothing(&self);
+}
+
+/// A result that is new.
+pub struct Told<R> {
+    pub result: R,
+    /// Whether it differs from the one before in what a message tells as a change.
+    pub changed: bool,
+    /// Whether it goes on the bus.
+    pub due: bool,
 }
 
 /// An element's parts.
@@ -268,8 +278,13 @@ pub fn transform_ip<A: Analyze>(element: &A, buffer: &mut gst::BufferRef) -> Res
                     element.work(state, &settings, times, buffer)
                 })?
                 .map_err(|error| failed(transform, error))?;
-            if let Some(told) = told {
-                element.tell(&told, times);
+            if let Some(Told { result, changed, due }) = told {
+                element.show(&result);
+                if due {
+                    let mut fields = result.to_structure();
+                    fields.set("state-changed", changed);
+                    messages::post(&*obj, &format!("candle{}", A::Result::NAME), times, &fields);
+                }
             }
             Ok(gst::FlowSuccess::Ok)
         })

@@ -10,9 +10,9 @@ use gst_base::subclass::prelude::*;
 use super::result::{EmbedResult, Nearest};
 use super::settings::Settings;
 use super::vicinity::Vicinity;
-use crate::common::analyzer::{self, Analyze, Own, State, analyzer};
+use crate::common::analyzer::{self, Analyze, Own, State, Told, analyzer};
 use crate::common::lock;
-use crate::common::messages::{self, Times};
+use crate::common::messages::Times;
 use crate::common::pace::Pace;
 use crate::common::result::Kind;
 
@@ -30,15 +30,6 @@ pub struct Memory {
     /// The class of the nearest picture and whether it was near enough, as told last.
     told: Option<(String, bool)>,
     last: Option<EmbedResult>,
-}
-
-/// A result that is new.
-pub struct Told {
-    result: EmbedResult,
-    /// Whether another class is nearest than before, or whether it is near enough.
-    changed: bool,
-    /// Whether it goes on the bus.
-    due: bool,
 }
 
 /// What the read-only properties show.
@@ -59,7 +50,7 @@ impl Analyze for CandleEmbed {
     type Settings = Settings;
     type Worker = Vicinity;
     type Memory = Memory;
-    type Told = Told;
+    type Result = EmbedResult;
 
     fn category() -> gst::DebugCategory {
         *CAT
@@ -79,7 +70,7 @@ impl Analyze for CandleEmbed {
         settings: &Settings,
         times: Times,
         buffer: &mut gst::BufferRef,
-    ) -> Result<Option<Told>, gst::ErrorMessage> {
+    ) -> Result<Option<Told<EmbedResult>>, gst::ErrorMessage> {
         let is_result = state.memory.last.is_some();
         if state.pace(self, &settings.common, times, buffer, is_result) != Pace::Infer {
             if let Some(last) = &mut state.memory.last
@@ -105,8 +96,7 @@ impl Analyze for CandleEmbed {
         Ok(Some(Told { result, changed, due }))
     }
 
-    fn tell(&self, told: &Told, times: Times) {
-        let result = &told.result;
+    fn show(&self, result: &EmbedResult) {
         let now = Shown {
             nearest: result.nearest.clone(),
             known: result.known,
@@ -124,11 +114,6 @@ impl Analyze for CandleEmbed {
         }
         if before.known != result.known {
             obj.notify("known");
-        }
-        if told.due {
-            let mut fields = result.to_structure();
-            fields.set("state-changed", told.changed);
-            messages::post(&*obj, "candleembed", times, &fields);
         }
     }
 

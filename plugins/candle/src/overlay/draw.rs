@@ -4,9 +4,10 @@ use gst_candle::pixels::blend::premultiply;
 use gst_candle::pixels::heatmap::{ClassPainter, HeatColors, HeatMap};
 use gst_candle::pixels::{FrameMut, PixelFormat};
 
-use super::findings::{Findings, Label, Mark, Status};
+use super::findings::{Findings, Label, Status};
 use super::history::{Age, History};
 use super::layout::{Layout, Rect, Sizes, place_tag};
+use super::marks::Mark;
 use super::panels::{self, Strip};
 use super::settings::{HeatmapColors, Layers, Settings};
 use super::text::{Picture, TextCache, TextError};

@@ -8,6 +8,7 @@ mod findings;
 mod history;
 mod imp;
 mod layout;
+mod marks;
 mod panels;
 mod settings;
 mod text;

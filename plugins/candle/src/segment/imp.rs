@@ -15,8 +15,8 @@ use super::outline::Outliner;
 use super::settings::{Output, Settings};
 #[cfg(feature = "analytics")]
 use crate::common::analytics;
-use crate::common::analyzer::{self, Analyze, Own, State, analyzer};
-use crate::common::messages::{self, Times};
+use crate::common::analyzer::{self, Analyze, Own, State, Told, analyzer};
+use crate::common::messages::Times;
 use crate::common::pace::Pace;
 use crate::common::result::{Kind, SegmentResult};
 use crate::common::{engine, frame, lock};
@@ -39,15 +39,6 @@ pub struct Memory {
     told: Option<Vec<String>>,
     last: Option<SegmentResult>,
     painter: ClassPainter,
-}
-
-/// A result that is new.
-pub struct Told {
-    result: SegmentResult,
-    /// Whether other classes are there than before.
-    changed: bool,
-    /// Whether it goes on the bus.
-    due: bool,
 }
 
 /// The element's instance.
@@ -77,7 +68,7 @@ impl Analyze for CandleSegment {
     type Settings = Settings;
     type Worker = Outliner;
     type Memory = Memory;
-    type Told = Told;
+    type Result = SegmentResult;
 
     fn category() -> gst::DebugCategory {
         *CAT
@@ -97,7 +88,7 @@ impl Analyze for CandleSegment {
         settings: &Settings,
         times: Times,
         buffer: &mut gst::BufferRef,
-    ) -> Result<Option<Told>, gst::ErrorMessage> {
+    ) -> Result<Option<Told<SegmentResult>>, gst::ErrorMessage> {
         let (info, white) = (state.info()?, settings.common.gray16_white);
         let is_result = state.memory.last.is_some();
         if state.pace(self, &settings.common, times, buffer, is_result) == Pace::Infer {
@@ -137,19 +128,14 @@ impl Analyze for CandleSegment {
         Ok(Some(Told { result, changed, due }))
     }
 
-    fn tell(&self, told: &Told, times: Times) {
-        let (label, share) = told.result.label_and_share();
+    fn show(&self, result: &SegmentResult) {
+        let (label, share) = result.label_and_share();
         let label = label.map(str::to_owned);
         let before = std::mem::replace(&mut *lock(&self.last), (label.clone(), share));
         let obj = self.obj();
         obj.notify("share");
         if before.0 != label {
             obj.notify("label");
-        }
-        if told.due {
-            let mut fields = told.result.to_structure();
-            fields.set("state-changed", told.changed);
-            messages::post(&*obj, "candlesegment", times, &fields);
         }
     }
 

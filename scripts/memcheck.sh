@@ -20,6 +20,8 @@ remember="candledenoise model-file=$models/denoise-recurrent-rgb.safetensors"
 anomaly="candleanomaly model-file=$models/anomaly-testsrc.safetensors"
 predict="candleanomaly model-file=$models/anomaly-walkway.safetensors"
 classify="candleclassify model-file=$models/classify-testsrc.safetensors"
+segment="candlesegment model-file=$models/segment-magnetic-tile.safetensors"
+embed="candleembed model-file=$models/classify-neu.safetensors"
 source="candletestsrc num-buffers=3 ! video/x-raw,width=48,height=32"
 
 declare -A runs=(
@@ -29,6 +31,8 @@ declare -A runs=(
     [anomaly]="$source,format=GRAY8 ! $anomaly output=heatmap threads=2 ! fakesink"
     [predict]="candletestsrc num-buffers=6 ! video/x-raw,width=48,height=32,format=I420 ! $predict inference-interval=2 ! fakesink"
     [classify]="$source,format=BGRx ! $classify regions=metas smoothing=0.5 ! fakesink"
+    [segment]="$source,format=RGB ! $segment output=overlay min-area=4 ! candleoverlay ! fakesink"
+    [embed]="$source,format=NV12 ! $embed ! candleoverlay ! candlepublish post-messages=all location=$work/codes.jsonl ! fakesink"
     [overlay]="$source,format=RGBA ! $anomaly threshold=0 ! $classify ! candleoverlay show-truth=true ! fakesink"
     [publish]="$source,format=RGB ! $denoise ! $anomaly threshold=0 ! candlepublish post-messages=all location=$work/events.jsonl ! fakesink"
     [snapshot]="$source,format=RGB ! $anomaly threshold=0 ! candlesnapshot location=$work/flagged on=anomalous clip-before=1000000000 \
@@ -37,7 +41,7 @@ declare -A runs=(
     [reload]="candletestsrc is-live=true ! video/x-raw,width=48,height=32,format=RGB,framerate=5/1 \
         ! candleclassify model-file=$work/watched.safetensors watch-model=true name=watched ! fakesink"
 )
-order=(source denoise remember anomaly predict classify overlay publish snapshot missing reload)
+order=(source denoise remember anomaly predict classify segment embed overlay publish snapshot missing reload)
 [ $# -eq 0 ] || order=("$@")
 
 # Waits until the run has said something so many times; 5 minutes, because the machine may be busy.

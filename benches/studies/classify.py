@@ -22,6 +22,8 @@ NETWORKS = {
     "inception": ("cifar10_small", ["--arch", "inception", "--size", "32x32", "--epochs", "25"]),
     "resnet18": ("cifar10_small", ["--arch", "resnet18", "--batch", "64", "--epochs", "20", "--precision", "bf16"]),
 }
+#: Of those that never see some of the classes of neu.
+KNOWS_LESS = ["--arch", "tiny", "--size", "128x128", "--steps", "600"]
 #: Of pictures that a class is taught by.
 SHOTS = 5
 DRAWS = 5
@@ -45,7 +47,7 @@ class Classes(Study):
 
     def knows_all_but(self, *names):
         """A `tiny` that never saw these classes of `neu`."""
-        return self.trained("tiny-without-" + "-".join(names), "classify", self.without(names), TINY)
+        return self.trained("tiny-without-" + "-".join(names), "classify", self.without(names), KNOWS_LESS)
 
     def classes(self):
         return sorted(folder.name for folder in self.data.joinpath("classify/neu/train").iterdir())

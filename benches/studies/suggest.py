@@ -14,9 +14,9 @@ import statistics
 
 from study import STUDY, Study, main, number, table
 
-SEEDS = int(os.environ.get("SEEDS", 5))
+SEEDS = int(os.environ.get("SEEDS", 3))
 #: How each network is trained.
-TRAINED = ["--size", "128x128", "--steps", "600"]
+TRAINED = ["--steps", "300"]
 #: Labelled pictures: at first, and more in each step; and the number of steps.
 FIRST, STEP, STEPS = 24, 18, 5
 #: Share of the labels that must do.

@@ -85,6 +85,9 @@ fn thresholds(calibration: &AnomalyCalibration) -> Map<String, Value> {
     calibration.rates.iter().map(row).collect()
 }
 
+/// Longest list that is shown; of a longer one its length.
+const MOST_LISTED: usize = 32;
+
 /// Nested objects as `outer.inner`; lists and what is left out in a word.
 fn flatten(into: &mut Map<String, Value>, key: String, value: Value) {
     match value {
@@ -92,6 +95,9 @@ fn flatten(into: &mut Map<String, Value>, key: String, value: Value) {
             for (name, value) in inner {
                 flatten(into, format!("{key}.{name}"), value);
             }
+        }
+        Value::Array(list) if list.len() > MOST_LISTED => {
+            into.insert(key, format!("{} values", list.len()).into());
         }
         Value::Array(list) if list.iter().all(|v| !v.is_object()) => {
             let words: Vec<String> = list

@@ -24,9 +24,17 @@ pub struct Region {
 /// Regions (8-connected) of the one-channel `map` at or above `threshold` with at least `min_area` pixels, highest score
 /// first, equal ones from top left to bottom right. A value that is not a number belongs to no region.
 pub fn find(map: &Image, threshold: f32, min_area: usize) -> Vec<Region> {
+    let mut regions = joined(map, &runs(map, |value| value >= threshold));
+    regions.retain(|region| region.area >= min_area);
+    regions.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.y, a.x).cmp(&(b.y, b.x))));
+    regions
+}
+
+/// The region of each component of these `runs` of the map, in the components' order.
+fn joined(map: &Image, runs: &[Run]) -> Vec<Region> {
     let values = map.plane(0);
     let mut regions: Vec<Region> = Vec::new();
-    for run in runs(map, |value| value >= threshold) {
+    for run in runs {
         let own = Region {
             x: run.columns.start,
             y: run.row,
@@ -42,8 +50,6 @@ pub fn find(map: &Image, threshold: f32, min_area: usize) -> Vec<Region> {
             None => regions.push(own),
         }
     }
-    regions.retain(|region| region.area >= min_area);
-    regions.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.y, a.x).cmp(&(b.y, b.x))));
     regions
 }
 
@@ -57,13 +63,12 @@ pub fn of_class(mask: &mut [u8], width: usize, class: u8, min_area: usize, other
         data: mask.iter().map(|&of| f32::from(u8::from(of == class))).collect(),
     };
     let runs = runs(&map, |is| is > 0.0);
-    let mut regions = find(&map, 1.0, min_area);
-    regions.sort_by_key(|region| (std::cmp::Reverse(region.area), region.y, region.x));
-    let mut areas = vec![0; runs.iter().map(|run| run.component + 1).max().unwrap_or(0)];
-    runs.iter().for_each(|run| areas[run.component] += run.columns.len());
-    for run in runs.iter().filter(|run| areas[run.component] < min_area) {
+    let mut regions = joined(&map, &runs);
+    for run in runs.iter().filter(|run| regions[run.component].area < min_area) {
         mask[run.pixels(width)].fill(other);
     }
+    regions.retain(|region| region.area >= min_area);
+    regions.sort_by_key(|region| (std::cmp::Reverse(region.area), region.y, region.x));
     regions
 }
 

@@ -107,7 +107,7 @@ fn drawn(picture: &Picture) -> Vec<[usize; 2]> {
 #[test]
 fn each_class_has_its_colour_and_a_border_and_the_background_stays() {
     for opacity in [0.7, 0.25] {
-        let found = Found::default().drawn(&format!("layers=mask heatmap-opacity={opacity}"));
+        let found = Found::default().drawn(&format!("layers=mask mask-opacity={opacity}"));
         for ([x, y, width, height], class) in [(WHITE, 2), (GREY, 1)] {
             assert!(is_near(found.at(x + width / 2, y + height / 2), mixed(class, opacity)));
             for [x, y] in [[x, y], [x + width - 1, y], [x + width / 2, y + height - 1]] {
@@ -177,7 +177,7 @@ fn a_frame_that_was_scaled_has_its_mask_scaled_and_sharp() {
     let model = bands();
     let line = Line::playing(&format!(
         "videotestsrc num-buffers=1 pattern=ball ! video/x-raw,format=RGB,width=64,height=48 ! candlesegment model-file={} \
-         ! videoscale ! video/x-raw,width=150,height=113 ! candleoverlay layers=mask heatmap-opacity=1",
+         ! videoscale ! video/x-raw,width=150,height=113 ! candleoverlay layers=mask mask-opacity=1",
         model.path().display()
     ));
     let sample = line.pull().unwrap();

@@ -11,7 +11,7 @@ use support::init;
 use tempfile::TempDir;
 
 /// The presets that come with the elements, by the type of each.
-const SHIPPED: [(&str, &str, &[&str]); 4] = [
+const SHIPPED: [(&str, &str, &[&str]); 5] = [
     (
         "candleanomaly",
         "GstCandleAnomaly",
@@ -28,6 +28,7 @@ const SHIPPED: [(&str, &str, &[&str]); 4] = [
         "GstCandleOverlay",
         &["engineer", "heat-map", "operator"],
     ),
+    ("candlesegment", "GstCandleSegment", &["all", "sure-only"]),
 ];
 
 fn folder() -> PathBuf {

@@ -80,7 +80,7 @@ impl Canvas {
 
     fn mask(&mut self, frame: &mut FrameMut<'_>, findings: &Findings, settings: &Settings) {
         let Some(segments) = &findings.segments else { return };
-        let opacity = settings.heatmap_opacity * if findings.is_mask_old { 0.5 } else { 1.0 };
+        let opacity = settings.mask_opacity * if findings.is_mask_old { 0.5 } else { 1.0 };
         if let Ok(mask) = segments.mask.map_readable() {
             self.classes
                 .paint(frame, &mask, segments.size, segments.background, opacity as f32);

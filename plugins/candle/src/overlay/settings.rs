@@ -73,6 +73,7 @@ pub struct Settings {
     pub text_scale: f64,
     pub heatmap_opacity: f64,
     pub heatmap_colors: HeatmapColors,
+    pub mask_opacity: f64,
     pub history_duration: gst::ClockTime,
     pub gray16_white: u16,
 }
@@ -84,6 +85,7 @@ impl Default for Settings {
             text_scale: 1.0,
             heatmap_opacity: 0.7,
             heatmap_colors: HeatmapColors::default(),
+            mask_opacity: 0.4,
             history_duration: gst::ClockTime::from_seconds(10),
             gray16_white: 0,
         }
@@ -132,7 +134,7 @@ impl Settings {
                 .build(),
             glib::ParamSpecDouble::builder("heatmap-opacity")
                 .nick("Heat map opacity")
-                .blurb("Opacity of the heat map where it is hottest, and of classes; normal places and the background stay clear.")
+                .blurb("Opacity of the heat map where it is hottest; normal places stay clear.")
                 .minimum(0.0)
                 .maximum(1.0)
                 .default_value(default.heatmap_opacity)
@@ -141,6 +143,14 @@ impl Settings {
             glib::ParamSpecEnum::builder_with_default("heatmap-colors", default.heatmap_colors)
                 .nick("Heat map colours")
                 .blurb("The colours of the heat map, from normal to anomalous.")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecDouble::builder("mask-opacity")
+                .nick("Mask opacity")
+                .blurb("Opacity of the classes of a segmentation; their borders are opaque, the background stays clear.")
+                .minimum(0.0)
+                .maximum(1.0)
+                .default_value(default.mask_opacity)
                 .mutable_playing()
                 .build(),
             glib::ParamSpecUInt64::builder("history-duration")
@@ -172,6 +182,7 @@ impl Settings {
             "text-scale" => self.text_scale = get(value),
             "heatmap-opacity" => self.heatmap_opacity = get(value),
             "heatmap-colors" => self.heatmap_colors = get(value),
+            "mask-opacity" => self.mask_opacity = get(value),
             "history-duration" => self.history_duration = nanoseconds(value),
             "gray16-white" => self.gray16_white = get::<u32>(value) as u16,
             _ => match switched_by(name) {
@@ -188,6 +199,7 @@ impl Settings {
             "text-scale" => self.text_scale.to_value(),
             "heatmap-opacity" => self.heatmap_opacity.to_value(),
             "heatmap-colors" => self.heatmap_colors.to_value(),
+            "mask-opacity" => self.mask_opacity.to_value(),
             "history-duration" => self.history_duration.nseconds().to_value(),
             "gray16-white" => u32::from(self.gray16_white).to_value(),
             _ => match switched_by(name) {

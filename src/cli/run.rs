@@ -19,11 +19,12 @@ use super::common::{
 };
 use super::overlay::heat_map;
 use crate::atomic::{sync_and_name, temporary_beside};
-use crate::data::layout::{Dataset, Sample, Source, Split, is_video};
+use crate::data::layout::{Dataset, Sample, Source, Split, is_video, read_mask};
 use crate::data::pictures;
 use crate::exec::Options;
 use crate::model::{AnomalyCalibration, Model, Task};
 use crate::pixels::Image;
+use crate::score::labels::{GOOD, is_good};
 use crate::score::readable::Readable;
 use crate::score::regions;
 use crate::tasks::{AnomalyDetector, Classifier};
@@ -54,8 +55,8 @@ pub struct Args {
     /// Denoise: the noise's standard deviation, 0..255 [default: estimated for each picture]
     #[arg(long, value_parser = sigma, value_name = "S")]
     sigma: Option<f32>,
-    /// Anomaly: write what lies in each region as a picture into DIR/CLASS, CLASS being the folder that its picture lies in: what a classifier
-    /// of the regions learns from
+    /// Anomaly: write what lies in each region as a picture into DIR/CLASS, CLASS being the folder that its picture lies in (where the picture
+    /// has a mask, and nothing in the region is marked, that of good ones): what a classifier of the regions learns from
     #[arg(long, value_name = "DIR")]
     crops: Option<PathBuf>,
     /// Anomaly: crops are squares of at least this side around their regions, as candleclassify's region-context; 0 = the regions alone
@@ -336,6 +337,10 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
     let (scale, heat) = (Readable::new(kind, threshold), Readable::new(kind, pixel_threshold));
     let mut lines = Lines::open(args)?;
     let mut names = Names::default();
+    let crops = args
+        .crops
+        .as_deref()
+        .map(|folder| Crops::new(folder, args.context, &data));
     let (mut read, mut judged, mut flagged, mut gap) = (Read::default(), 0, 0, false);
     for (sample, goes_on) in data.in_order() {
         unless_interrupted()?;
@@ -362,8 +367,8 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
         } else {
             Vec::new()
         };
-        if let Some(crops) = &args.crops {
-            write_crops(crops, args.context, sample, &name, &image, &found)?;
+        if let Some(crops) = &crops {
+            crops.write(sample, &name, &image, &found)?;
         }
         let found: Vec<_> = found.iter().map(region).collect();
         let draw = anomalous || matches!(sample.source, Source::Picture(_));
@@ -381,31 +386,46 @@ fn inspect(args: &Args, model: &Model, options: &Options) -> Result<()> {
     read.finish(&args.output, &format!("{flagged} of {judged} judged are anomalous"))
 }
 
-/// Writes what lies in the regions of a picture as pictures into the folder of its class.
-fn write_crops(
-    crops: &Path,
+/// Where to write what lies in regions.
+struct Crops<'a> {
+    folder: &'a Path,
+    /// Least side of a crop; 0 = the region alone.
     context: usize,
-    sample: &Sample,
-    name: &str,
-    image: &Image,
-    found: &[regions::Region],
-) -> Result<()> {
-    let folder = sample
-        .class
-        .as_ref()
-        .map_or(crops.to_path_buf(), |class| crops.join(class));
-    if !found.is_empty() {
-        make_folder(&folder)?;
+    /// The class of what is no defect.
+    good: &'a str,
+}
+
+impl<'a> Crops<'a> {
+    fn new(folder: &'a Path, context: usize, data: &'a Dataset) -> Self {
+        let good = data.classes.iter().find(|class| is_good(class));
+        let good = good.map_or(GOOD[0], String::as_str);
+        Self { folder, context, good }
     }
-    for (i, r) in found.iter().enumerate() {
-        let Some([x, y, width, height]) = regions::seen(r.rect(), context, [image.width, image.height]) else {
-            continue;
+
+    /// Writes what lies in the regions `found` in a picture into the folder of its class; where it has a mask, regions in which nothing is marked
+    /// into that of good ones.
+    fn write(&self, sample: &Sample, name: &str, image: &Image, found: &[regions::Region]) -> Result<()> {
+        let mask = match &sample.mask {
+            Some(path) if !found.is_empty() => Some(read_mask(path, image)?),
+            _ => None,
         };
-        let crop = image.crop(x, y, width, height);
-        // The picture's number stays at the end: what is held out in training is drawn by it, so that no part lies on both sides.
-        pictures::write(&folder.join(format!("{}-{name}.png", i + 1)), &crop)?;
+        for (i, r) in found.iter().enumerate() {
+            let shows = |mask: &Image| mask.crop(r.x, r.y, r.width, r.height).data.iter().any(|x| *x > 0.0);
+            let class = match mask.as_ref().is_none_or(shows) {
+                true => sample.class.as_deref(),
+                false => Some(self.good),
+            };
+            let Some([x, y, width, height]) = regions::seen(r.rect(), self.context, [image.width, image.height]) else {
+                continue;
+            };
+            let folder = class.map_or(self.folder.to_path_buf(), |class| self.folder.join(class));
+            make_folder(&folder)?;
+            // The picture's number stays at the end: what is held out in training is drawn by it, so that no part lies on both sides.
+            let crop = image.crop(x, y, width, height);
+            pictures::write(&folder.join(format!("{}-{name}.png", i + 1)), &crop)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// A region as `candlepublish` writes it.

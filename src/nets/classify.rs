@@ -1,10 +1,10 @@
 //! Classifiers: one logit a class. Softmax and temperature come after the network.
 
-use super::blocks::{conv_norm, conv_norm_relu};
+use super::blocks::{conv_norm, conv_norm_relu, residual_encoder};
 use super::{Checked, Net, fixed_size};
 use crate::Result;
 use crate::graph::{Builder, Op, Weights};
-use crate::model::{Color, Normalization};
+use crate::model::{Color, InputSpec, Normalization};
 
 const HALVE: Op = Op::MaxPool {
     kernel: 2,
@@ -28,7 +28,27 @@ pub(super) fn tiny(o: &Checked) -> Result<Net> {
         }
         x = b.node(format!("pool{level}"), HALVE, &[&x]);
     }
-    Ok(finish(b, &x, classes, (color, size, 1 << depth)))
+    Ok(finish(
+        b,
+        &x,
+        classes,
+        fixed_size(color, size, 1 << depth, centred(color)),
+    ))
+}
+
+/// The way down of the `unet` that detects and segments, of pictures normalised by their own mean and deviation, then the mean of each plane and
+/// a linear layer: of the same width and depth it can begin with the weights of such a model.
+pub(super) fn encoder(o: &Checked) -> Result<Net> {
+    o.without(&["code size"])?;
+    let (width, depth, classes) = (o.width(16)?, o.depth(4, 1..=6)?, o.classes()?);
+    let (size, color) = (o.size(96, 1 << depth)?, o.color());
+    let mut b = Builder::new();
+    let input = b.input("input", color.channels());
+    let cells = b.node("unshuffle", Op::PixelUnshuffle { factor: 2 }, &[&input]);
+    let levels = residual_encoder(&mut b, &cells, width, depth);
+    let x = levels.last().expect("the depth is 1 at least");
+    let input = fixed_size(color, size, 1 << depth, Normalization::PerFrame);
+    Ok(finish(b, x, classes, input))
 }
 
 /// LeNet-5 (LeCun 1998) with ReLU and max-pool: 32x32 pictures as published, others by `size`.
@@ -75,7 +95,7 @@ pub(super) fn inception(o: &Checked) -> Result<Net> {
             x = inception_block(&mut b, &format!("block{level}.{i}"), &x, (2 * width) << level);
         }
     }
-    Ok(finish(b, &x, classes, (color, size, 4)))
+    Ok(finish(b, &x, classes, fixed_size(color, size, 4, centred(color))))
 }
 
 /// `channels` seen four ways: half of them by 3x3 convolutions, a quarter by 1x1, an eighth each by 5x5 and after a max-pool; before the
@@ -135,7 +155,12 @@ fn resnet(o: &Checked, width: usize, blocks: &[usize], own_size: usize) -> Resul
             x = basic_block(&mut b, &format!("block{level}.{i}"), &x, [width << level, stride]);
         }
     }
-    Ok(finish(b, &x, classes, (color, size, multiple_of)))
+    Ok(finish(
+        b,
+        &x,
+        classes,
+        fixed_size(color, size, multiple_of, centred(color)),
+    ))
 }
 
 /// Two 3x3 convolutions of `[out, stride]` added to what they see.
@@ -159,13 +184,13 @@ const WIDE_HALVE: Op = Op::MaxPool {
 };
 
 /// The mean of each plane, and a linear layer.
-fn finish(mut b: Builder, x: &str, classes: usize, (color, size, multiple_of): (Color, [usize; 2], usize)) -> Net {
+fn finish(mut b: Builder, x: &str, classes: usize, input: InputSpec) -> Net {
     let x = b.node("mean", Op::GlobalAvgPool, &[x]);
     let x = b.node("flatten", Op::Flatten, &[&x]);
     let x = b.linear("output", &x, classes);
     Net {
         graph: b.finish(&[&x]),
-        input: fixed_size(color, size, multiple_of, centred(color)),
+        input,
         given: Weights::new(),
     }
 }

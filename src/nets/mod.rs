@@ -51,7 +51,7 @@ pub fn names(task: Task) -> &'static [&'static str] {
     match task {
         Task::Denoise => &["fast", "micro", "ffdnet", "dncnn", "unet", "recurrent"],
         Task::Anomaly => &["fair", "unet", "fair-seg", "autoencoder"],
-        Task::Classify => &["tiny", "lenet", "inception", "resnet20", "resnet18"],
+        Task::Classify => &["tiny", "lenet", "inception", "resnet20", "resnet18", "encoder"],
         Task::Predict => &["unet"],
         Task::Segment => &["unet", "fcn"],
         Task::Embed => &[],
@@ -78,6 +78,7 @@ pub fn build(task: Task, name: &str, options: &NetOptions) -> Result<Net> {
         (Task::Classify, "inception") => classify::inception(&o),
         (Task::Classify, "resnet20") => classify::resnet20(&o),
         (Task::Classify, "resnet18") => classify::resnet18(&o),
+        (Task::Classify, "encoder") => classify::encoder(&o),
         (Task::Segment, "unet") => segment::unet(&o),
         (Task::Segment, "fcn") => segment::fcn(&o),
         _ => return Err(unknown(task, name)),

@@ -72,16 +72,26 @@ fn shared(model: &Model, net: &Net, seed: u64) -> Result<Option<(Weights, Vec<St
     Ok((is_same_input && has_begun).then_some((weights, anew)))
 }
 
-/// The nodes after which no node has weights, those with weights included.
+/// The last layers, and what is between them and the layers before, such as a mean over places: nodes with weights after which no node has any,
+/// and nodes without weights that only such nodes see.
 fn ends(graph: &Graph) -> HashSet<&str> {
-    let mut before: HashSet<&str> = HashSet::new();
+    // Nodes that one with weights comes after, and nodes that one sees which is no end.
+    let (mut before, mut inner) = (HashSet::new(), HashSet::new());
+    let mut ends = HashSet::new();
     for node in graph.nodes.iter().rev() {
-        if before.contains(node.name.as_str()) || !node.op.weight_names().is_empty() {
-            before.extend(node.inputs.iter().map(String::as_str));
+        let (name, inputs) = (node.name.as_str(), node.inputs.iter().map(String::as_str));
+        let has_weights = !node.op.weight_names().is_empty();
+        let is_end = !if has_weights { &before } else { &inner }.contains(name);
+        if is_end {
+            ends.insert(name);
+        } else {
+            inner.extend(inputs.clone());
+        }
+        if has_weights || before.contains(name) {
+            before.extend(inputs);
         }
     }
-    let names = graph.nodes.iter().map(|node| node.name.as_str());
-    names.filter(|name| !before.contains(name)).collect()
+    ends
 }
 
 /// Weights of a grey network for the same one in colour; `None` where shapes differ by more than that.
@@ -225,6 +235,13 @@ mod tests {
                 Task::Anomaly,
                 of(Task::Segment, "unet", 2),
                 "logit",
+            ),
+            // Of the way down alone.
+            (
+                of(Task::Anomaly, "unet", 0),
+                Task::Anomaly,
+                of(Task::Classify, "encoder", 3),
+                "output",
             ),
         ];
         for (first, task, second, last) in cases {

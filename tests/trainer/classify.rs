@@ -221,6 +221,26 @@ fn a_classifier_names_what_a_detector_finds() {
     assert!(blots.len() >= 5 && blots[0].starts_with("1-"), "{blots:?}: {results}");
     let crop = pictures::read(&folder.path("crops/blot").join(&blots[0])).unwrap();
     assert!(crop.width < 64 || crop.height < 64, "{}x{}", crop.width, crop.height);
+    // Where masks say that nothing is marked there, what was found is good.
+    for (number, level) in (0..10).zip([1.0, 0.0].into_iter().cycle()) {
+        let mask = folder.path(&format!("parts/ground_truth/blot/blot{}_mask.png", word(number)));
+        write(&mask, &Image::filled(1, 64, 64, level));
+    }
+    let sorted = folder.text("sorted");
+    #[rustfmt::skip]
+    succeed(&["run", &find, &data, "-o", &found, "--crops", &sorted, "--min-area", "4", "--false-alarm-rate", "0.5"]);
+    let (marked, good) = (folder.names("sorted/blot"), folder.names("sorted/good"));
+    let is_marked = |name: &String| {
+        [0, 2, 4, 6, 8]
+            .iter()
+            .any(|n| name.ends_with(&format!("-blot{}.png", word(*n))))
+    };
+    let (shown, bare): (Vec<_>, Vec<_>) = blots.iter().cloned().partition(is_marked);
+    assert!(marked == shown && !bare.is_empty(), "{marked:?} of {blots:?}");
+    assert!(
+        bare.iter().all(|name| good.contains(name)),
+        "{good:?} without some of {bare:?}"
+    );
     // Something to tell them from, whatever was found on good parts.
     for number in 0..10 {
         let picture = part(300 + number, 64, 64, false);

@@ -15,6 +15,9 @@ const SIZE: [usize; 2] = [400, 300];
 const WHITE: [usize; 4] = [60, 80, 80, 60];
 const GREY: [usize; 4] = [200, 160, 60, 40];
 
+/// How opaque classes are unless told otherwise.
+const OPACITY: f64 = 0.4;
+
 /// What a frame of `SIZE` says of itself: shares of the grey and the white, the rectangles that they are.
 struct Found {
     parts: Vec<([usize; 4], u8)>,
@@ -161,7 +164,7 @@ fn every_format_and_size_shows_the_same_classes() {
         harness.set_src_caps(caps_of(&caps));
         let output = harness.push_and_pull(buffer).unwrap();
         let found = Picture::of(&output, SIZE).at(WHITE[0] + 40, WHITE[1] + 30);
-        let expected = mixed(2, 0.7);
+        let expected = mixed(2, OPACITY);
         let apart = found
             .into_iter()
             .zip(expected)
@@ -297,8 +300,8 @@ fn nothing_found_passes_untouched_and_an_old_mask_is_fainter() {
         )
     };
     let middle = |picture: &Picture| picture.at(WHITE[0] + 40, WHITE[1] + 30);
-    assert!(is_near(middle(&push(0, false)), mixed(2, 0.7)));
-    assert!(is_near(middle(&push(9, true)), mixed(2, 0.7)));
-    assert!(is_near(middle(&push(11, true)), mixed(2, 0.35)));
-    assert!(is_near(middle(&push(12, false)), mixed(2, 0.7)));
+    assert!(is_near(middle(&push(0, false)), mixed(2, OPACITY)));
+    assert!(is_near(middle(&push(9, true)), mixed(2, OPACITY)));
+    assert!(is_near(middle(&push(11, true)), mixed(2, OPACITY / 2.0)));
+    assert!(is_near(middle(&push(12, false)), mixed(2, OPACITY)));
 }

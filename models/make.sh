@@ -51,7 +51,7 @@ anomaly-testsrc() {
 classify-testsrc() {
     cargo run --release --manifest-path "$here/../Cargo.toml" --example testsrc_crops -- \
         "$here/denoise-testsrc.safetensors" "$here/anomaly-testsrc.safetensors" crops 600
-    "$candle" train classify crops --steps 300 --unknown-rate 0.01 --license "$terms" -o "$here/classify-testsrc.safetensors"
+    "$candle" train classify crops --steps 300 --license "$terms" -o "$here/classify-testsrc.safetensors"
 }
 
 denoise-fast-gray() {

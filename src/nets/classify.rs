@@ -28,12 +28,7 @@ pub(super) fn tiny(o: &Checked) -> Result<Net> {
         }
         x = b.node(format!("pool{level}"), HALVE, &[&x]);
     }
-    Ok(finish(
-        b,
-        &x,
-        classes,
-        fixed_size(color, size, 1 << depth, centred(color)),
-    ))
+    Ok(finish(b, &x, classes, centred(color, size, 1 << depth)))
 }
 
 /// The way down of the `unet` that detects and segments, of pictures normalised by their own mean and deviation, then the mean of each plane and
@@ -73,7 +68,7 @@ pub(super) fn lenet(o: &Checked) -> Result<Net> {
     x = b.linear("output", &x, classes);
     Ok(Net {
         graph: b.finish(&[&x]),
-        input: fixed_size(color, size, 4, centred(color)),
+        input: centred(color, size, 4),
         given: Weights::new(),
     })
 }
@@ -95,7 +90,7 @@ pub(super) fn inception(o: &Checked) -> Result<Net> {
             x = inception_block(&mut b, &format!("block{level}.{i}"), &x, (2 * width) << level);
         }
     }
-    Ok(finish(b, &x, classes, fixed_size(color, size, 4, centred(color))))
+    Ok(finish(b, &x, classes, centred(color, size, 4)))
 }
 
 /// `channels` seen four ways: half of them by 3x3 convolutions, a quarter by 1x1, an eighth each by 5x5 and after a max-pool; before the
@@ -155,12 +150,7 @@ fn resnet(o: &Checked, width: usize, blocks: &[usize], own_size: usize) -> Resul
             x = basic_block(&mut b, &format!("block{level}.{i}"), &x, [width << level, stride]);
         }
     }
-    Ok(finish(
-        b,
-        &x,
-        classes,
-        fixed_size(color, size, multiple_of, centred(color)),
-    ))
+    Ok(finish(b, &x, classes, centred(color, size, multiple_of)))
 }
 
 /// Two 3x3 convolutions of `[out, stride]` added to what they see.
@@ -195,10 +185,11 @@ fn finish(mut b: Builder, x: &str, classes: usize, input: InputSpec) -> Net {
     }
 }
 
-/// 0..1 to -1..1.
-fn centred(color: Color) -> Normalization {
-    Normalization::Fixed {
+/// Pictures of one size, their 0..1 as -1..1.
+fn centred(color: Color, size: [usize; 2], multiple_of: usize) -> InputSpec {
+    let normalization = Normalization::Fixed {
         mean: vec![0.5; color.channels()],
         std: vec![0.5; color.channels()],
-    }
+    };
+    fixed_size(color, size, multiple_of, normalization)
 }

@@ -6,11 +6,16 @@
 #   MODEL   an anomaly model, such as models/anomaly-magnetic-tile.safetensors
 #   NAMES   a classifier of what it finds; CONTEXT in the environment is the least side of what that sees of a region (0)
 #
+# RATE in the environment is the share of good pictures that may be found anomalous (the model's own). Of both stages, with names:
+#
+#   RATE=0.2 CONTEXT=64 pipelines/folder-to-events.sh FOLDER models/anomaly-magnetic-tile-marked.safetensors \
+#       EVENTS.jsonl models/classify-magnetic-tile.safetensors
+#
 # Each line has the picture's name as `file`, then the fields of candlepublish that a picture can have: `score`,
 # `threshold`, `anomalous`, `regions`; with NAMES also `label`, and that of each region. A picture that cannot be read
 # is named; then no EVENTS are written.
 set -euo pipefail
-[ $# -eq 3 ] || [ $# -eq 4 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -eq 3 ] || [ $# -eq 4 ] || { sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ -d "$1" ] || { echo "$1: no such folder" >&2; exit 1; }
 
 names=()
@@ -31,7 +36,7 @@ for type in png jpeg; do
     # async=false: a sink that waits for its first frame can keep gst-launch-1.0 from ending where no picture can be read.
     gst-launch-1.0 -q multifilesrc "location=$work/$type/%06d" "caps=image/$type,framerate=1/1" \
         ! "${type}dec" ! videoconvert \
-        ! candleanomaly "model-file=$2" "${names[@]}" \
+        ! candleanomaly "model-file=$2" ${RATE:+"false-alarm-rate=$RATE"} "${names[@]}" \
         ! candlepublish "location=$work/$type.jsonl" post-messages=all ! fakesink async=false
     # The decoders pass over what they cannot read: with a line too few, no line's picture is sure.
     if [ "$(grep -c '"task":"anomaly"' "$work/$type.jsonl")" -ne ${#pictures[@]} ]; then

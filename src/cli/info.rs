@@ -111,3 +111,20 @@ fn flatten(into: &mut Map<String, Value>, key: String, value: Value) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_counted() {
+        let shown = |length: usize| {
+            let mut flat = Map::new();
+            flatten(&mut flat, "card".to_owned(), json!({ "codes": vec![7; length] }));
+            flat["card.codes"].clone()
+        };
+        assert_eq!(shown(3), json!("7, 7, 7"));
+        assert!(shown(MOST_LISTED).as_str().unwrap().ends_with("7, 7"));
+        assert_eq!(shown(MOST_LISTED + 1), json!("33 values"));
+    }
+}

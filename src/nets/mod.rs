@@ -10,7 +10,7 @@ mod segment;
 use std::ops::RangeInclusive;
 
 pub use init::init;
-pub use segment::favour_background;
+pub use segment::{favour_background, raise_background};
 
 use crate::graph::{Graph, Weights};
 use crate::model::{Color, InputSpec, Normalization, Resize, Task};

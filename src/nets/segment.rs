@@ -3,7 +3,7 @@
 use super::blocks::{conv_norm_relu, residual_u_net};
 use super::{Checked, Net};
 use crate::Result;
-use crate::graph::{Array, Builder, Interpolation, Node, Op, Weights};
+use crate::graph::{Array, Builder, Graph, Interpolation, Node, Op, Weights};
 use crate::model::{InputSpec, Normalization, Resize};
 
 /// A [`residual_u_net`] (after Ronneberger 2015) on the pixels taken two by two, of pictures normalised by their own mean and deviation.
@@ -62,23 +62,32 @@ const COMMON_LOGIT: f32 = 2.3;
 
 /// Has the training of a network of this file begin with the first of `classes` classes, the background, as by far the most frequent one.
 pub fn favour_background(net: &mut Net, classes: usize) {
-    let is_last = |node: &&Node| node.name == "logit" || node.name.starts_with("score");
-    if let Some(node) = net.graph.nodes.iter().rfind(is_last)
-        && let Op::Conv2d { out, .. } = node.op
-    {
-        let of_class = out / classes;
-        let value = |channel: usize| {
-            if channel < of_class {
-                COMMON_LOGIT
-            } else {
-                -COMMON_LOGIT
-            }
-        };
-        let bias = Array {
+    if let Some((name, out)) = last_bias(&net.graph) {
+        let mut bias = Array {
             shape: vec![out],
-            data: (0..out).map(value).collect(),
+            data: vec![-COMMON_LOGIT; out],
         };
-        net.given.insert(node.weight("bias"), bias);
+        bias.data[..out / classes].fill(COMMON_LOGIT);
+        net.given.insert(name, bias);
+    }
+}
+
+/// Adds to the logit of the first of `classes` classes, the background, of a network of this file.
+pub fn raise_background(graph: &Graph, weights: &mut Weights, classes: usize, offset: f32) {
+    if let Some((name, out)) = last_bias(graph)
+        && let Some(bias) = weights.get_mut(&name)
+    {
+        bias.data[..out / classes].iter_mut().for_each(|x| *x += offset);
+    }
+}
+
+/// Name and length of the bias that reaches every logit; a class's values lie together.
+fn last_bias(graph: &Graph) -> Option<(String, usize)> {
+    let is_last = |node: &&Node| node.name == "logit" || node.name.starts_with("score");
+    let node = graph.nodes.iter().rfind(is_last)?;
+    match node.op {
+        Op::Conv2d { out, .. } => Some((node.weight("bias"), out)),
+        _ => None,
     }
 }
 

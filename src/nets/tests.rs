@@ -1,4 +1,7 @@
+use candle_core::{Device, Tensor};
+
 use super::*;
+use crate::exec::candle::Network;
 use crate::graph::Op;
 
 fn net(task: Task, name: &str, options: NetOptions) -> Net {
@@ -275,4 +278,25 @@ fn errors_name_the_architecture_and_the_option() {
         )
         .contains("depth 1")
     );
+}
+
+#[test]
+fn the_background_alone_is_raised() {
+    for name in ["unet", "fcn"] {
+        let net = net(Task::Segment, name, classes(3));
+        let input = Tensor::rand(0f32, 1.0, (1, 1, 32, 32), &Device::Cpu).unwrap();
+        let logits = |weights: &Weights| {
+            let network = Network::new(&net.graph, weights, &Device::Cpu).unwrap();
+            let output = network.forward(&[input.clone()], false).unwrap().swap_remove(0);
+            output.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let mut weights = init(&net, 1).unwrap();
+        let before = logits(&weights);
+        raise_background(&net.graph, &mut weights, 3, 1.5);
+        let after = logits(&weights);
+        for (i, (before, after)) in before.iter().zip(&after).enumerate() {
+            let wanted = if i < 32 * 32 { 1.5 } else { 0.0 };
+            assert!((after - before - wanted).abs() < 1e-4, "{name} {i}: {before} {after}");
+        }
+    }
 }

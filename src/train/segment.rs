@@ -19,14 +19,14 @@ use super::feed::Batch;
 use super::losses::cross_entropy_dice_of_classes;
 use super::optimizer::Method;
 use super::packed::{color_of, load, to_color};
-use super::run::{Objective, Outcome, Validation, run};
+use super::run::{Objective, Outcome, Trained, Validation, run};
 use super::samples::{Sets, at_least, draw};
 use crate::data::augment::{self, CameraSettings};
 use crate::data::layout::{Dataset, Split};
 use crate::data::symmetry::Symmetry;
 use crate::exec::candle::Network;
 use crate::model::{Color, InputSpec, Resize, Task};
-use crate::nets::favour_background;
+use crate::nets::{Net, favour_background, raise_background};
 use crate::pixels::Image;
 use crate::score::metrics::Overlaps;
 use crate::tasks::{VOID, extend};
@@ -39,8 +39,11 @@ const SCALE: f32 = 0.15;
 const PASTED_SCALE: f32 = 0.4;
 /// Largest change of such marks' brightness, in standard deviations of their picture.
 const PASTED_OFFSET: f32 = 1.0;
-/// Most pictures of a validation on the way.
+/// Most pictures of a validation.
 const VAL_PICTURES: usize = 64;
+/// Largest change of the background's logit after training, either way, and the step between those that are tried.
+const MOST_OFFSET: f32 = 3.0;
+const OFFSET_STEP: f32 = 0.25;
 
 /// Options of this task.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,7 +140,10 @@ pub fn train(common: &Common, options: &Options, stop: &AtomicBool) -> Result<Pr
     };
     match run(&objective, &net, &settings, stop)? {
         Outcome::Interrupted { step, total } => Ok(Product::Interrupted { step, total }),
-        Outcome::Finished(trained) => {
+        Outcome::Finished(mut trained) => {
+            if objective.has_background {
+                objective.level(&net, &mut trained)?;
+            }
             let input = net.input.clone();
             let model = common.model(Task::Segment, &net, input, truth.labels, *trained, &data);
             Ok(Product::Model(Box::new(model)))
@@ -243,6 +249,50 @@ impl Segmenting {
         settle(&mut targets);
         (both.extend_to(whole), targets.extend_to(whole))
     }
+
+    /// Calls `each` with the logits of held-out pictures, of a plane a class, and their true classes.
+    fn see(&self, network: &Network, mut each: impl FnMut(&Image, &[u8])) -> Result<()> {
+        let every = self.held_out.len().div_ceil(VAL_PICTURES).max(1);
+        for marked in self.held_out.iter().step_by(every) {
+            let mut image = marked.picture.image();
+            let [width, height] = [image.width, image.height];
+            marked.scaling.apply(&mut image);
+            let seen = stack(&[extend(&self.input, image)]);
+            let logits = to_images(&infer(network, &[seen], &self.device)?)?.swap_remove(0);
+            each(&logits.crop(0, 0, width, height), &marked.mask.classes);
+        }
+        Ok(())
+    }
+
+    /// Raises or lowers the background's logit to where held-out pictures are told best: of pictures that it has not learned from, a network
+    /// marks less than of those that it has (Li 2019).
+    fn level(&self, net: &Net, trained: &mut Trained) -> Result<()> {
+        let network = Network::new(&net.graph, &trained.weights, &self.device)?;
+        let steps = (MOST_OFFSET / OFFSET_STEP) as i32;
+        let mut steps: Vec<i32> = (-steps..=steps).collect();
+        // Of those alike the least change.
+        steps.sort_by_key(|step| step.abs());
+        let tried = steps.iter().map(|step| *step as f32 * OFFSET_STEP);
+        let mut tried: Vec<(f32, Overlaps)> = tried.map(|offset| (offset, Overlaps::new(self.classes))).collect();
+        self.see(&network, |logits, truth| {
+            for (offset, overlaps) in &mut tried {
+                let mut raised = logits.clone();
+                let background = &mut raised.data[..truth.len()];
+                background.iter_mut().for_each(|x| *x += *offset);
+                overlaps.add(&raised, truth);
+            }
+        })?;
+        let (mut best, mut most) = (0.0, f64::NEG_INFINITY);
+        for (offset, overlaps) in &tried {
+            let iou = overlaps.mean_iou(1);
+            if iou > most {
+                (best, most) = (*offset, iou);
+            }
+        }
+        raise_background(&net.graph, &mut trained.weights, self.classes, best);
+        trained.metrics = vec![("val_iou".into(), most), ("background_offset".into(), best.into())];
+        Ok(())
+    }
 }
 
 impl Objective for Segmenting {
@@ -278,20 +328,14 @@ impl Objective for Segmenting {
     fn validate(&self, network: &Network) -> Result<Validation> {
         let first = usize::from(self.has_background);
         let (mut overlaps, mut ratings) = (Overlaps::new(self.classes), Vec::new());
-        let every = self.held_out.len().div_ceil(VAL_PICTURES).max(1);
-        for marked in self.held_out.iter().step_by(every) {
-            let mut image = marked.picture.image();
-            let [width, height] = [image.width, image.height];
-            marked.scaling.apply(&mut image);
-            let seen = stack(&[extend(&self.input, image)]);
-            let logits = to_images(&infer(network, &[seen], &self.device)?)?.swap_remove(0);
+        self.see(network, |logits, truth| {
             let mut own = Overlaps::new(self.classes);
-            own.add(&logits.crop(0, 0, width, height), &marked.mask.classes);
+            own.add(logits, truth);
             if (first..self.classes).any(|class| own.iou(class).is_some()) {
                 ratings.push(own.mean_iou(first));
             }
             overlaps.merge(&own);
-        }
+        })?;
         Ok(Validation::of(vec![("val_iou", overlaps.mean_iou(first))], &ratings))
     }
 }

@@ -215,6 +215,12 @@ fn folder_to_events_says_what_it_is_that_was_found() {
         told(1),
         [&"b.png".into(), &false.into(), &"".into()] as [&serde_json::Value; 3]
     );
+
+    let mut rarer = script("folder-to-events.sh", &arguments, folder.path());
+    rarer.env("RATE", "0.01");
+    succeed(rarer);
+    let events = self::events(&std::fs::read_to_string(&out).unwrap());
+    assert!(events.iter().all(|event| event["threshold"] == 0.75), "{events:?}");
 }
 
 #[test]

@@ -287,7 +287,10 @@ fn the_background_alone_is_raised() {
         let input = Tensor::rand(0f32, 1.0, (1, 1, 32, 32), &Device::Cpu).unwrap();
         let logits = |weights: &Weights| {
             let network = Network::new(&net.graph, weights, &Device::Cpu).unwrap();
-            let output = network.forward(&[input.clone()], false).unwrap().swap_remove(0);
+            let output = network
+                .forward(std::slice::from_ref(&input), false)
+                .unwrap()
+                .swap_remove(0);
             output.flatten_all().unwrap().to_vec1::<f32>().unwrap()
         };
         let mut weights = init(&net, 1).unwrap();

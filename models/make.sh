@@ -108,12 +108,12 @@ denoise-camera-rgb() {
         -o "$here/denoise-camera-rgb.safetensors"
 }
 
+tiles="magnetic tile defects (Huang 2020), cite"
+
 anomaly-magnetic-tile() {
     "$candle" train anomaly DATA/anomaly/magnetic_tile --steps 2400 --false-alarm-rate 0.02 --license "$tiles" \
         -o "$here/anomaly-magnetic-tile.safetensors"
 }
-
-tiles="magnetic tile defects (Huang 2020), cite"
 
 # by-kind PART FOLDER: the marked tiles of `train` or `test`, by kind as in MVTec AD, and good ones
 by-kind() {
@@ -138,8 +138,8 @@ segment-magnetic-tile() {
         -o "$here/segment-magnetic-tile.safetensors"
 }
 
-# Two stages: a detector that has learned from all marks, and what names its regions. Those that this learns from are of a detector that has not
-# seen the marks of some tiles, blocks of numbers, since one part is in six pictures.
+# Two stages: a detector that has learned from all marks, and what names its regions. The latter learns from regions of a detector that has not
+# seen the marks of some tiles: blocks of numbers, since one part is in six pictures.
 classify-magnetic-tile() {
     local mask stem
     mkdir -p some/images some/masks

@@ -96,6 +96,18 @@ fn offline_masks_are_those_of_the_element() {
             marked += offline.data.iter().filter(|value| **value > 0.0).count();
         }
         assert!(marked > 0, "{size:?}: nothing was found at all");
+        // By these masks the same options of `eval` are right everywhere.
+        let set = folder.text("set");
+        std::fs::create_dir_all(&set).unwrap();
+        for (name, target) in [("images", &images), ("masks", &folder.text("out/masks"))] {
+            std::os::unix::fs::symlink(target, folder.path().join("set").join(name)).unwrap();
+        }
+        let eval = ["eval", &model, &set];
+        assert_eq!(figures(&[&eval, options].concat())["pixel_accuracy"], 1.0);
+        if !options.is_empty() {
+            assert_ne!(figures(&eval)["pixel_accuracy"], 1.0);
+        }
+        std::fs::remove_dir_all(&set).unwrap();
         std::fs::remove_dir_all(&out).unwrap();
     }
 }

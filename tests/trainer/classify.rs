@@ -260,11 +260,20 @@ fn a_classifier_names_what_a_detector_finds() {
         "{judged}"
     );
     assert!(value("good_named") <= value("false_alarm_rate"), "{judged}");
+    let two = ["eval", &find, &data, "--false-alarm-rate", "0.5", "--classifier", &name];
+    let judged = figures(&[&two[..], &["--min-area", "4096"]].concat());
+    assert_eq!(
+        (&judged["named_right"], &judged["good_named"]),
+        (&0.0.into(), &0.0.into()),
+        "no region is so large"
+    );
     for (arguments, said) in [
         (
             vec!["eval", &name, &crops, "--classifier", &name],
             "--classifier names what",
         ),
+        (vec!["eval", &find, &data, "--min-area", "4"], "--min-area is for"),
+        (vec!["eval", &name, &crops, "--threshold", "0.5"], "--threshold is for"),
         (
             vec!["run", &name, &crops, "-o", &found, "--crops", &found],
             "--crops and --min-area",

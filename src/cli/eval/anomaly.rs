@@ -49,7 +49,7 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
     let mut namer = args
         .classifier
         .as_ref()
-        .map(|path| Namer::open(path, args.context, options))
+        .map(|path| Namer::open(path, args.context, args.min_area, options))
         .transpose()?;
     let (mut scores, mut anomalous) = (Vec::new(), Vec::new());
     let mut by_kind: BTreeMap<&str, Vec<f32>> = BTreeMap::new();

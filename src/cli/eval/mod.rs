@@ -64,6 +64,12 @@ pub struct Args {
     /// Anomaly: least side in pixels of the square around a region that the classifier sees, as candleclassify's region-context
     #[arg(long, value_name = "PIXELS", default_value_t = 0, requires = "classifier")]
     context: usize,
+    /// Anomaly: leave out regions of fewer pixels, which --classifier then does not name. Segment: make them background
+    #[arg(long, value_name = "PIXELS", default_value_t = 1)]
+    min_area: usize,
+    /// Segment: least probability of a pixel to be of another class than the background [default: the most probable class]
+    #[arg(long, value_parser = |s: &str| number(s, 0.0, 1.0), value_name = "P")]
+    threshold: Option<f64>,
     /// Classify: worsen each picture as a poor camera would, by exposure, blur and noise; 1 is much, 0 nothing
     #[arg(long, value_name = "STRENGTH", num_args = 0..=1, default_missing_value = "1", value_parser = |s: &str| number(s, 0.0, 3.0).map(|x| x as f32))]
     degrade: Option<f32>,
@@ -120,6 +126,19 @@ pub fn main(args: &Args) -> Result<()> {
             "{}: --degrade and --top-losses are for classifiers; this model is for `{}`",
             args.model.display(),
             model.task
+        );
+    }
+    if model.task != Task::Segment && args.threshold.is_some() {
+        bail!(
+            "{}: --threshold is for models that segment; this model is for `{}`",
+            args.model.display(),
+            model.task
+        );
+    }
+    if model.task != Task::Segment && args.min_area != 1 && args.classifier.is_none() {
+        bail!(
+            "{}: --min-area is for models that segment, and for regions that a --classifier names",
+            args.model.display()
         );
     }
     let options = args.machine.options()?;

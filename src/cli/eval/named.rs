@@ -21,17 +21,20 @@ pub struct Namer {
     classifier: Classifier,
     /// Least side of what is seen of a region; 0 = the region alone.
     context: usize,
+    /// Regions of fewer pixels have no name.
+    min_area: usize,
     /// By true name, how many pictures got which; an empty name where none was flagged, or no region was left.
     given: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
 impl Namer {
-    pub fn open(path: &Path, context: usize, options: &Options) -> Result<Self> {
+    pub fn open(path: &Path, context: usize, min_area: usize, options: &Options) -> Result<Self> {
         let model = Model::load(path)?;
         let classifier = Classifier::new(&model, options).with_context(|| path.display().to_string())?;
         Ok(Self {
             classifier,
             context,
+            min_area,
             given: BTreeMap::new(),
         })
     }
@@ -39,7 +42,7 @@ impl Namer {
     /// Counts a picture whose true name is `class`; `found` of a flagged one, with its map's threshold.
     pub fn add(&mut self, class: &str, image: &Image, found: Option<(&Inspection, f32)>) -> Result<()> {
         let regions = found.map_or_else(Vec::new, |(found, threshold)| {
-            regions::find(&found.frame_map(), threshold, 1)
+            regions::find(&found.frame_map(), threshold, self.min_area)
         });
         let crops: Vec<Image> = regions
             .iter()

@@ -45,12 +45,14 @@ pub fn evaluate(args: &Args, model: &Model, options: &Options) -> Result<Outcome
         coding => coding,
     };
     let mut segmenter = Segmenter::new(model, options).with_context(|| args.model.display().to_string())?;
+    let threshold = args.threshold.unwrap_or(0.0) as f32;
     let (mut all, mut of_pictures) = (Overlaps::new(model.labels.len()), Vec::new());
     for sample in &data.samples {
         let Some(path) = &sample.mask else { continue };
         let image = data.read(sample)?;
         let truth = coding.read(path, [image.width, image.height])?;
-        let (found, _) = segmenter.segment(&image)?.classes(segmenter.background(), 0.0);
+        let segmentation = segmenter.segment(&image)?;
+        let found = segmenter.segments(&segmentation, threshold, args.min_area).mask;
         let mut one = Overlaps::new(model.labels.len());
         for (found, there) in found.into_iter().zip(truth.classes) {
             if usize::from(there) < model.labels.len() {

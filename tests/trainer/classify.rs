@@ -261,7 +261,7 @@ fn a_classifier_names_what_a_detector_finds() {
     );
     assert!(value("good_named") <= value("false_alarm_rate"), "{judged}");
     let two = ["eval", &find, &data, "--false-alarm-rate", "0.5", "--classifier", &name];
-    let judged = figures(&[&two[..], &["--min-area", "4096"]].concat());
+    let judged = figures(&[&two[..], &["--min-area", "4097"]].concat());
     assert_eq!(
         (&judged["named_right"], &judged["good_named"]),
         (&0.0.into(), &0.0.into()),
